@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file checkpoint.h
+ * @brief Save a training and go on with it exactly.
+ *
+ * A checkpoint is a folder: `weights.safetensors` (for everyone), `optimizer.safetensors`
+ * (momentum and moments, when there are any), `trainer.json` (position, sums, seed,
+ * recipe) and `manifest.json` (format version, and size and SHA-256 of each other file;
+ * written last, so a folder without a true one is incomplete). It replaces an older one of
+ * the same name in one step: at any moment one of the two is there, whole.
+ */
+#ifndef VGG_CHECKPOINT_H
+#define VGG_CHECKPOINT_H
+
+#include <vgg/train.h>
+#include <vgg/weights.h>
+
+VGG_BEGIN_DECLS
+
+/**
+ * Save a training's state to a folder. It must stand between two optimiser steps, or a
+ * started accumulation is an error.
+ *
+ * @param dir      the folder; its parent must exist; an existing checkpoint there is
+ *                 replaced, anything else there is an error.
+ * @param metadata more strings for the weights' file; may be NULL.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (gradients are being accumulated), VGG_EIO,
+ *         VGG_EMISMATCH (something else is at `dir`), VGG_ENOMEM. After a failure the
+ *         older checkpoint is still there.
+ */
+VGG_API vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
+                                       const vgg_metadata *metadata);
+
+/**
+ * Bring a trainer to a saved state: weights, optimiser, position, sums. Everything is
+ * checked (hashes, shapes, recipe) before anything is changed. The trainer must have been
+ * made with the options of the saved one; only `epochs` may differ.
+ *
+ * @param metadata receives the weights file's strings, owned; may be NULL.
+ * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ECHECKSUM, VGG_ELIMIT: a broken
+ *         checkpoint; VGG_EMISMATCH: one of another model or recipe (the text says which
+ *         field); VGG_EUNSUPPORTED (a newer format version); VGG_ENOMEM.
+ */
+VGG_API vgg_status vgg_checkpoint_load(vgg_trainer *trainer, const char *dir,
+                                       vgg_metadata **metadata);
+
+VGG_END_DECLS
+
+#endif

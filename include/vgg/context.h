@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file context.h
+ * @brief What the library may use of its host: memory, threads, BLAS, a place to log.
+ *
+ * Wherever a function takes a ::vgg_context, NULL means the default context: malloc, no
+ * log, one thread a processor that the process may use. Two embedders in one process stay
+ * apart by each having a context of its own.
+ */
+#ifndef VGG_CONTEXT_H
+#define VGG_CONTEXT_H
+
+#include <vgg/common.h>
+
+VGG_BEGIN_DECLS
+
+/** A context. Thread-safety: safe, may be shared by any number of threads. */
+typedef struct vgg_context vgg_context;
+
+/** Where memory comes from. Frozen layout. Both functions must be thread-safe. */
+typedef struct vgg_allocator {
+    void *cookie; /**< handed to both functions */
+    /** Memory of `size` bytes aligned to `align` (a power of two), or NULL. */
+    void *(*alloc)(void *cookie, size_t size, size_t align);
+    /** Gives back what `alloc` returned; never called with NULL. */
+    void (*release)(void *cookie, void *memory);
+} vgg_allocator;
+
+/** How much a log line matters. */
+typedef enum vgg_log_level {
+    VGG_LOG_DEBUG = 0,  /**< choices, timings */
+    VGG_LOG_INFO = 1,   /**< events a user may want to know */
+    VGG_LOG_WARNING = 2 /**< something works, but not as it should */
+} vgg_log_level;
+
+/** Where log lines go. Frozen layout. The function must be thread-safe. */
+typedef struct vgg_logger {
+    void *cookie; /**< handed to the function */
+    /** One line without newline. */
+    void (*log)(void *cookie, vgg_log_level level, const char *line);
+} vgg_logger;
+
+/** Which matrix product the CPU engine calls. */
+typedef enum vgg_gemm {
+    VGG_GEMM_AUTO = 0,     /**< OpenBLAS where its core matches the processor, else own */
+    VGG_GEMM_OPENBLAS = 1, /**< OpenBLAS; opening the device fails where there is none */
+    VGG_GEMM_OWN = 2       /**< the library's own packed kernel */
+} vgg_gemm;
+
+/** What to do with an OpenBLAS that the host program itself has loaded. */
+typedef enum vgg_blas_policy {
+    VGG_BLAS_LEAVE = 0, /**< leave it alone, with ::VGG_GEMM_AUTO use the own kernel */
+    VGG_BLAS_TAKE = 1   /**< use it and hold it at one thread while a device is open */
+} vgg_blas_policy;
+
+/** Options of vgg_context_create(). Sized: start from #VGG_CONTEXT_OPTIONS_INIT. */
+typedef struct vgg_context_options {
+    size_t size;                    /**< sizeof(vgg_context_options) */
+    const vgg_allocator *allocator; /**< copied; NULL: malloc and free */
+    const vgg_logger *logger;       /**< copied; NULL: silent */
+    uint64_t max_bytes;             /**< most bytes held at once; 0: no limit */
+    uint32_t threads;               /**< 0: as many as affinity and cgroup quota allow */
+    uint32_t gemm;                  /**< a ::vgg_gemm */
+    uint32_t blas;                  /**< a ::vgg_blas_policy */
+    uint32_t reserved;              /**< must be 0 */
+} vgg_context_options;
+
+/** Defaults of ::vgg_context_options. */
+#define VGG_CONTEXT_OPTIONS_INIT                                                         \
+    { sizeof(vgg_context_options), NULL, NULL, 0, 0, VGG_GEMM_AUTO, VGG_BLAS_LEAVE, 0 }
+
+/**
+ * Make a context. Threads are started when a device first needs them.
+ *
+ * @param opts NULL for the defaults.
+ * @param out  the context, to be given to vgg_context_free(); NULL on failure.
+ * @return VGG_OK, VGG_EINVAL (an option out of range; more than 1024 threads), VGG_ENOMEM.
+ */
+VGG_API vgg_status vgg_context_create(const vgg_context_options *opts, vgg_context **out);
+
+/** Give a context back. Its threads end with the last object made from it. */
+VGG_API void vgg_context_free(vgg_context *ctx);
+
+/** Number of threads that work for a context, at least 1. Thread-safety: safe. */
+VGG_API uint32_t vgg_context_threads(const vgg_context *ctx);
+
+/** Bytes that objects of a context hold now. Thread-safety: safe. */
+VGG_API uint64_t vgg_context_bytes(const vgg_context *ctx);
+
+VGG_END_DECLS
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file plan.h
+ * @brief A model bound to a device, a batch size, a precision and a mode.
+ *
+ * Making a plan lowers the layers to stages, chooses how each is computed and allocates
+ * everything; a run allocates nothing. The phases of training are separate calls, so that
+ * a loss, clipping or an all-reduce of one's own fits between them:
+ *
+ *     forward -> loss (or set_output_gradient) -> backward (adds up) -> update -> zero
+ *
+ * All plans of one model on one device and precision share one set of parameters,
+ * gradients and optimiser state, so a training plan and an inference plan agree.
+ */
+#ifndef VGG_PLAN_H
+#define VGG_PLAN_H
+
+#include <vgg/device.h>
+#include <vgg/model.h>
+
+VGG_BEGIN_DECLS
+
+/**
+ * A compiled network. Thread-safety: one thread at a time; different inference plans of
+ * one model may run at once; nothing else may run beside a training plan of that model.
+ */
+typedef struct vgg_plan vgg_plan;
+
+/** What a plan is for. */
+typedef enum vgg_mode {
+    VGG_MODE_INFER = 0, /**< forward only; dropout off, running statistics used */
+    VGG_MODE_TRAIN = 1, /**< forward and backward; dropout on, batch statistics used */
+    VGG_MODE_GRAD = 2   /**< forward and backward as in inference: dropout off, running
+                             statistics used and left alone (saliency, style transfer) */
+} vgg_mode;
+
+/** Arithmetic of a plan. */
+typedef enum vgg_precision {
+    VGG_FP32 = 0, /**< IEEE single precision throughout */
+    VGG_FP64 = 1  /**< double precision; only the engine `ref` */
+} vgg_precision;
+
+/** Options of vgg_plan_create(). Sized: start from #VGG_PLAN_OPTIONS_INIT. */
+typedef struct vgg_plan_options {
+    size_t size;             /**< sizeof(vgg_plan_options) */
+    const char *const *taps; /**< names of layers whose output is kept; copied */
+    uint32_t tap_count;      /**< number of taps */
+    uint32_t batch;          /**< most samples a run can take, at least 1 */
+    uint32_t mode;           /**< a ::vgg_mode */
+    uint32_t precision;      /**< a ::vgg_precision */
+    uint32_t input_gradient; /**< 1: backward also computes the input's gradient */
+    uint32_t reserved;       /**< must be 0 */
+    uint64_t max_bytes;      /**< refuse a plan that needs more; 0: no limit */
+} vgg_plan_options;
+
+/** Defaults of ::vgg_plan_options: one sample, inference, single precision. */
+#define VGG_PLAN_OPTIONS_INIT                                                            \
+    { sizeof(vgg_plan_options), NULL, 0, 1, VGG_MODE_INFER, VGG_FP32, 0, 0, 0 }
+
+/**
+ * Make a plan. From then on no layer can be added to the model.
+ *
+ * @param opts NULL for the defaults.
+ * @return VGG_OK; VGG_EINVAL (an option out of range, unknown tap); VGG_EUNSUPPORTED (the
+ *         engine can't: the text says what); VGG_ELIMIT (over max_bytes); VGG_ENOMEM;
+ *         VGG_EDEVICE.
+ */
+VGG_API vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
+                                   const vgg_plan_options *opts, vgg_plan **out);
+
+/**
+ * Bytes that vgg_plan_create() with these options would take on the device: the plan's
+ * own, and the parameters, gradients and optimiser state that it shares with other plans.
+ *
+ * @param plan_bytes   activations, gradients of activations, workspace; may be NULL.
+ * @param shared_bytes parameters and, for training, gradients; may be NULL.
+ * @return as vgg_plan_create().
+ */
+VGG_API vgg_status vgg_plan_measure(vgg_model *model, vgg_device *device,
+                                    const vgg_plan_options *opts, uint64_t *plan_bytes,
+                                    uint64_t *shared_bytes);
+
+/** Give a plan back. */
+VGG_API void vgg_plan_free(vgg_plan *plan);
+
+/**
+ * The plan as text: device, stages with their algorithm, bytes and workspace.
+ *
+ * @return borrowed from the plan.
+ */
+VGG_API const char *vgg_plan_describe(const vgg_plan *plan);
+
+/** Bytes that the plan itself holds, without the shared parameters. */
+VGG_API uint64_t vgg_plan_bytes(const vgg_plan *plan);
+
+/**
+ * Say which random numbers dropout draws in the next forward runs. They depend on these
+ * three numbers and the element's place alone: not on batch splits, threads or engine.
+ *
+ * @param seed  of the whole training.
+ * @param step  number of the optimiser step.
+ * @param first place of the run's first sample within the step's whole batch.
+ * @return VGG_OK, VGG_EINVAL (NULL).
+ */
+VGG_API vgg_status vgg_plan_set_step(vgg_plan *plan, uint64_t seed, uint64_t step,
+                                     uint32_t first);
+
+/**
+ * Compute the network's output.
+ *
+ * @param input  f32 [n][...sample] with 1 <= n <= batch.
+ * @param output f32 or f64 [n][...output], receives the result; may be NULL.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_EDEVICE.
+ */
+VGG_API vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input,
+                                    vgg_tensor *output);
+
+/**
+ * Softmax and cross-entropy of the last forward's output, the mean over its samples, and
+ * the gradient for vgg_plan_backward() (in modes that have one).
+ *
+ * @param labels    one class a sample of the last forward.
+ * @param smoothing share of the target given evenly to all classes, 0 <= smoothing < 1.
+ *                  Szegedy et al. 2016.
+ * @param scale     factor on the gradient: 1 for the gradient of the mean; 1 / parts when
+ *                  gradients of several runs add up to one step.
+ * @param loss      mean loss; may be NULL.
+ * @param correct   samples whose largest output (the first of equals) is the label; may
+ *                  be NULL.
+ * @return VGG_OK, VGG_EINVAL (a label that is no class), VGG_ESTATE (no forward before,
+ *         or an output that is not flat), VGG_ENONFINITE (the loss is not finite; the
+ *         gradient must not be used), VGG_EDEVICE.
+ */
+VGG_API vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing,
+                                 float scale, double *loss, uint32_t *correct);
+
+/**
+ * Hand in the gradient of a loss of one's own with respect to the last forward's output.
+ *
+ * @param gradient f32 [n][...output].
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE, VGG_EDEVICE.
+ */
+VGG_API vgg_status vgg_plan_set_output_gradient(vgg_plan *plan,
+                                                const vgg_tensor *gradient);
+
+/**
+ * Compute gradients and *add* them to what the parameters' gradients hold. The input's
+ * gradient is overwritten.
+ *
+ * @return VGG_OK, VGG_ESTATE (no loss or output gradient before, or an inference plan),
+ *         VGG_EDEVICE.
+ */
+VGG_API vgg_status vgg_plan_backward(vgg_plan *plan);
+
+/** Set all parameter gradients to zero. @return VGG_OK, VGG_EINVAL, VGG_ESTATE. */
+VGG_API vgg_status vgg_plan_zero_gradients(vgg_plan *plan);
+
+/**
+ * Euclidean norm of all parameter gradients taken as one vector, and a factor on them:
+ * to clip at `limit`, call vgg_plan_scale_gradients() with limit / norm if norm > limit.
+ */
+VGG_API vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm);
+
+/** Multiply all parameter gradients by `factor`. @return VGG_OK, VGG_EINVAL, VGG_ESTATE. */
+VGG_API vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor);
+
+/** Rules that turn gradients into new parameters. */
+typedef enum vgg_optimizer_kind {
+    /** g += decay * w; v = momentum * v + g (v = g at the first step);
+     *  w -= lr * (nesterov ? g + momentum * v : v). As PyTorch's SGD. */
+    VGG_SGD = 0,
+    /** Kingma and Ba 2015, with g += decay * w. As PyTorch's Adam. */
+    VGG_ADAM = 1,
+    /** Loshchilov and Hutter 2019: w *= 1 - lr * decay apart. As PyTorch's AdamW. */
+    VGG_ADAMW = 2
+} vgg_optimizer_kind;
+
+/** An optimiser. Sized: start from #VGG_OPTIMIZER_INIT. */
+typedef struct vgg_optimizer {
+    size_t size;         /**< sizeof(vgg_optimizer) */
+    uint32_t kind;       /**< a ::vgg_optimizer_kind */
+    uint32_t nesterov;   /**< 1: Nesterov's momentum; needs momentum > 0 */
+    double momentum;     /**< of SGD, 0 <= momentum < 1 */
+    double weight_decay; /**< >= 0, on every trainable parameter */
+    double beta1;        /**< of Adam, 0 <= beta1 < 1 */
+    double beta2;        /**< of Adam, 0 <= beta2 < 1 */
+    double epsilon;      /**< of Adam, > 0 */
+} vgg_optimizer;
+
+/** Plain SGD, and PyTorch's defaults for Adam. */
+#define VGG_OPTIMIZER_INIT                                                               \
+    { sizeof(vgg_optimizer), VGG_SGD, 0, 0.0, 0.0, 0.9, 0.999, 1e-8 }
+
+/**
+ * Change the parameters by their gradients. Gradients stay as they are.
+ *
+ * @param optimizer NULL for plain SGD.
+ * @param lr        learning rate, finite and >= 0.
+ * @param t         number of the update, from 1; Adam's bias correction needs it.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (not a training plan), VGG_ENOMEM (optimiser
+ *         state, allocated at the first call), VGG_EDEVICE.
+ */
+VGG_API vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer,
+                                   double lr, uint64_t t);
+
+/**
+ * Copy a parameter's gradient out.
+ *
+ * @param param a parameter of the plan's model.
+ * @param out   f32 or f64 tensor of the parameter's shape.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (frozen, a buffer, or no gradients).
+ */
+VGG_API vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
+                                           vgg_tensor *out);
+
+/**
+ * Copy the input's gradient out after vgg_plan_backward().
+ *
+ * @param out f32 or f64 [n][...sample] for the last run's n.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (not asked for in the options).
+ */
+VGG_API vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out);
+
+/**
+ * Copy the output of a tapped layer out after vgg_plan_forward().
+ *
+ * @param name one of the options' taps.
+ * @param out  f32 or f64 [n][...layer's output] for the last run's n.
+ * @return VGG_OK, VGG_EINVAL (not a tap of this plan), VGG_ESHAPE, VGG_ESTATE.
+ */
+VGG_API vgg_status vgg_plan_tap(vgg_plan *plan, const char *name, vgg_tensor *out);
+
+VGG_END_DECLS
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file train.h
+ * @brief Training: schedules, the trainer, evaluation.
+ *
+ * vgg_trainer_fit() runs whole epochs and calls back after every batch and epoch;
+ * vgg_trainer_step() is one batch, for a loop of one's own.
+ */
+#ifndef VGG_TRAIN_H
+#define VGG_TRAIN_H
+
+#include <vgg/data.h>
+#include <vgg/metrics.h>
+#include <vgg/plan.h>
+
+VGG_BEGIN_DECLS
+
+/** A training in progress. Thread-safety: one thread at a time, but see
+ *  vgg_trainer_cancel(). */
+typedef struct vgg_trainer vgg_trainer;
+
+/** How the learning rate moves. */
+typedef enum vgg_schedule_kind {
+    VGG_SCHEDULE_CONSTANT = 0,  /**< stays */
+    VGG_SCHEDULE_STEP = 1,      /**< times gamma every `step_epochs` epochs */
+    VGG_SCHEDULE_MULTISTEP = 2, /**< times gamma at each milestone */
+    VGG_SCHEDULE_COSINE = 3     /**< half a cosine from lr to `min_lr` over all epochs,
+                                     moving every step. Loshchilov and Hutter 2017 */
+} vgg_schedule_kind;
+
+/** Most milestones of a schedule. */
+#define VGG_MAX_MILESTONES 8
+
+/**
+ * A schedule. Sized: start from #VGG_SCHEDULE_INIT. During warm-up the rate rises evenly
+ * from lr / (warm-up's steps) to lr, moving every step; the rule holds from there on (a
+ * cosine spans what is left).
+ */
+typedef struct vgg_schedule {
+    size_t size;                             /**< sizeof(vgg_schedule) */
+    uint32_t kind;                           /**< a ::vgg_schedule_kind */
+    uint32_t step_epochs;                    /**< of VGG_SCHEDULE_STEP, at least 1 */
+    double gamma;                            /**< factor of step and multistep, > 0 */
+    double min_lr;                           /**< where a cosine ends, >= 0 */
+    double warmup_epochs;                    /**< length of the warm-up, >= 0 */
+    uint32_t milestone_count;                /**< of VGG_SCHEDULE_MULTISTEP */
+    uint32_t milestones[VGG_MAX_MILESTONES]; /**< epochs, rising */
+} vgg_schedule;
+
+/** Constant, no warm-up; step of 30 epochs and gamma 0.1 should they be asked for. */
+#define VGG_SCHEDULE_INIT                                                                \
+    { sizeof(vgg_schedule), VGG_SCHEDULE_CONSTANT, 30, 0.1, 0.0, 0.0, 0, {0} }
+
+/**
+ * Learning rate of a step.
+ *
+ * @param lr              the base rate.
+ * @param step            number of the optimiser step, from 0.
+ * @param steps_per_epoch at least 1.
+ * @param epochs          of the whole training, at least 1.
+ * @param out             the rate.
+ * @return VGG_OK, VGG_EINVAL.
+ */
+VGG_API vgg_status vgg_schedule_rate(const vgg_schedule *schedule, double lr,
+                                     uint64_t step, uint64_t steps_per_epoch,
+                                     uint64_t epochs, double *out);
+
+/** Options of vgg_trainer_create(). Sized: start from #VGG_TRAINER_OPTIONS_INIT. */
+typedef struct vgg_trainer_options {
+    size_t size;                    /**< sizeof(vgg_trainer_options) */
+    const vgg_optimizer *optimizer; /**< copied; NULL: plain SGD */
+    const vgg_schedule *schedule;   /**< copied; NULL: constant */
+    double lr;                      /**< base learning rate, > 0 */
+    double clip_norm;               /**< clip gradients at this norm; 0: never */
+    uint64_t seed;                  /**< of dropout */
+    uint64_t steps_per_epoch;       /**< optimiser steps, for the schedule; 0: from the
+                                         first loader given to vgg_trainer_fit() */
+    uint32_t epochs;                /**< of the whole training, at least 1 */
+    uint32_t batch;                 /**< most samples vgg_trainer_step() takes */
+    uint32_t accumulate;            /**< batches whose gradients make one step, >= 1 */
+    float label_smoothing;          /**< 0 <= smoothing < 1 */
+} vgg_trainer_options;
+
+/** Ten epochs of plain SGD at 0.005, batches of 128: the chapter's recipe. */
+#define VGG_TRAINER_OPTIONS_INIT                                                         \
+    { sizeof(vgg_trainer_options), NULL, NULL, 0.005, 0.0, 0, 0, 10, 128, 1, 0.0f }
+
+/** Where a training stands, and what it has measured. Frozen layout. */
+typedef struct vgg_progress {
+    uint64_t epoch;        /**< epochs completed */
+    uint64_t batch;        /**< batches done in the present epoch */
+    uint64_t batches;      /**< batches an epoch; 0: not known yet */
+    uint64_t step;         /**< optimiser steps done */
+    uint64_t seen;         /**< samples of the present epoch so far */
+    uint64_t correct;      /**< of them predicted right, as the weights moved */
+    double loss_sum;       /**< sum of their losses */
+    double batch_loss;     /**< mean loss of the last batch */
+    double lr;             /**< learning rate of the last step */
+    double gradient_norm;  /**< of the last step, when clipping; else 0 */
+    double test_loss;      /**< of the last evaluation; NaN before */
+    double test_accuracy;  /**< of the last evaluation; NaN before */
+    double best_accuracy;  /**< highest test accuracy so far; NaN before */
+    uint64_t best_epoch;   /**< epochs completed when it was reached */
+} vgg_progress;
+
+/** Called while fitting. Frozen layout; any function may be NULL. A non-zero return stops
+ *  the fit after the call with VGG_ECANCELED; the trainer can go on from there. */
+typedef struct vgg_callbacks {
+    void *cookie; /**< handed to the functions */
+    /** After every batch. */
+    int (*on_batch)(void *cookie, const vgg_progress *progress);
+    /** After every epoch and its evaluation; epoch counts it, seen and loss_sum are its
+     *  own. `metrics` is NULL without a test loader. */
+    int (*on_epoch)(void *cookie, const vgg_progress *progress,
+                    const vgg_metrics *metrics);
+} vgg_callbacks;
+
+/**
+ * Make a trainer for a model on a device.
+ *
+ * @param opts NULL for the defaults.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (the output is not flat), or as
+ *         vgg_plan_create().
+ */
+VGG_API vgg_status vgg_trainer_create(vgg_model *model, vgg_device *device,
+                                      const vgg_trainer_options *opts,
+                                      vgg_trainer **out);
+
+/** Give a trainer back. The model keeps what it has learnt. */
+VGG_API void vgg_trainer_free(vgg_trainer *trainer);
+
+/**
+ * Train on one batch: forward, loss, backward and, after `accumulate` of them, update.
+ * With accumulation every batch counts the same; they should have the same size.
+ *
+ * @param batch    its images must have the model's input shape.
+ * @param progress where the training stands afterwards; may be NULL.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENONFINITE (loss or gradient norm is not
+ *         finite; the parameters are as before), VGG_EDEVICE.
+ */
+VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
+                                    vgg_progress *progress);
+
+/**
+ * Train until the options' number of epochs is complete, from where the trainer stands.
+ * An incomplete accumulation at an epoch's end makes a step of its own.
+ *
+ * @param train     its sample shape must be the model's input.
+ * @param test      evaluated after every epoch; may be NULL.
+ * @param callbacks may be NULL.
+ * @return VGG_OK; VGG_ECANCELED (by a callback or vgg_trainer_cancel(), between two
+ *         batches or during the evaluation); as vgg_trainer_step(); or what the loaders
+ *         gave.
+ */
+VGG_API vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train,
+                                   vgg_loader *test, const vgg_callbacks *callbacks);
+
+/**
+ * Ask a running vgg_trainer_fit() to stop after the present batch. Safe from any thread
+ * and from a signal handler.
+ */
+VGG_API void vgg_trainer_cancel(vgg_trainer *trainer);
+
+/** Where a training stands, borrowed. */
+VGG_API const vgg_progress *vgg_trainer_progress(const vgg_trainer *trainer);
+
+/** The model being trained, borrowed. */
+VGG_API vgg_model *vgg_trainer_model(const vgg_trainer *trainer);
+
+/**
+ * Run a model over one epoch of a loader and collect metrics.
+ *
+ * @param metrics of as many classes as the model has outputs; added to.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, or as vgg_plan_create(), vgg_loader_next().
+ */
+VGG_API vgg_status vgg_evaluate(vgg_model *model, vgg_device *device, vgg_loader *loader,
+                                vgg_metrics *metrics);
+
+VGG_END_DECLS
+
+#endif
