@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plan's own structs. A plan is a lowered model (lower.h), an engine's program made of
+ * it, and the parameters' store that it shares with other plans of the model. */
+#ifndef VGG_LIB_PLAN_H
+#define VGG_LIB_PLAN_H
+
+#include <stdbool.h>
+#include <vgg/plan.h>
+
+#include "backend.h"
+#include "device/device.h"
+#include "model/model.h"
+
+/* Parameters of one model on one device in one precision. Counted by its plans; the list
+ * of a model's stores hangs on the model and is guarded by its lock. */
+struct vgg__store {
+    struct vgg__store *next;
+    uint32_t plans;
+    vgg_model *model;   /* not counted: every plan holds it */
+    vgg_device *device; /* not counted: every plan holds it */
+    uint32_t precision;
+    uint64_t version; /* model->version that the device's values are equal to */
+    bool gradients;
+    void *handle; /* the engine's */
+};
+
+/* Find or make the store, one plan more. With `gradients` it has them afterwards. */
+vgg_status vgg__store_acquire(vgg_model *model, vgg_device *device, uint32_t precision,
+                              bool gradients, struct vgg__store **out);
+
+/* One plan less; with the last one the values go back to the model and the store goes. */
+void vgg__store_release(struct vgg__store *store);
+
+/* Before a run: the device has the newest values. */
+vgg_status vgg__store_refresh(struct vgg__store *store);
+
+/* After the device changed values: the store is now the newest. */
+void vgg__store_touched(struct vgg__store *store);
+
+/* Descriptors of a model's parameters, `param_count` of them, or NULL: out of memory. */
+vgg_param_desc *vgg__store_describe(vgg_model *model);
+
+struct vgg_plan {
+    vgg_context *ctx;
+    vgg_model *model;
+    vgg_device *device;
+    struct vgg__store *store;
+    struct vgg__lowered *lowered;
+    void *program;
+    vgg_plan_options opts; /* its taps lead to tap_layers' names */
+    uint64_t bytes;
+    char *text; /* vgg_plan_describe() */
+    /* state of the last run */
+    bool has_batch_norm;
+    bool has_output;   /* a forward was run */
+    bool has_gradient; /* and its output gradient is known */
+    bool has_input_gradient;
+    const float *output_gradient; /* handed in; NULL: the engine's own loss */
+    float *handed;                /* memory for it, made with the plan */
+    vgg_run run;
+};
+
+/* The plan as text; NULL: out of memory. */
+char *vgg__plan_text(vgg_plan *plan);
+
+/* An element type that plans read into and write from. */
+static inline bool vgg__is_real(const vgg_tensor *tensor)
+{
+    return vgg_tensor_dtype(tensor) == VGG_F32 || vgg_tensor_dtype(tensor) == VGG_F64;
+}
+
+/* Move a parameter's slot (value, gradient, optimiser state) between f32 memory of the
+ * host and the plan's device. Reading state that does not exist is VGG_ESTATE. */
+vgg_status vgg__plan_slot_read(vgg_plan *plan, uint32_t param, vgg_slot slot, float *out);
+vgg_status vgg__plan_slot_write(vgg_plan *plan, uint32_t param, vgg_slot slot,
+                                const float *in);
+
+#endif

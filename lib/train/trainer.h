@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The trainer's own struct, for train/ and store/ (checkpoints).
+ *
+ * What a checkpoint must carry: `opts` with `optimizer` and `schedule` (the recipe),
+ * `progress` (position and sums), the parameters, the optimiser's slots, and the model's
+ * `batches_tracked`. The number of updates done is progress.step. Nothing else has state:
+ * order, augmentation and dropout follow from seeds and positions. */
+#ifndef VGG_LIB_TRAINER_H
+#define VGG_LIB_TRAINER_H
+
+#include <stdatomic.h>
+#include <vgg/train.h>
+
+struct vgg_trainer {
+    vgg_context *ctx;
+    vgg_model *model;
+    vgg_device *device;
+    vgg_plan *plan;      /* training */
+    vgg_plan *eval_plan; /* inference, made at the first evaluation */
+    vgg_trainer_options opts; /* its pointers lead to the two copies below */
+    vgg_optimizer optimizer;
+    vgg_schedule schedule;
+    vgg_progress progress;
+    uint64_t steps_per_epoch; /* of the schedule; 0: not known yet */
+    uint32_t pending; /* batches whose gradients wait for an update; 0 in a checkpoint */
+    uint32_t pending_samples;
+    atomic_int cancel;
+};
+
+#endif
