@@ -31,7 +31,7 @@
 #define VGG_END_DECLS   /**< closes it */
 #endif
 
-#if defined(__GNUC__) && !defined(VGG_STATIC)
+#if defined(__GNUC__)
 #define VGG_API __attribute__((visibility("default"))) /**< an exported function */
 #else
 #define VGG_API
