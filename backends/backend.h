@@ -128,10 +128,16 @@ typedef struct vgg_program_desc {
     uint32_t precision; /* vgg_precision */
     uint32_t input_gradient;
     int32_t input_tap; /* >= 0: the input itself is a tap (never asked for yet) */
+    /* The store's parameters, so that memory and work follow what is trainable.
+     * NULL: all are. */
+    const vgg_param_desc *params;
+    uint32_t param_count;
 } vgg_program_desc;
 
 /* ---- Running ------------------------------------------------------------------------ */
 
+/* A forward may be followed by any number of losses. A backward consumes what its forward
+ * and loss have kept: one for each forward. */
 typedef enum vgg_phase {
     VGG_PHASE_FORWARD = 0,
     VGG_PHASE_LOSS = 1,
