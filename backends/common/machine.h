@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the device of a stage-by-stage engine begins with: the toolkit of this folder
+ * (program, store, update) takes a `void *device` for a pointer to it.
+ *
+ * Such an engine computes on host memory, one stage after the other. It owns a table of
+ * stages and a way to run tasks in parallel; everything else is the toolkit's. */
+#ifndef VGG_COMMON_MACHINE_H
+#define VGG_COMMON_MACHINE_H
+
+#include "backend.h"
+#include "core/context.h"
+
+struct vgg__stage_impl;
+
+struct vgg__machine {
+    vgg_host host; /* a copy */
+    /* By vgg_precision, then by vgg_stage_kind; NULL: the precision is not there. */
+    const struct vgg__stage_impl *stages[2];
+    /* As vgg__parallel(): run task 0 .. tasks - 1, in any order, and wait for all. */
+    void (*parallel)(const struct vgg__machine *machine, uint32_t tasks,
+                     vgg__task_fn run, void *arg);
+};
+
+#define VGG_PRECISIONS  2
+#define VGG_STAGE_KINDS 9
+
+/* Bytes of an element of a precision. */
+static inline size_t vgg__element(uint32_t precision)
+{
+    return precision == VGG_FP64 ? sizeof(double) : sizeof(float);
+}
+
+static inline size_t vgg__extent_count(vgg_extent e)
+{
+    return (size_t)e.c * e.h * e.w;
+}
+
+/* Products that may be too large saturate: the planner refuses SIZE_MAX with
+ * VGG_ELIMIT. */
+static inline size_t vgg__size_mul(size_t a, size_t b)
+{
+    size_t product;
+    return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
+
+static inline size_t vgg__size_add(size_t a, size_t b)
+{
+    size_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
+}
+
+/* Zeroed memory of the machine's context; NULL: the error text is set. */
+void *vgg__machine_calloc(const struct vgg__machine *machine, size_t count,
+                          size_t size);
+
+/* Copy `count` elements and convert them where the types differ (VGG_F32, VGG_F64). */
+void vgg__convert(void *out, vgg_dtype out_type, const void *in, vgg_dtype in_type,
+                  size_t count);
+
+#endif
