@@ -9,6 +9,9 @@
 
 #include <vgg/common.h>
 
+/* A struct's size when `last` was its last member, for `first_size`. */
+#define VGG_SIZE_UP_TO(type, last) (offsetof(type, last) + sizeof(((type *)0)->last))
+
 /* `out` holds the defaults, `size` bytes. `source` is the caller's struct, beginning with
  * its size_t size, or NULL for the defaults. `first_size` is the struct's size in the first
  * release that had it. `out`'s own size member is set to `size`.

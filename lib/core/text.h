@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making one safe line of a text that may hold anything: file names, strings of a file.
+ */
+#ifndef VGG_CORE_TEXT_H
+#define VGG_CORE_TEXT_H
+
+#include <stddef.h>
+
+/* Copy `in` to `out` of `size` bytes (at least 8), zero-ended. Control characters,
+ * bytes that are not valid UTF-8, and characters that end a line or turn its direction
+ * are escaped byte by byte (\x1b). What does not fit is cut with "...", never within a
+ * character or an escape; `cut` says that `in` itself was cut before. */
+void vgg__text_escape(const char *in, int cut, char *out, size_t size);
+
+#endif
