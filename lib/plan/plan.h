@@ -47,7 +47,7 @@ struct vgg_plan {
     struct vgg__store *store;
     struct vgg__lowered *lowered;
     void *program;
-    vgg_plan_options opts; /* its taps lead to tap_layers' names */
+    vgg_plan_options opts; /* its taps are NULL: lowered has the layers */
     uint64_t bytes;
     char *text; /* vgg_plan_describe() */
     /* state of the last run */
@@ -68,6 +68,9 @@ static inline bool vgg__is_real(const vgg_tensor *tensor)
 {
     return vgg_tensor_dtype(tensor) == VGG_F32 || vgg_tensor_dtype(tensor) == VGG_F64;
 }
+
+/* The optimiser to use: defaults for NULL, every field checked. */
+vgg_status vgg__optimizer_read(const vgg_optimizer *given, vgg_optimizer *out);
 
 /* Move a parameter's slot (value, gradient, optimiser state) between f32 memory of the
  * host and the plan's device. Reading state that does not exist is VGG_ESTATE. */
