@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "plan/plan.h"
 
 struct lowering {
     const vgg_model *model;
@@ -262,12 +263,13 @@ static vgg_status allocate(vgg_model *model, const vgg_plan_options *opts,
 {
     vgg_context *ctx = model->ctx;
     const size_t layers = model->layer_count, taps = opts->tap_count;
+    to->params = vgg__store_describe(model);
     to->stages = vgg__calloc(ctx, layers + 1, sizeof *to->stages);
     to->names = vgg__calloc(ctx, layers + 1, sizeof *to->names);
     to->stage_of_layer = vgg__calloc(ctx, layers, sizeof *to->stage_of_layer);
     to->tap_number = vgg__calloc(ctx, taps, sizeof *to->tap_number);
     to->tap_layer = vgg__calloc(ctx, taps, sizeof *to->tap_layer);
-    const bool got = to->stages && to->names && to->stage_of_layer && to->tap_number &&
+    const bool got = to->params && to->stages && to->names && to->stage_of_layer && to->tap_number &&
                      to->tap_layer;
     return got ? VGG_OK : VGG_ENOMEM;
 }
@@ -297,7 +299,9 @@ vgg_status vgg__lower(vgg_model *model, vgg_device *device, const vgg_plan_optio
                                   .mode = opts->mode,
                                   .precision = opts->precision,
                                   .input_gradient = opts->input_gradient,
-                                  .input_tap = -1};
+                                  .input_tap = -1,
+                                  .params = to->params,
+                                  .param_count = model->param_count};
     *out = to;
     return VGG_OK;
 }
@@ -305,6 +309,7 @@ vgg_status vgg__lower(vgg_model *model, vgg_device *device, const vgg_plan_optio
 void vgg__lowered_free(struct vgg__lowered *lowered)
 {
     if (lowered == NULL) return;
+    vgg__free(lowered->params);
     vgg__free(lowered->stages);
     vgg__free(lowered->names);
     vgg__free(lowered->stage_of_layer);

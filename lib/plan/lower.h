@@ -8,8 +8,9 @@
 #include "model/model.h"
 
 struct vgg__lowered {
-    vgg_program_desc desc; /* its stages are `stages` */
+    vgg_program_desc desc; /* of the fields below */
     vgg_stage *stages;
+    vgg_param_desc *params;
     uint32_t *stage_of_layer; /* stage whose output is the layer's; the last one of a run
                                  of fused layers only */
     uint32_t *tap_number;     /* of opts->taps[i]: index for VGG_VIEW_TAP */

@@ -93,6 +93,7 @@ vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input, vgg_tensor 
     if (output != NULL)
         VGG_TRY(check_output(plan, "output", output, vgg_model_output_shape(plan->model)));
     plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
+    plan->consumed = false;
     plan->run.input = vgg_tensor_data_const(input);
 
     const uint64_t mode = vgg__fpmode_enter();
@@ -145,7 +146,7 @@ vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing
         return vgg__fail(VGG_ENONFINITE, "the loss is not finite (%s): weights or input "
                                          "have grown out of range",
                          isnan(mean) ? "nan" : "inf");
-    plan->has_gradient = plan->opts.mode != VGG_MODE_INFER;
+    plan->has_gradient = plan->opts.mode != VGG_MODE_INFER && !plan->consumed;
     plan->output_gradient = NULL;
     return VGG_OK;
 }
@@ -157,7 +158,8 @@ vgg_status vgg_plan_set_output_gradient(vgg_plan *plan, const vgg_tensor *gradie
     VGG_REQUIRE(vgg_tensor_dtype(gradient) == VGG_F32);
     if (plan->opts.mode == VGG_MODE_INFER)
         return vgg__fail(VGG_ESTATE, "an inference plan has no gradients");
-    if (!plan->has_output) return vgg__fail(VGG_ESTATE, "no forward was run before");
+    if (!plan->has_output || plan->consumed)
+        return vgg__fail(VGG_ESTATE, "no forward was run since the last backward");
     VGG_TRY(check_output(plan, "output gradient", gradient,
                          vgg_model_output_shape(plan->model)));
     memcpy(plan->handed, vgg_tensor_data_const(gradient),
@@ -171,16 +173,18 @@ vgg_status vgg_plan_backward(vgg_plan *plan)
 {
     VGG_REQUIRE(plan != NULL);
     if (!plan->has_gradient)
-        return vgg__fail(VGG_ESTATE, plan->opts.mode == VGG_MODE_INFER
-                                         ? "an inference plan has no gradients"
-                                         : "no loss or output gradient is known; call "
-                                           "vgg_plan_loss() first");
+        return vgg__fail(VGG_ESTATE, "%s",
+                         plan->opts.mode == VGG_MODE_INFER
+                             ? "an inference plan has no gradients"
+                             : "backward needs a forward and a loss (or output gradient) "
+                               "before it, each time");
     vgg_run run = plan->run;
     run.output_gradient = plan->output_gradient;
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status = engine_of(plan)->run(plan->program, VGG_PHASE_BACKWARD, &run);
     vgg__fpmode_leave(mode);
     plan->has_gradient = false;
+    plan->consumed = true;
     plan->has_input_gradient = status == VGG_OK && plan->opts.input_gradient;
     return status;
 }
