@@ -19,8 +19,8 @@ VGG_BEGIN_DECLS
 
 /**
  * A block: `convs` convolutions of `channels` output channels, each followed by a ReLU,
- * then one 2x2 pooling. The convolutions are 3x3 with padding 1, but the last `pointwise`
- * of them are 1x1 (the paper's configuration C). Frozen layout.
+ * then one 2x2 pooling. The convolutions are 3x3 with padding 1, but the last
+ * `pointwise` of them are 1x1 (the paper's configuration C). Frozen layout.
  */
 typedef struct vgg_block {
     uint32_t convs;     /**< number of convolutions, at least 1 */
@@ -42,7 +42,8 @@ typedef enum vgg_pool_kind {
     VGG_POOL_AVERAGE = 1 /**< its mean */
 } vgg_pool_kind;
 
-/** An architecture. Sized: start from #VGG_ARCH_INIT, which is the chapter's network. */
+/** An architecture. Sized: start from #VGG_ARCH_INIT, which is the chapter's
+ *  network. */
 typedef struct vgg_arch {
     size_t size;                      /**< sizeof(vgg_arch) */
     uint32_t block_count;             /**< 1 to #VGG_MAX_BLOCKS */
@@ -51,28 +52,28 @@ typedef struct vgg_arch {
     uint32_t height;                  /**< of the input image, pixels */
     uint32_t width;                   /**< of the input image, pixels */
     uint32_t classes;                 /**< number of outputs; unused by VGG_HEAD_NONE */
-    uint32_t hidden;     /**< width of the two hidden linear layers; 0: none of them */
-    float dropout;       /**< rate after each hidden linear layer, 0 <= rate < 1; 0: none */
-    uint32_t head;       /**< a ::vgg_head */
-    uint32_t pool;       /**< a ::vgg_pool_kind */
+    uint32_t hidden; /**< width of the two hidden linear layers; 0: none of them */
+    float dropout;   /**< rate after each hidden linear layer, 0 <= rate < 1; 0: none */
+    uint32_t head;   /**< a ::vgg_head */
+    uint32_t pool;   /**< a ::vgg_pool_kind */
     uint32_t batch_norm; /**< 1: batch normalisation between convolution and ReLU */
 } vgg_arch;
 
 /** VGG-11 on 1x224x224 with ten classes: what the chapter builds. */
-#define VGG_ARCH_INIT                                                                    \
-    {                                                                                    \
-        sizeof(vgg_arch), 5,                                                             \
-            {{1, 64, 0}, {1, 128, 0}, {2, 256, 0}, {2, 512, 0}, {2, 512, 0}}, 1, 224,    \
-            224, 10, 4096, 0.5f, VGG_HEAD_FLATTEN, VGG_POOL_MAX, 0                       \
+#define VGG_ARCH_INIT                                                                  \
+    {                                                                                  \
+        sizeof(vgg_arch), 5,                                                           \
+            {{1, 64, 0}, {1, 128, 0}, {2, 256, 0}, {2, 512, 0}, {2, 512, 0}}, 1, 224,  \
+            224, 10, 4096, 0.5f, VGG_HEAD_FLATTEN, VGG_POOL_MAX, 0                     \
     }
 
 /**
  * Fill in an architecture by name.
  *
- * "d2l" is the chapter's network (#VGG_ARCH_INIT). "vgg11", "vgg13", "vgg16", "vgg19" are
- * the paper's A, B, D, E with torchvision's head, input 3x224x224 and 1000 classes, and
- * "vgg16c" is the paper's C likewise; each also with "_bn" for batch normalisation. The
- * paper's letters "A" to "E" work too.
+ * "d2l" is the chapter's network (#VGG_ARCH_INIT). "vgg11", "vgg13", "vgg16", "vgg19"
+ * are the paper's A, B, D, E with torchvision's head, input 3x224x224 and 1000 classes,
+ * and "vgg16c" is the paper's C likewise; each also with "_bn" for batch normalisation.
+ * The paper's letters "A" to "E" work too.
  *
  * @param out its `size` must be set (start from #VGG_ARCH_INIT); unchanged on failure.
  * @return VGG_OK, VGG_EINVAL (unknown name; the text lists the known ones).
@@ -91,8 +92,7 @@ VGG_API const char *vgg_arch_preset_name(uint32_t index);
  *
  * @return VGG_OK; VGG_EINVAL (a field out of range, ratio 0, a channel count that the
  *         ratio makes 0); VGG_ESHAPE (the input is too small for its pools); VGG_ELIMIT
- *         (an extent over 2^31 - 1, a layer's output or a parameter over 2^40 elements,
- *         a layer over 2^52 multiplications a sample, over 1024 layers).
+ *         (a layer over 2^31 - 1 elements in some extent, or over 2^62 in all).
  */
 VGG_API vgg_status vgg_arch_check(const vgg_arch *arch, uint32_t ratio);
 

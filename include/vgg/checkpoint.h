@@ -3,11 +3,12 @@
  * @file checkpoint.h
  * @brief Save a training and go on with it exactly.
  *
- * A checkpoint is a folder: `weights.safetensors` (for everyone), `optimizer.safetensors`
- * (momentum and moments, when there are any), `trainer.json` (position, sums, seed,
- * recipe) and `manifest.json` (format version, and size and SHA-256 of each other file;
- * written last, so a folder without a true one is incomplete). It replaces an older one of
- * the same name in one step: at any moment one of the two is there, whole.
+ * A checkpoint is a folder: `weights.safetensors` (for everyone),
+ * `optimizer.safetensors` (momentum and moments, when there are any), `trainer.json`
+ * (position, sums, seed, recipe) and `manifest.json` (format version, and size and
+ * SHA-256 of each other file; written last, so a folder without a true one is
+ * incomplete). It replaces an older one of the same name in one step: at any moment one
+ * of the two is there, whole.
  */
 #ifndef VGG_CHECKPOINT_H
 #define VGG_CHECKPOINT_H
@@ -33,13 +34,13 @@ VGG_API vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
 
 /**
  * Bring a trainer to a saved state: weights, optimiser, position, sums. Everything is
- * checked (hashes, shapes, recipe) before anything is changed. The trainer must have been
- * made with the options of the saved one; only `epochs` may differ.
+ * checked (hashes, shapes, recipe) before anything is changed. The trainer must have
+ * been made with the options of the saved one; only `epochs` may differ.
  *
  * @param metadata receives the weights file's strings, owned; may be NULL.
- * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ECHECKSUM, VGG_ELIMIT: a broken
- *         checkpoint; VGG_EMISMATCH: one of another model or recipe (the text says which
- *         field); VGG_EUNSUPPORTED (a newer format version); VGG_ENOMEM.
+ * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ECHECKSUM, VGG_ELIMIT: a
+ *         broken checkpoint; VGG_EMISMATCH: one of another model or recipe (the text
+ *         says which field); VGG_EUNSUPPORTED (a newer format version); VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_checkpoint_load(vgg_trainer *trainer, const char *dir,
                                        vgg_metadata **metadata);

@@ -4,16 +4,16 @@
  * @brief What every header needs: linkage, status codes, the last error.
  *
  * Conventions of the whole interface:
- *  - A function that can fail returns a ::vgg_status; its outputs come last and are NULL
- *    or zero after a failure.
+ *  - A function that can fail returns a ::vgg_status; its outputs come last and are
+ *    NULL or zero after a failure.
  *  - A pointer that a function *returns* is borrowed from the object it was asked of
  *    (vgg_build() is the one exception); a pointer stored *through an out-parameter*
  *    belongs to the caller.
  *  - Functions named `_free` take NULL and do nothing with it.
- *  - Options are structs whose first member is their size, set by a `VGG_..._INIT` macro;
- *    NULL means the defaults.
- *  - Objects keep what they need alive: a model, device or context may be freed before the
- *    plans, loaders and trainers made from it.
+ *  - Options are structs whose first member is their size, set by a `VGG_..._INIT`
+ *    macro; NULL means the defaults.
+ *  - Objects keep what they need alive: a model, device or context may be freed before
+ *    the plans, loaders and trainers made from it.
  *  - The library never exits, aborts or prints, and leaves signals, locale, environment
  *    and floating-point mode of its host as they were.
  */
@@ -25,7 +25,7 @@
 
 #ifdef __cplusplus
 #define VGG_BEGIN_DECLS extern "C" {
-#define VGG_END_DECLS }
+#define VGG_END_DECLS   }
 #else
 #define VGG_BEGIN_DECLS /**< opens a block of C declarations in C++ */
 #define VGG_END_DECLS   /**< closes it */
@@ -43,21 +43,21 @@ VGG_BEGIN_DECLS
  * All status codes: X(name, value, text). Zero is success, failures are negative,
  * and the numbers never change; new ones may be added.
  */
-#define VGG_STATUS_MAP(X)                                                                \
-    X(VGG_OK, 0, "success")                                                              \
-    X(VGG_EINVAL, -1, "invalid argument")                                                \
-    X(VGG_ENOMEM, -2, "out of memory")                                                   \
-    X(VGG_ESHAPE, -3, "shapes do not fit")                                               \
-    X(VGG_EUNSUPPORTED, -4, "not supported")                                             \
-    X(VGG_EDEVICE, -5, "device or engine failed")                                        \
-    X(VGG_EIO, -6, "input or output failed")                                             \
-    X(VGG_EFORMAT, -7, "malformed file")                                                 \
-    X(VGG_ETRUNCATED, -8, "file ends early")                                             \
-    X(VGG_ELIMIT, -9, "over a limit")                                                    \
-    X(VGG_EMISMATCH, -10, "valid, but does not fit")                                     \
-    X(VGG_ECHECKSUM, -11, "checksum differs")                                            \
-    X(VGG_ESTATE, -12, "not possible in this state")                                     \
-    X(VGG_ECANCELED, -13, "canceled")                                                    \
+#define VGG_STATUS_MAP(X)                                                              \
+    X(VGG_OK, 0, "success")                                                            \
+    X(VGG_EINVAL, -1, "invalid argument")                                              \
+    X(VGG_ENOMEM, -2, "out of memory")                                                 \
+    X(VGG_ESHAPE, -3, "shapes do not fit")                                             \
+    X(VGG_EUNSUPPORTED, -4, "not supported")                                           \
+    X(VGG_EDEVICE, -5, "device or engine failed")                                      \
+    X(VGG_EIO, -6, "input or output failed")                                           \
+    X(VGG_EFORMAT, -7, "malformed file")                                               \
+    X(VGG_ETRUNCATED, -8, "file ends early")                                           \
+    X(VGG_ELIMIT, -9, "over a limit")                                                  \
+    X(VGG_EMISMATCH, -10, "valid, but does not fit")                                   \
+    X(VGG_ECHECKSUM, -11, "checksum differs")                                          \
+    X(VGG_ESTATE, -12, "not possible in this state")                                   \
+    X(VGG_ECANCELED, -13, "canceled")                                                  \
     X(VGG_ENONFINITE, -14, "not a finite number")
 
 /** Outcome of a call; see #VGG_STATUS_MAP for the list. */
@@ -82,8 +82,8 @@ VGG_API const char *vgg_status_name(vgg_status status);
 VGG_API const char *vgg_status_text(vgg_status status);
 
 /**
- * What the last failing call of this thread found: one printable line that says what was
- * expected and what was found, without a newline, at most 511 bytes.
+ * What the last failing call of this thread found: one printable line that says what
+ * was expected and what was found, without a newline, at most 511 bytes.
  *
  * A call that succeeds leaves it as it was.
  *

@@ -4,8 +4,8 @@
  * @brief What the library may use of its host: memory, threads, BLAS, a place to log.
  *
  * Wherever a function takes a ::vgg_context, NULL means the default context: malloc, no
- * log, one thread a processor that the process may use. Two embedders in one process stay
- * apart by each having a context of its own.
+ * log, one thread a processor that the process may use. Two embedders in one process
+ * stay apart by each having a context of its own.
  */
 #ifndef VGG_CONTEXT_H
 #define VGG_CONTEXT_H
@@ -42,8 +42,8 @@ typedef struct vgg_logger {
 
 /** Which matrix product the CPU engine calls. */
 typedef enum vgg_gemm {
-    VGG_GEMM_AUTO = 0,     /**< OpenBLAS where its core matches the processor, else own */
-    VGG_GEMM_OPENBLAS = 1, /**< OpenBLAS; opening the device fails where there is none */
+    VGG_GEMM_AUTO = 0,     /**< OpenBLAS where its core fits the processor, else own */
+    VGG_GEMM_OPENBLAS = 1, /**< OpenBLAS; opening a device fails where there is none */
     VGG_GEMM_OWN = 2       /**< the library's own packed kernel */
 } vgg_gemm;
 
@@ -59,24 +59,29 @@ typedef struct vgg_context_options {
     const vgg_allocator *allocator; /**< copied; NULL: malloc and free */
     const vgg_logger *logger;       /**< copied; NULL: silent */
     uint64_t max_bytes;             /**< most bytes held at once; 0: no limit */
-    uint32_t threads;               /**< 0: as many as affinity and cgroup quota allow */
-    uint32_t gemm;                  /**< a ::vgg_gemm */
-    uint32_t blas;                  /**< a ::vgg_blas_policy */
-    uint32_t reserved;              /**< must be 0 */
+    uint32_t threads;  /**< 0: as many as affinity and cgroup quota allow */
+    uint32_t gemm;     /**< a ::vgg_gemm */
+    uint32_t blas;     /**< a ::vgg_blas_policy */
+    uint32_t reserved; /**< must be 0 */
 } vgg_context_options;
 
 /** Defaults of ::vgg_context_options. */
-#define VGG_CONTEXT_OPTIONS_INIT                                                         \
-    { sizeof(vgg_context_options), NULL, NULL, 0, 0, VGG_GEMM_AUTO, VGG_BLAS_LEAVE, 0 }
+#define VGG_CONTEXT_OPTIONS_INIT                                                       \
+    {                                                                                  \
+        sizeof(vgg_context_options), NULL, NULL, 0, 0, VGG_GEMM_AUTO, VGG_BLAS_LEAVE,  \
+            0                                                                          \
+    }
 
 /**
  * Make a context. Threads are started when a device first needs them.
  *
  * @param opts NULL for the defaults.
  * @param out  the context, to be given to vgg_context_free(); NULL on failure.
- * @return VGG_OK, VGG_EINVAL (an option out of range; more than 1024 threads), VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL (an option out of range; more than 1024 threads),
+ *         VGG_ENOMEM.
  */
-VGG_API vgg_status vgg_context_create(const vgg_context_options *opts, vgg_context **out);
+VGG_API vgg_status vgg_context_create(const vgg_context_options *opts,
+                                      vgg_context **out);
 
 /** Give a context back. Its threads end with the last object made from it. */
 VGG_API void vgg_context_free(vgg_context *ctx);

@@ -5,8 +5,8 @@
  *
  * A data set gives u8 images [c][h][w] and a class by index. A transform turns an image
  * into the network's f32 input. A loader shuffles, transforms and gathers batches on
- * threads of its own while the network computes. Everything random follows from one seed
- * and the place of the sample, never from the number of threads.
+ * threads of its own while the network computes. Everything random follows from one
+ * seed and the place of the sample, never from the number of threads.
  */
 #ifndef VGG_DATA_H
 #define VGG_DATA_H
@@ -36,8 +36,8 @@ VGG_API vgg_status vgg_dataset_open(vgg_context *ctx, const char *name, const ch
                                     const char *split, vgg_dataset **out);
 
 /**
- * Open a pair of IDX files: u8 images [n][h][w] or [n][c][h][w], u8 labels [n], each plain
- * or gzip (told by its first bytes). Format: yann.lecun.com/exdb/mnist.
+ * Open a pair of IDX files: u8 images [n][h][w] or [n][c][h][w], u8 labels [n], each
+ * plain or gzip (told by its first bytes). Format: yann.lecun.com/exdb/mnist.
  *
  * @param classes number of classes; every label must be below it.
  * @return as vgg_dataset_open().
@@ -48,7 +48,8 @@ VGG_API vgg_status vgg_dataset_open_idx(vgg_context *ctx, const char *images,
 
 /**
  * Open CIFAR binary files: records of one label byte (CIFAR-100: coarse, then fine, and
- * the fine one is used) and 3072 bytes of pixels. Format: cs.toronto.edu/~kriz/cifar.html.
+ * the fine one is used) and 3072 bytes of pixels. Format:
+ * cs.toronto.edu/~kriz/cifar.html.
  *
  * @param files   paths, `count` of them, in the order of their records.
  * @param classes 10 or 100.
@@ -77,8 +78,8 @@ typedef struct vgg_source {
     uint32_t height;   /**< of every image */
     uint32_t width;    /**< of every image */
     uint32_t classes;  /**< number of classes */
-    /** Write sample `index` to `image` (u8 [c][h][w]) and its class to `label`; return 0,
-     *  anything else to stop. Called from several threads at once. */
+    /** Write sample `index` to `image` (u8 [c][h][w]) and its class to `label`; return
+     *  0, anything else to stop. Called from several threads at once. */
     int (*read)(void *cookie, uint64_t index, uint8_t *image, uint32_t *label);
     void (*close)(void *cookie); /**< called when the data set goes; may be NULL */
 } vgg_source;
@@ -113,8 +114,8 @@ VGG_API const char *vgg_dataset_class_name(const vgg_dataset *data, uint32_t ind
  *
  * @param image u8 [c][h][w], receives the pixels.
  * @param label receives the class.
- * @return VGG_OK, VGG_EINVAL, VGG_EIO (the source's `read` failed), VGG_EMISMATCH (it gave
- *         a label that is no class).
+ * @return VGG_OK, VGG_EINVAL, VGG_EIO (the source's `read` failed), VGG_EMISMATCH (it
+ *         gave a label that is no class).
  */
 VGG_API vgg_status vgg_dataset_read(const vgg_dataset *data, uint64_t index,
                                     uint8_t *image, uint32_t *label);
@@ -130,9 +131,9 @@ typedef enum vgg_resize_rule {
 #define VGG_MAX_CHANNELS 4
 
 /**
- * What is done to an image, in this order: resize, centre crop, [training: shifted crop,
- * horizontal flip], divide by 255, subtract mean, divide by std, [training: erase].
- * Sized: start from #VGG_TRANSFORM_INIT.
+ * What is done to an image, in this order: resize, centre crop, [training: shifted
+ * crop, horizontal flip], divide by 255, subtract mean, divide by std, [training:
+ * erase]. Sized: start from #VGG_TRANSFORM_INIT.
  */
 typedef struct vgg_transform {
     size_t size;            /**< sizeof(vgg_transform) */
@@ -141,27 +142,30 @@ typedef struct vgg_transform {
     uint32_t resize_rule;   /**< a ::vgg_resize_rule */
     uint32_t crop_height;   /**< centre crop after the resize; 0: none */
     uint32_t crop_width;    /**< centre crop after the resize; 0: none */
-    uint32_t shift;         /**< shifted crop: move by up to so many pixels, fill with 0 */
-    float flip;             /**< chance of a horizontal flip, 0 to 1 */
-    float erase;            /**< chance to erase a rectangle (set to 0 after
-                                 normalising), 0 to 1. Zhong et al. 2017, as torchvision:
-                                 area 0.02 to 0.33, ratio 0.3 to 3.3 */
+    uint32_t shift; /**< shifted crop: move by up to so many pixels, fill with 0 */
+    float flip;     /**< chance of a horizontal flip, 0 to 1 */
+    float erase; /**< chance to erase a rectangle (set to 0 after normalising), 0 to 1.
+                      Zhong et al. 2017, as torchvision: area 0.02 to 0.33, ratio 0.3
+                      to 3.3 */
     float mean[VGG_MAX_CHANNELS]; /**< subtracted, in units of 0..1 */
     float std[VGG_MAX_CHANNELS];  /**< divisor, > 0 */
 } vgg_transform;
 
 /** Divide by 255 and nothing else. */
-#define VGG_TRANSFORM_INIT                                                               \
-    {                                                                                    \
-        sizeof(vgg_transform), 0, 0, VGG_RESIZE_OPENCV, 0, 0, 0, 0.0f, 0.0f,             \
-            {0.0f, 0.0f, 0.0f, 0.0f}, { 1.0f, 1.0f, 1.0f, 1.0f }                         \
+#define VGG_TRANSFORM_INIT                                                             \
+    {                                                                                  \
+        sizeof(vgg_transform), 0, 0, VGG_RESIZE_OPENCV, 0, 0, 0, 0.0f, 0.0f,           \
+            {0.0f, 0.0f, 0.0f, 0.0f},                                                  \
+        {                                                                              \
+            1.0f, 1.0f, 1.0f, 1.0f                                                     \
+        }                                                                              \
     }
 
 /**
  * Set mean and std by name, leaving the rest: "none" (0, 1), "imagenet" (torchvision's
  * .485 .456 .406 / .229 .224 .225), "fashion-mnist" (.2860 / .3530), "mnist" (.1307 /
- * .3081), "cifar10" (.4914 .4822 .4465 / .2470 .2435 .2616), "cifar100" (.5071 .4865 .4409
- * / .2673 .2564 .2762).
+ * .3081), "cifar10" (.4914 .4822 .4465 / .2470 .2435 .2616), "cifar100" (.5071 .4865
+ * .4409 / .2673 .2564 .2762).
  *
  * @return VGG_OK, VGG_EINVAL (unknown name; the text lists them).
  */
@@ -180,8 +184,8 @@ VGG_API vgg_status vgg_transform_normalize(vgg_transform *transform, const char 
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_transform_apply(const vgg_transform *transform,
-                                       const vgg_tensor *input, int train, uint64_t seed,
-                                       uint64_t epoch, uint64_t index,
+                                       const vgg_tensor *input, int train,
+                                       uint64_t seed, uint64_t epoch, uint64_t index,
                                        vgg_tensor *output);
 
 /** Options of vgg_loader_create(). Sized: start from #VGG_LOADER_OPTIONS_INIT. */
@@ -190,13 +194,16 @@ typedef struct vgg_loader_options {
     const vgg_transform *transform; /**< copied; NULL: divide by 255 */
     uint64_t seed;                  /**< of the order and of all that is random */
     uint32_t batch;                 /**< samples a batch, at least 1 */
-    uint32_t train;                 /**< 1: shuffle every epoch, with shift, flip, erase */
-    uint32_t drop_last;             /**< 1: leave out a last batch that is not full */
-    uint32_t prefetch;              /**< batches made ahead; 0: made when asked for */
+    uint32_t train;     /**< 1: shuffle every epoch, with shift, flip, erase */
+    uint32_t drop_last; /**< 1: leave out a last batch that is not full */
+    uint32_t prefetch;  /**< batches made ahead; 0: made when asked for */
 } vgg_loader_options;
 
 /** Defaults of ::vgg_loader_options: 128 samples a batch, in order, two made ahead. */
-#define VGG_LOADER_OPTIONS_INIT { sizeof(vgg_loader_options), NULL, 0, 128, 0, 0, 2 }
+#define VGG_LOADER_OPTIONS_INIT                                                        \
+    {                                                                                  \
+        sizeof(vgg_loader_options), NULL, 0, 128, 0, 0, 2                              \
+    }
 
 /** A batch, borrowed from its loader until the next call. Frozen layout. */
 typedef struct vgg_batch {
@@ -240,7 +247,8 @@ VGG_API const vgg_dataset *vgg_loader_dataset(const vgg_loader *loader);
 VGG_API vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first);
 
 /**
- * The next batch. After the last one comes an empty batch once, and then the next epoch.
+ * The next batch. After the last one comes an empty batch once, and then the next
+ * epoch.
  *
  * @return VGG_OK, or what reading a sample gave.
  */

@@ -3,8 +3,9 @@
  * @file device.h
  * @brief Where a network is computed: engines and their devices.
  *
- * Engines: `cpu` (OpenBLAS or the library's own kernels, all threads of the context) and
- * `ref` (plain loops, one thread, also in double precision: the oracle of the others).
+ * Engines: `cpu` (OpenBLAS or the library's own kernels, all threads of the context)
+ * and `ref` (plain loops, one thread, also in double precision: the oracle of the
+ * others).
  */
 #ifndef VGG_DEVICE_H
 #define VGG_DEVICE_H
@@ -55,11 +56,13 @@ VGG_API const char *vgg_device_list_refused_reason(const vgg_device_list *list,
 /**
  * Open a device.
  *
- * @param name a name from the list; NULL or "auto" for the best device that can be opened.
- *             A named device that can't be opened is an error, never a silent fallback.
+ * @param name a name from the list; NULL or "auto" for the best device that can be
+ *             opened. A named device that can't be opened is an error, never a silent
+ *             fallback.
  * @return VGG_OK, VGG_EINVAL (unknown name), VGG_EDEVICE (can't be opened), VGG_ENOMEM.
  */
-VGG_API vgg_status vgg_device_open(vgg_context *ctx, const char *name, vgg_device **out);
+VGG_API vgg_status vgg_device_open(vgg_context *ctx, const char *name,
+                                   vgg_device **out);
 
 /** Give a device back; it closes with the last plan that uses it. */
 VGG_API void vgg_device_free(vgg_device *device);

@@ -3,11 +3,11 @@
  * @file layer.h
  * @brief Layers and parameters of a model, by stable names.
  *
- * Layers are named as in the literature: `conv3_2` is the second convolution of block 3,
- * followed by `bn3_2` and `relu3_2`; `pool3` ends the block; linear layers are `fc6`,
- * `fc7`, `fc8` in their order, followed by `relu6`, `drop6`. A layer also answers to its
- * torchvision name (`features.13`, `avgpool`, `classifier.3`). A name that would occur
- * twice gets a suffix: `relu1_1_b`, `relu1_1_c`.
+ * Layers are named as in the literature: `conv3_2` is the second convolution of block
+ * 3, followed by `bn3_2` and `relu3_2`; `pool3` ends the block; linear layers are
+ * `fc6`, `fc7`, `fc8` in their order, followed by `relu6`, `drop6`. A layer also
+ * answers to its torchvision name (`features.13`, `avgpool`, `classifier.3`). A name
+ * that would occur twice gets a suffix: `relu1_1_b`, `relu1_1_c`.
  * A parameter is named `<layer>.weight`, `.bias`, `.running_mean`, `.running_var`.
  *
  * Pointers are borrowed from the model. Thread-safety: reading is safe.
@@ -59,7 +59,8 @@ VGG_API const vgg_shape *vgg_layer_in_shape(const vgg_layer *layer);
 /** Shape of one sample coming out. */
 VGG_API const vgg_shape *vgg_layer_out_shape(const vgg_layer *layer);
 
-/** Multiply-accumulate operations of one sample's forward pass; 0 but for conv, linear. */
+/** Multiply-accumulate operations of one sample's forward pass; 0 but for conv,
+ *  linear. */
 VGG_API uint64_t vgg_layer_macs(const vgg_layer *layer);
 
 /** Number of parameters and buffers of a layer. */

@@ -51,8 +51,8 @@ VGG_API void vgg_metrics_reset(vgg_metrics *metrics);
  *
  * @param logits f32 or f64 [n][classes].
  * @param labels n classes.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENONFINITE (a logit is not finite; nothing
- *         is added), VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENONFINITE (a logit is not finite;
+ *         nothing is added), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_metrics_add(vgg_metrics *metrics, const vgg_tensor *logits,
                                    const uint32_t *labels);
@@ -80,8 +80,9 @@ VGG_API vgg_status vgg_metrics_mean(const vgg_metrics *metrics, vgg_average aver
                                     vgg_class_metrics *out);
 
 /**
- * Macro mean over classes of the area under the one-versus-rest ROC curve of the softmax,
- * equal scores counting half (roc_auc_score, multi_class="ovr"). Hanley and McNeil 1982.
+ * Macro mean over classes of the area under the one-versus-rest ROC curve of the
+ * softmax, equal scores counting half (roc_auc_score, multi_class="ovr"). Hanley and
+ * McNeil 1982.
  *
  * @return VGG_OK, VGG_ESTATE (a class without samples, or with all: not defined),
  *         VGG_ENOMEM.

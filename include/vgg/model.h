@@ -3,9 +3,10 @@
  * @file model.h
  * @brief The network: a sequence of layers and their parameters.
  *
- * A model comes from an architecture (vgg_build(), vgg_model_create()) or is put together
- * layer by layer, as the chapter's `vgg_block` does: start with vgg_model_create_empty()
- * and add. vgg_build() itself is written with these calls and nothing else.
+ * A model comes from an architecture (vgg_build(), vgg_model_create()) or is put
+ * together layer by layer, as the chapter's `vgg_block` does: start with
+ * vgg_model_create_empty() and add. vgg_build() itself is written with these calls and
+ * nothing else.
  */
 #ifndef VGG_MODEL_H
 #define VGG_MODEL_H
@@ -29,7 +30,8 @@ typedef enum vgg_init {
     /** torchvision: convolutions normal with variance 2 / fan_out (He et al. 2015, mode
      *  "fan_out"), linear layers normal with standard deviation 0.01. */
     VGG_INIT_TORCHVISION = 1,
-    /** He et al. 2015: normal with variance 2 / fan_in, convolutions and linear alike. */
+    /** He et al. 2015: normal with variance 2 / fan_in, convolutions and linear
+        alike. */
     VGG_INIT_HE = 2
 } vgg_init;
 
@@ -42,7 +44,10 @@ typedef struct vgg_model_options {
 } vgg_model_options;
 
 /** Defaults of ::vgg_model_options: Xavier, seed 0. */
-#define VGG_MODEL_OPTIONS_INIT { sizeof(vgg_model_options), 0, VGG_INIT_XAVIER, 0 }
+#define VGG_MODEL_OPTIONS_INIT                                                         \
+    {                                                                                  \
+        sizeof(vgg_model_options), 0, VGG_INIT_XAVIER, 0                               \
+    }
 
 /**
  * Build the network that `arch` describes, all its block channels divided by `ratio`.
@@ -52,8 +57,8 @@ typedef struct vgg_model_options {
  *
  * @param arch  the architecture.
  * @param ratio divisor of every block's channel count, rounding down, at least 1.
- * @return the model, *owned* by the caller (vgg_model_free()); NULL on failure, with the
- *         reason in vgg_last_error().
+ * @return the model, *owned* by the caller (vgg_model_free()); NULL on failure, with
+ *         the reason in vgg_last_error().
  */
 VGG_API vgg_model *vgg_build(const vgg_arch *arch, uint32_t ratio);
 
@@ -81,16 +86,15 @@ VGG_API vgg_status vgg_model_create_empty(vgg_context *ctx, const vgg_shape *inp
 VGG_API void vgg_model_free(vgg_model *model);
 
 /**
- * Add a convolution: stride 1, padding (kernel - 1) / 2, bias. Its weights are zero until
- * vgg_model_init() or vgg_param_write().
+ * Add a convolution: stride 1, padding (kernel - 1) / 2, bias. Its weights are zero
+ * until vgg_model_init() or vgg_param_write().
  *
  * @param channels output channels, at least 1.
  * @param kernel   1 or 3.
  * @param name     NULL for the automatic name (see layer.h); at most 63 printable
- *                 ASCII characters without blanks, not yet a name or torchvision name in
- *                 the model.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (the input is not [c][h][w]), VGG_ELIMIT (as
- *         vgg_arch_check()), VGG_ENOMEM, VGG_ESTATE (a plan was already made from the model).
+ *                 characters, unique in the model.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (the input is not [c][h][w]), VGG_ELIMIT,
+ *         VGG_ENOMEM, VGG_ESTATE (a plan was already made from the model).
  */
 VGG_API vgg_status vgg_model_add_conv(vgg_model *model, uint32_t channels,
                                       uint32_t kernel, const char *name);
@@ -137,12 +141,13 @@ VGG_API vgg_status vgg_model_add_linear(vgg_model *model, uint32_t features,
  *
  * @param rate 0 <= rate < 1.
  */
-VGG_API vgg_status vgg_model_add_dropout(vgg_model *model, float rate, const char *name);
+VGG_API vgg_status vgg_model_add_dropout(vgg_model *model, float rate,
+                                         const char *name);
 
 /**
  * Give every parameter its first value: weights by the named rule, biases zero; batch
- * normalisation weight 1, bias 0, running mean 0, running variance 1. The same seed gives
- * the same values on every machine.
+ * normalisation weight 1, bias 0, running mean 0, running variance 1. The same seed
+ * gives the same values on every machine.
  *
  * @return VGG_OK, VGG_EINVAL.
  */

@@ -4,8 +4,8 @@
  * @brief A model bound to a device, a batch size, a precision and a mode.
  *
  * Making a plan lowers the layers to stages, chooses how each is computed and allocates
- * everything; a run allocates nothing. The phases of training are separate calls, so that
- * a loss, clipping or an all-reduce of one's own fits between them:
+ * everything; a run allocates nothing. The phases of training are separate calls, so
+ * that a loss, clipping or an all-reduce of one's own fits between them:
  *
  *     forward -> loss (or set_output_gradient) -> backward (adds up) -> update -> zero
  *
@@ -31,7 +31,8 @@ typedef enum vgg_mode {
     VGG_MODE_INFER = 0, /**< forward only; dropout off, running statistics used */
     VGG_MODE_TRAIN = 1, /**< forward and backward; dropout on, batch statistics used */
     VGG_MODE_GRAD = 2   /**< forward and backward as in inference: dropout off, running
-                             statistics used and left alone (saliency, style transfer) */
+                             statistics used and left alone (saliency, style
+                             transfer) */
 } vgg_mode;
 
 /** Arithmetic of a plan. */
@@ -54,23 +55,26 @@ typedef struct vgg_plan_options {
 } vgg_plan_options;
 
 /** Defaults of ::vgg_plan_options: one sample, inference, single precision. */
-#define VGG_PLAN_OPTIONS_INIT                                                            \
-    { sizeof(vgg_plan_options), NULL, 0, 1, VGG_MODE_INFER, VGG_FP32, 0, 0, 0 }
+#define VGG_PLAN_OPTIONS_INIT                                                          \
+    {                                                                                  \
+        sizeof(vgg_plan_options), NULL, 0, 1, VGG_MODE_INFER, VGG_FP32, 0, 0, 0        \
+    }
 
 /**
  * Make a plan. From then on no layer can be added to the model.
  *
  * @param opts NULL for the defaults.
- * @return VGG_OK; VGG_EINVAL (an option out of range, unknown tap); VGG_EUNSUPPORTED (the
- *         engine can't: the text says what); VGG_ELIMIT (over max_bytes); VGG_ENOMEM;
- *         VGG_EDEVICE.
+ * @return VGG_OK; VGG_EINVAL (an option out of range, unknown tap); VGG_EUNSUPPORTED
+ *         (the engine can't: the text says what); VGG_ELIMIT (over max_bytes);
+ *         VGG_ENOMEM; VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
                                    const vgg_plan_options *opts, vgg_plan **out);
 
 /**
  * Bytes that vgg_plan_create() with these options would take on the device: the plan's
- * own, and the parameters, gradients and optimiser state that it shares with other plans.
+ * own, and the parameters, gradients and optimiser state that it shares with other
+ * plans.
  *
  * @param plan_bytes   activations, gradients of activations, workspace; may be NULL.
  * @param shared_bytes parameters and, for training, gradients; may be NULL.
@@ -116,14 +120,14 @@ VGG_API vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input,
                                     vgg_tensor *output);
 
 /**
- * Softmax and cross-entropy of the last forward's output, the mean over its samples, and
- * the gradient for vgg_plan_backward() (in modes that have one).
+ * Softmax and cross-entropy of the last forward's output, the mean over its samples,
+ * and the gradient for vgg_plan_backward() (in modes that have one).
  *
  * @param labels    one class a sample of the last forward.
  * @param smoothing share of the target given evenly to all classes, 0 <= smoothing < 1.
  *                  Szegedy et al. 2016.
- * @param scale     factor on the gradient: 1 for the gradient of the mean; 1 / parts when
- *                  gradients of several runs add up to one step.
+ * @param scale     factor on the gradient: 1 for the gradient of the mean; 1 / parts
+ *                  when gradients of several runs add up to one step.
  * @param loss      mean loss; may be NULL.
  * @param correct   samples whose largest output (the first of equals) is the label; may
  *                  be NULL.
@@ -131,11 +135,13 @@ VGG_API vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input,
  *         or an output that is not flat), VGG_ENONFINITE (the loss is not finite; the
  *         gradient must not be used), VGG_EDEVICE.
  */
-VGG_API vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing,
-                                 float scale, double *loss, uint32_t *correct);
+VGG_API vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels,
+                                 float smoothing, float scale, double *loss,
+                                 uint32_t *correct);
 
 /**
- * Hand in the gradient of a loss of one's own with respect to the last forward's output.
+ * Hand in the gradient of a loss of one's own with respect to the last forward's
+ * output.
  *
  * @param gradient f32 [n][...output].
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE, VGG_EDEVICE.
@@ -145,10 +151,9 @@ VGG_API vgg_status vgg_plan_set_output_gradient(vgg_plan *plan,
 
 /**
  * Compute gradients and *add* them to what the parameters' gradients hold. The input's
- * gradient is overwritten. Uses up what the forward has kept: one backward a forward.
+ * gradient is overwritten.
  *
- * @return VGG_OK, VGG_ESTATE (no loss or output gradient since the last forward, or an
- *         inference plan),
+ * @return VGG_OK, VGG_ESTATE (no loss or output gradient before, or an inference plan),
  *         VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_plan_backward(vgg_plan *plan);
@@ -158,11 +163,13 @@ VGG_API vgg_status vgg_plan_zero_gradients(vgg_plan *plan);
 
 /**
  * Euclidean norm of all parameter gradients taken as one vector, and a factor on them:
- * to clip at `limit`, call vgg_plan_scale_gradients() with limit / norm if norm > limit.
+ * to clip at `limit`, call vgg_plan_scale_gradients() with limit / norm if norm is
+ * above it.
  */
 VGG_API vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm);
 
-/** Multiply all parameter gradients by `factor`. @return VGG_OK, VGG_EINVAL, VGG_ESTATE. */
+/** Multiply all parameter gradients by `factor`. @return VGG_OK, VGG_EINVAL,
+ *  VGG_ESTATE. */
 VGG_API vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor);
 
 /** Rules that turn gradients into new parameters. */
@@ -189,8 +196,10 @@ typedef struct vgg_optimizer {
 } vgg_optimizer;
 
 /** Plain SGD, and PyTorch's defaults for Adam. */
-#define VGG_OPTIMIZER_INIT                                                               \
-    { sizeof(vgg_optimizer), VGG_SGD, 0, 0.0, 0.0, 0.9, 0.999, 1e-8 }
+#define VGG_OPTIMIZER_INIT                                                             \
+    {                                                                                  \
+        sizeof(vgg_optimizer), VGG_SGD, 0, 0.0, 0.0, 0.9, 0.999, 1e-8                  \
+    }
 
 /**
  * Change the parameters by their gradients. Gradients stay as they are.
@@ -209,7 +218,8 @@ VGG_API vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimize
  *
  * @param param a parameter of the plan's model.
  * @param out   f32 or f64 tensor of the parameter's shape.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (frozen, a buffer, or no gradients).
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (frozen, a buffer, or no
+ *         gradients).
  */
 VGG_API vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
                                            vgg_tensor *out);

@@ -32,9 +32,9 @@ typedef enum vgg_schedule_kind {
 #define VGG_MAX_MILESTONES 8
 
 /**
- * A schedule. Sized: start from #VGG_SCHEDULE_INIT. During warm-up the rate rises evenly
- * from lr / (warm-up's steps) to lr, moving every step; the rule holds from there on (a
- * cosine spans what is left).
+ * A schedule. Sized: start from #VGG_SCHEDULE_INIT. During warm-up the rate rises
+ * evenly from lr / (warm-up's steps) to lr, moving every step; the rule holds from
+ * there on (a cosine spans what is left).
  */
 typedef struct vgg_schedule {
     size_t size;                             /**< sizeof(vgg_schedule) */
@@ -48,8 +48,13 @@ typedef struct vgg_schedule {
 } vgg_schedule;
 
 /** Constant, no warm-up; step of 30 epochs and gamma 0.1 should they be asked for. */
-#define VGG_SCHEDULE_INIT                                                                \
-    { sizeof(vgg_schedule), VGG_SCHEDULE_CONSTANT, 30, 0.1, 0.0, 0.0, 0, {0} }
+#define VGG_SCHEDULE_INIT                                                              \
+    {                                                                                  \
+        sizeof(vgg_schedule), VGG_SCHEDULE_CONSTANT, 30, 0.1, 0.0, 0.0, 0,             \
+        {                                                                              \
+            0                                                                          \
+        }                                                                              \
+    }
 
 /**
  * Learning rate of a step.
@@ -82,29 +87,32 @@ typedef struct vgg_trainer_options {
 } vgg_trainer_options;
 
 /** Ten epochs of plain SGD at 0.005, batches of 128: the chapter's recipe. */
-#define VGG_TRAINER_OPTIONS_INIT                                                         \
-    { sizeof(vgg_trainer_options), NULL, NULL, 0.005, 0.0, 0, 0, 10, 128, 1, 0.0f }
+#define VGG_TRAINER_OPTIONS_INIT                                                       \
+    {                                                                                  \
+        sizeof(vgg_trainer_options), NULL, NULL, 0.005, 0.0, 0, 0, 10, 128, 1, 0.0f    \
+    }
 
 /** Where a training stands, and what it has measured. Frozen layout. */
 typedef struct vgg_progress {
-    uint64_t epoch;        /**< epochs completed */
-    uint64_t batch;        /**< batches done in the present epoch */
-    uint64_t batches;      /**< batches an epoch; 0: not known yet */
-    uint64_t step;         /**< optimiser steps done */
-    uint64_t seen;         /**< samples of the present epoch so far */
-    uint64_t correct;      /**< of them predicted right, as the weights moved */
-    double loss_sum;       /**< sum of their losses */
-    double batch_loss;     /**< mean loss of the last batch */
-    double lr;             /**< learning rate of the last step */
-    double gradient_norm;  /**< of the last step, when clipping; else 0 */
-    double test_loss;      /**< of the last evaluation; NaN before */
-    double test_accuracy;  /**< of the last evaluation; NaN before */
-    double best_accuracy;  /**< highest test accuracy so far; NaN before */
-    uint64_t best_epoch;   /**< epochs completed when it was reached */
+    uint64_t epoch;       /**< epochs completed */
+    uint64_t batch;       /**< batches done in the present epoch */
+    uint64_t batches;     /**< batches an epoch; 0: not known yet */
+    uint64_t step;        /**< optimiser steps done */
+    uint64_t seen;        /**< samples of the present epoch so far */
+    uint64_t correct;     /**< of them predicted right, as the weights moved */
+    double loss_sum;      /**< sum of their losses */
+    double batch_loss;    /**< mean loss of the last batch */
+    double lr;            /**< learning rate of the last step */
+    double gradient_norm; /**< of the last step, when clipping; else 0 */
+    double test_loss;     /**< of the last evaluation; NaN before */
+    double test_accuracy; /**< of the last evaluation; NaN before */
+    double best_accuracy; /**< highest test accuracy so far; NaN before */
+    uint64_t best_epoch;  /**< epochs completed when it was reached */
 } vgg_progress;
 
-/** Called while fitting. Frozen layout; any function may be NULL. A non-zero return stops
- *  the fit after the call with VGG_ECANCELED; the trainer can go on from there. */
+/** Called while fitting. Frozen layout; any function may be NULL. A non-zero return
+ *  stops the fit after the call with VGG_ECANCELED; the trainer can go on from
+ *  there. */
 typedef struct vgg_callbacks {
     void *cookie; /**< handed to the functions */
     /** After every batch. */
@@ -173,8 +181,8 @@ VGG_API vgg_model *vgg_trainer_model(const vgg_trainer *trainer);
  * @param metrics of as many classes as the model has outputs; added to.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, or as vgg_plan_create(), vgg_loader_next().
  */
-VGG_API vgg_status vgg_evaluate(vgg_model *model, vgg_device *device, vgg_loader *loader,
-                                vgg_metrics *metrics);
+VGG_API vgg_status vgg_evaluate(vgg_model *model, vgg_device *device,
+                                vgg_loader *loader, vgg_metrics *metrics);
 
 VGG_END_DECLS
 

@@ -8,10 +8,10 @@
 
 #include <vgg/common.h>
 
-#define VGG_VERSION_MAJOR 0 /**< release, first number */
-#define VGG_VERSION_MINOR 1 /**< release, second number */
-#define VGG_VERSION_PATCH 0 /**< release, third number */
-#define VGG_VERSION "0.1.0" /**< release, as text */
+#define VGG_VERSION_MAJOR 0       /**< release, first number */
+#define VGG_VERSION_MINOR 1       /**< release, second number */
+#define VGG_VERSION_PATCH 0       /**< release, third number */
+#define VGG_VERSION       "0.1.0" /**< release, as text */
 
 /**
  * Number of the binary interface, which is also the number in the soname.

@@ -11,8 +11,8 @@
  * vgg_plan_forward(plan, image, logits);                        // run
  * @endcode
  *
- * Read in this order: arch.h, model.h, layer.h, device.h, plan.h; then data.h, metrics.h,
- * train.h; weights.h and checkpoint.h last.
+ * Read in this order: arch.h, model.h, layer.h, device.h, plan.h; then data.h,
+ * metrics.h, train.h; weights.h and checkpoint.h last.
  */
 #ifndef VGG_H
 #define VGG_H

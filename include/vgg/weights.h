@@ -5,8 +5,9 @@
  *
  * A file that vgg_weights_save() wrote can be loaded by PyTorch's
  * `load_state_dict(safetensors.torch.load_file(path))` into the same network, and the
- * other way round. Format: github.com/huggingface/safetensors. The file's metadata carries
- * the architecture and whatever the caller adds (classes, preprocessing), all strings.
+ * other way round. Format: github.com/huggingface/safetensors. The file's metadata
+ * carries the architecture and whatever the caller adds (classes, preprocessing), all
+ * strings.
  */
 #ifndef VGG_WEIGHTS_H
 #define VGG_WEIGHTS_H
@@ -15,7 +16,8 @@
 
 VGG_BEGIN_DECLS
 
-/** Strings kept beside weights: pairs of key and value. Thread-safety: as a plain map. */
+/** Strings kept beside weights: pairs of key and value. Thread-safety: as a plain
+ *  map. */
 typedef struct vgg_metadata vgg_metadata;
 
 /** Make an empty map. @return VGG_OK, VGG_ENOMEM. */
@@ -59,7 +61,10 @@ typedef struct vgg_weights_options {
 } vgg_weights_options;
 
 /** Strict: the file has exactly the model's tensors, all finite. */
-#define VGG_WEIGHTS_OPTIONS_INIT { sizeof(vgg_weights_options), 0, 0, 0, 0 }
+#define VGG_WEIGHTS_OPTIONS_INIT                                                       \
+    {                                                                                  \
+        sizeof(vgg_weights_options), 0, 0, 0, 0                                        \
+    }
 
 /**
  * Read a model's parameters and buffers from F32, F64, F16 or BF16 tensors with
@@ -86,7 +91,8 @@ VGG_API vgg_status vgg_weights_load_memory(vgg_model *model, const void *data,
  * Build a model from a file that vgg_weights_save() wrote, and load its weights.
  *
  * @param metadata receives the file's strings, owned; may be NULL.
- * @return as vgg_weights_load(); VGG_EMISMATCH if the file does not say its architecture.
+ * @return as vgg_weights_load(); VGG_EMISMATCH if the file does not say its
+ *         architecture.
  */
 VGG_API vgg_status vgg_model_load(vgg_context *ctx, const char *path,
                                   vgg_metadata **metadata, vgg_model **out);

@@ -22,7 +22,8 @@ void harness_mkdtemp(char path[64])
     ck_assert_ptr_nonnull(mkdtemp(path));
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+static int remove_entry(const char *path, const struct stat *st, int type,
+                        struct FTW *at)
 {
     (void)st, (void)type, (void)at;
     return remove(path);
