@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Adds up what scripts/check ran.
+
+    summary.py FOLDER
+
+FOLDER holds NAME.build ("passed", "failed" or "skipped: why") and, for a build that was
+tested, NAME.json (Meson's log of its tests) and NAME.seconds. A test program that prints
+Check's line "100%: Checks: 12, Failures: 0, Errors: 0" counts for as many tests. Ends with
+status 1 if anything failed or a sanitizer reported something.
+"""
+import json
+import pathlib
+import re
+import sys
+
+CHECKS = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
+REPORT = re.compile(r"(?:ERROR|WARNING): \w+Sanitizer|runtime error: ")
+
+
+def count(test):
+    """(passed, failed, skipped) of one entry of Meson's log."""
+    if test["result"] == "SKIP":
+        return 0, 0, 1
+    found = [tuple(map(int, m)) for m in CHECKS.findall(test.get("stdout") or "")]
+    bad = sum(failures + errors for _, failures, errors in found)
+    total = max(sum(checks for checks, _, _ in found), 1)
+    if test["result"] in ("OK", "EXPECTEDFAIL"):
+        return total, 0, 0
+    return max(total - max(bad, 1), 0), max(bad, 1), 0
+
+
+def reason(test):
+    """Why a test was skipped: the last line it said."""
+    lines = ((test.get("stdout") or "") + (test.get("stderr") or "")).strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"
+
+
+def add_build(folder, name, told):
+    state = (folder / f"{name}.build").read_text().strip()
+    if state.startswith("skipped"):
+        told["skipped"].append(f"{name} build: {state.partition(': ')[2]}")
+        return 0, 0, 1
+    if state != "passed":
+        told["failed"].append(f"{name} build")
+        return 0, 1, 0
+    return 1, 0, 0
+
+
+def add_tests(folder, name, told):
+    sums = [0, 0, 0]
+    log = folder / f"{name}.json"
+    tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    if not tests:
+        told["failed"].append(f"{name}: no test ran")
+        return [0, 1, 0]
+    for test in tests:
+        counts = count(test)
+        sums = [a + b for a, b in zip(sums, counts)]
+        if counts[1]:
+            told["failed"].append(f"{name} {test['name']} ({test['result'].lower()})")
+        if counts[2]:
+            told["skipped"].append(f"{name} {test['name']}: {reason(test)}")
+        output = (test.get("stdout") or "") + (test.get("stderr") or "")
+        told["reports"] += [f"{name} {test['name']}" for _ in REPORT.findall(output)]
+    return sums
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    told = {"failed": [], "skipped": [], "reports": []}
+    whole = [0, 0, 0]
+    print("== summary")
+    for name in ("release", "sanitizers", "clang"):
+        sums = list(add_build(folder, name, told))
+        seconds = folder / f"{name}.seconds"
+        if seconds.exists():
+            sums = [a + b for a, b in zip(sums, add_tests(folder, name, told))]
+        took = f" in {seconds.read_text().strip()} s" if seconds.exists() else ""
+        print("{:10}  {} passed, {} failed, {} skipped{}".format(name, *sums, took))
+        whole = [a + b for a, b in zip(whole, sums)]
+    print("sanitizer reports: {}".format(len(told["reports"])))
+    whole[1] += len(told["reports"])
+    for title in ("failed", "skipped"):
+        for line in told[title]:
+            print(f"{title}: {line}")
+    for line in sorted(set(told["reports"])):
+        print(f"failed: sanitizer report in {line}")
+    print("{} passed, {} failed, {} skipped".format(*whole))
+    return 1 if whole[1] else 0
+
+
+sys.exit(main())
