@@ -13,7 +13,7 @@
 
 struct vgg__param {
     uint64_t count;
-    bool buffer, trainable;
+    uint32_t first_chunk; /* number of its first chunk in the store */
     void *value;
     void *gradient; /* NULL: frozen, or no gradients asked for */
     void *state[2]; /* NULL: no update needed it yet */
@@ -24,8 +24,9 @@ struct vgg__store {
     struct vgg__param *params;
     uint32_t count;
     uint32_t precision;
+    uint32_t chunk_count;
     uint64_t version; /* counts changes of values, from 1 */
-    double *partial;  /* a sum a chunk, for the norm */
+    double *partial; /* a sum a chunk, for the norm; NULL: no gradients asked for yet */
 };
 
 /* Entries of vgg_engine; `device` points to a struct vgg__machine. */

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a list of stages to lifetimes and places; see layout.h for numbers and times. */
+#include "common/layout.h"
+
+#include <stdio.h>
+
+int64_t vgg__layout_tap(const struct vgg__layout *layout, uint32_t tap,
+                        vgg_extent *extent)
+{
+    if (layout->input_tap >= 0 && (uint32_t)layout->input_tap == tap) {
+        *extent = layout->stages[0].stage.in;
+        return 0;
+    }
+    for (uint32_t i = 0; i < layout->stage_count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        if (s->stage.tap < 0 || (uint32_t)s->stage.tap != tap) continue;
+        *extent = s->stage.out;
+        return s->y;
+    }
+    return -1;
+}
+
+void vgg__stage_slots(const vgg_stage *stage, int32_t slots[VGG__TRAINABLES])
+{
+    slots[VGG__WEIGHT] = stage->weight;
+    slots[VGG__BIAS] = stage->bias;
+    slots[VGG__GAMMA] = stage->gamma;
+    slots[VGG__BETA] = stage->beta;
+}
+
+/* Which gradients a stage computes; `upstream`: one before it needs its dx. */
+static bool choose_gradients(const vgg_program_desc *desc, bool upstream,
+                             struct vgg__layout_stage *s)
+{
+    if (desc->mode == VGG_MODE_INFER) return false;
+    int32_t slots[VGG__TRAINABLES];
+    vgg__stage_slots(&s->stage, slots);
+    bool any = false;
+    for (uint32_t k = 0; k < VGG__TRAINABLES; k++) {
+        s->trains[k] =
+            slots[k] >= 0 && (!desc->params || desc->params[slots[k]].trainable);
+        any = any || s->trains[k];
+    }
+    s->wants_dx = upstream;
+    return any;
+}
+
+static vgg_status describe_stage(const struct vgg__machine *machine,
+                                 const vgg_program_desc *desc, uint32_t index,
+                                 bool *upstream, struct vgg__layout_stage *s)
+{
+    s->stage = desc->stages[index];
+    snprintf(s->name, sizeof s->name, "%s", s->stage.name ? s->stage.name : "");
+    s->stage.name = s->name;
+    const char *why = NULL;
+    if (!vgg__program_supports((void *)machine, &s->stage, desc->precision, &why))
+        return machine->host.fail(VGG_EUNSUPPORTED, "%s: %s", s->name, why);
+    s->impl = &machine->stages[desc->precision][s->stage.kind];
+
+    const bool wants_dparams = choose_gradients(desc, *upstream, s);
+    const struct vgg__stage_env env = {.machine = machine,
+                                       .stage = &s->stage,
+                                       .batch = desc->batch,
+                                       .mode = desc->mode,
+                                       .precision = desc->precision,
+                                       .wants_dx = s->wants_dx,
+                                       .wants_dparams = wants_dparams};
+    s->impl->measure(&env, &s->need);
+    s->backward = (s->wants_dx || wants_dparams) && !s->need.identity &&
+                  s->stage.kind != VGG_STAGE_LOSS;
+    *upstream = *upstream || wants_dparams;
+    return VGG_OK;
+}
+
+/* Number the values, and see who masks for whom. */
+static void connect(struct vgg__layout *layout)
+{
+    uint32_t value = 0;
+    struct vgg__layout_stage *producer = NULL;
+    layout->output_extent = layout->stages[0].stage.in;
+    for (uint32_t i = 0; i < layout->stage_count; i++) {
+        struct vgg__layout_stage *s = &layout->stages[i];
+        s->x = value;
+        if (s->stage.kind == VGG_STAGE_LOSS) {
+            s->y = value;
+            continue;
+        }
+        layout->output_extent = s->stage.out;
+        if (!s->need.identity) {
+            if (producer && s->need.masks_dx) producer->dy_masked = true;
+            producer = s;
+            value = i + 1;
+        }
+        s->y = value;
+    }
+    layout->output = value;
+}
+
+static void live_until(struct vgg__block *block, uint32_t time)
+{
+    if (time > block->last) block->last = time;
+}
+
+/* Activations: from the stage that makes them to the last that reads them. */
+static void place_values(struct vgg__layout *layout, uint32_t end)
+{
+    const uint32_t count = layout->stage_count;
+    const size_t element = vgg__element(layout->precision);
+    const size_t batch = layout->batch;
+    struct vgg__block *blocks = layout->blocks;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        struct vgg__block *x = &blocks[s->x], *y = &blocks[s->y];
+        if (s->y == i + 1) {
+            y->size = vgg__size_mul(
+                vgg__size_mul(vgg__extent_count(s->stage.out), batch), element);
+            y->first = y->last = i;
+        }
+        live_until(x, i);
+        if (s->backward && s->need.reads_x) live_until(x, 2 * count - 1 - i);
+        if (s->backward && s->need.reads_y) live_until(y, 2 * count - 1 - i);
+        if (s->stage.tap >= 0) live_until(y, end);
+    }
+    live_until(&blocks[layout->output], end);
+    if (layout->input_tap >= 0) live_until(&blocks[0], end);
+    /* A float input that nothing reads after the forward stays the caller's. */
+    if (layout->precision == VGG_FP64 || blocks[0].last >= count)
+        blocks[0].size = vgg__size_mul(
+            vgg__size_mul(vgg__extent_count(layout->stages[0].stage.in), batch),
+            element);
+}
+
+static void add_gradient(struct vgg__layout *layout, uint32_t value, vgg_extent extent,
+                         uint32_t first)
+{
+    struct vgg__block *block = &layout->blocks[vgg__gradient_block(layout, value)];
+    const uint32_t count = layout->stage_count;
+    block->size = vgg__size_mul(vgg__size_mul(vgg__extent_count(extent), layout->batch),
+                                vgg__element(layout->precision));
+    block->first = first;
+    block->last = 2 * count - value; /* its producer's backward; the input's: the end */
+}
+
+/* Gradients of activations: from the consumer's backward to the producer's. */
+static void place_gradients(struct vgg__layout *layout)
+{
+    const uint32_t count = layout->stage_count;
+    bool any = false, loss = false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        any = any || s->backward;
+        loss = loss || s->stage.kind == VGG_STAGE_LOSS;
+        if (s->backward && s->wants_dx)
+            add_gradient(layout, s->x, s->stage.in, 2 * count - 1 - i);
+    }
+    if (any || layout->input_gradient)
+        add_gradient(layout, layout->output, layout->output_extent,
+                     loss ? count - 1 : count);
+}
+
+static void place_kept(struct vgg__layout *layout, uint32_t end)
+{
+    const uint32_t count = layout->stage_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        struct vgg__block *kept = &layout->blocks[vgg__kept_block(layout, i, 0)];
+        const uint32_t back = 2 * count - 1 - i;
+        if (s->need.identity) continue;
+        kept[VGG__PREPARED] = (struct vgg__block){s->need.prepared, 0, end, 0};
+        kept[VGG__SAVED] =
+            (struct vgg__block){s->need.saved, i, s->backward ? back : i, 0};
+        kept[VGG__FORWARD_SCRATCH] =
+            (struct vgg__block){s->need.forward_scratch, i, i, 0};
+        if (s->backward)
+            kept[VGG__BACKWARD_SCRATCH] =
+                (struct vgg__block){s->need.backward_scratch, back, back, 0};
+    }
+}
+
+static vgg_status place(const struct vgg__machine *machine, struct vgg__layout *layout)
+{
+    const uint32_t end =
+        layout->mode == VGG_MODE_INFER ? layout->stage_count : 2 * layout->stage_count;
+    place_values(layout, end);
+    place_gradients(layout);
+    place_kept(layout, end);
+
+    uint32_t *order = vgg__machine_calloc(machine, layout->block_count, sizeof *order);
+    if (!order) return VGG_ENOMEM;
+    const vgg_status status =
+        vgg__arena_plan(&machine->host, layout->blocks, layout->block_count, order,
+                        &layout->arena_bytes);
+    machine->host.release(order);
+    return status;
+}
+
+vgg_status vgg__layout_create(const struct vgg__machine *machine,
+                              const vgg_program_desc *desc, struct vgg__layout *layout)
+{
+    *layout = (struct vgg__layout){.stage_count = desc->stage_count,
+                                   .batch = desc->batch,
+                                   .mode = desc->mode,
+                                   .precision = desc->precision,
+                                   .input_gradient = desc->input_gradient &&
+                                                     desc->mode != VGG_MODE_INFER,
+                                   .input_tap = desc->input_tap};
+    const size_t count = desc->stage_count;
+    layout->block_count = vgg__kept_block(layout, desc->stage_count, 0);
+    layout->stages = vgg__machine_calloc(machine, count, sizeof *layout->stages);
+    layout->blocks =
+        vgg__machine_calloc(machine, layout->block_count, sizeof *layout->blocks);
+    layout->own_bytes =
+        count * sizeof *layout->stages + layout->block_count * sizeof *layout->blocks;
+    vgg_status status = layout->stages && layout->blocks ? VGG_OK : VGG_ENOMEM;
+
+    bool upstream = layout->input_gradient;
+    for (uint32_t i = 0; status == VGG_OK && i < desc->stage_count; i++)
+        status = describe_stage(machine, desc, i, &upstream, &layout->stages[i]);
+    if (status == VGG_OK) {
+        connect(layout);
+        status = place(machine, layout);
+    }
+    if (status != VGG_OK) vgg__layout_destroy(machine, layout);
+    return status;
+}
+
+void vgg__layout_destroy(const struct vgg__machine *machine, struct vgg__layout *layout)
+{
+    machine->host.release(layout->stages);
+    machine->host.release(layout->blocks);
+    *layout = (struct vgg__layout){0};
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a laid-out program; see program.h. */
+#include "common/program.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "common/layout.h"
+#include "common/store.h"
+
+struct program {
+    const struct vgg__machine *machine;
+    struct vgg__store *store;
+    struct vgg__layout layout;
+    unsigned char *arena;
+    uint64_t prepared; /* the store's version that prepare() has seen; 0: none */
+    uint32_t count;    /* samples of the last forward */
+};
+
+bool vgg__program_supports(void *device, const vgg_stage *stage, uint32_t precision,
+                           const char **why)
+{
+    const struct vgg__machine *machine = device;
+    const char *reason = NULL;
+    if (precision >= VGG_PRECISIONS || !machine->stages[precision]) {
+        reason = "the engine does not compute in this precision";
+    } else if (stage->kind >= VGG_STAGE_KINDS ||
+               !machine->stages[precision][stage->kind].forward) {
+        reason = "the engine does not know this stage";
+    } else {
+        const struct vgg__stage_impl *impl = &machine->stages[precision][stage->kind];
+        if (!impl->supports || impl->supports(machine, stage, &reason)) return true;
+    }
+    if (why) *why = reason;
+    return false;
+}
+
+vgg_status vgg__program_measure(void *device, const vgg_program_desc *desc,
+                                uint64_t *bytes)
+{
+    const struct vgg__machine *machine = device;
+    struct vgg__layout layout;
+    *bytes = 0;
+    const vgg_status status = vgg__layout_create(machine, desc, &layout);
+    if (status != VGG_OK) return status;
+    *bytes = (uint64_t)layout.arena_bytes + layout.own_bytes + sizeof(struct program);
+    vgg__layout_destroy(machine, &layout);
+    return VGG_OK;
+}
+
+vgg_status vgg__program_compile(void *device, void *store, const vgg_program_desc *desc,
+                                void **program)
+{
+    const struct vgg__machine *machine = device;
+    *program = NULL;
+    struct program *p = vgg__machine_calloc(machine, 1, sizeof *p);
+    if (!p) return VGG_ENOMEM;
+    p->machine = machine;
+    p->store = store;
+    vgg_status status = vgg__layout_create(machine, desc, &p->layout);
+    if (status == VGG_OK) {
+        p->arena = machine->host.alloc(machine->host.ctx, p->layout.arena_bytes);
+        if (!p->arena) status = VGG_ENOMEM;
+    }
+    if (status != VGG_OK) {
+        vgg__program_free(p);
+        return status;
+    }
+    *program = p;
+    return VGG_OK;
+}
+
+void vgg__program_free(void *program)
+{
+    struct program *p = program;
+    if (!p) return;
+    vgg__layout_destroy(p->machine, &p->layout);
+    p->machine->host.release(p->arena);
+    p->machine->host.release(p);
+}
+
+/* A block's memory; NULL if it takes no room. */
+static void *at(const struct program *p, uint32_t block)
+{
+    const struct vgg__block *b = &p->layout.blocks[block];
+    return b->size > 0 ? p->arena + b->offset : NULL;
+}
+
+static void *value_at(const struct program *p, uint32_t value)
+{
+    return at(p, vgg__value_block(&p->layout, value));
+}
+
+static void *gradient_at(const struct program *p, uint32_t value)
+{
+    return at(p, vgg__gradient_block(&p->layout, value));
+}
+
+static void *kept_at(const struct program *p, uint32_t stage, uint32_t which)
+{
+    return at(p, vgg__kept_block(&p->layout, stage, which));
+}
+
+static void *slot_value(const struct program *p, int32_t slot)
+{
+    return slot >= 0 ? p->store->params[slot].value : NULL;
+}
+
+static struct vgg__stage_args stage_args(const struct program *p, uint32_t index,
+                                         const vgg_run *run)
+{
+    const struct vgg__layout_stage *s = &p->layout.stages[index];
+    return (struct vgg__stage_args){
+        .machine = p->machine,
+        .stage = &s->stage,
+        .run = run,
+        .count = p->count,
+        .batch = p->layout.batch,
+        .mode = p->layout.mode,
+        .x = value_at(p, s->x),
+        .y = value_at(p, s->y),
+        .dy_masked = s->dy_masked,
+        .prepared = kept_at(p, index, VGG__PREPARED),
+        .saved = kept_at(p, index, VGG__SAVED),
+        .scratch = kept_at(p, index, VGG__FORWARD_SCRATCH),
+        .weight = slot_value(p, s->stage.weight),
+        .bias = slot_value(p, s->stage.bias),
+        .gamma = slot_value(p, s->stage.gamma),
+        .beta = slot_value(p, s->stage.beta),
+        .mean = slot_value(p, s->stage.mean),
+        .var = slot_value(p, s->stage.var),
+    };
+}
+
+/* Before the arena holds anything of this run: prepare() may use any stage's scratch.
+ */
+static void prepare(struct program *p)
+{
+    if (p->prepared == p->store->version) return;
+    for (uint32_t i = 0; i < p->layout.stage_count; i++) {
+        const struct vgg__layout_stage *s = &p->layout.stages[i];
+        if (!s->impl->prepare || s->need.prepared == 0) continue;
+        const struct vgg__stage_args args = stage_args(p, i, NULL);
+        s->impl->prepare(&args);
+    }
+    p->prepared = p->store->version;
+}
+
+static vgg_status forward(struct program *p, const vgg_run *run)
+{
+    const struct vgg__layout *layout = &p->layout;
+    p->count = run->count;
+    prepare(p);
+    void *input = value_at(p, 0);
+    if (input)
+        vgg__convert(input, layout->precision == VGG_FP64 ? VGG_F64 : VGG_F32,
+                     run->input, VGG_F32,
+                     run->count * vgg__extent_count(layout->stages[0].stage.in));
+    bool statistics = false;
+    for (uint32_t i = 0; i < layout->stage_count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        if (s->need.identity || s->stage.kind == VGG_STAGE_LOSS) continue;
+        struct vgg__stage_args args = stage_args(p, i, run);
+        if (!args.x) args.x = run->input;
+        s->impl->forward(&args);
+        statistics = statistics || s->stage.mean >= 0;
+    }
+    if (statistics && layout->mode == VGG_MODE_TRAIN) p->store->version++;
+    return VGG_OK;
+}
+
+static vgg_status loss(struct program *p, const vgg_run *run)
+{
+    const uint32_t last = p->layout.stage_count - 1;
+    const struct vgg__layout_stage *s = &p->layout.stages[last];
+    if (s->stage.kind != VGG_STAGE_LOSS)
+        return p->machine->host.fail(VGG_ESTATE, "loss: the program has no loss stage");
+    double sum = 0;
+    uint32_t correct = 0;
+    vgg_run inner = *run;
+    inner.loss_sum = &sum;
+    inner.correct = &correct;
+    struct vgg__stage_args args = stage_args(p, last, &inner);
+    args.y = NULL;
+    args.dx = gradient_at(p, s->x);
+    s->impl->forward(&args);
+    if (run->loss_sum) *run->loss_sum = sum;
+    if (run->correct) *run->correct = correct;
+    if (!isfinite(sum))
+        return p->machine->host.fail(VGG_ENONFINITE, "loss: not finite over %u samples",
+                                     run->count);
+    return VGG_OK;
+}
+
+static void *slot_gradient(const struct program *p, const struct vgg__layout_stage *s,
+                           uint32_t which)
+{
+    int32_t slots[VGG__TRAINABLES];
+    vgg__stage_slots(&s->stage, slots);
+    return s->trains[which] ? p->store->params[slots[which]].gradient : NULL;
+}
+
+static vgg_status backward(struct program *p, const vgg_run *run)
+{
+    const struct vgg__layout *layout = &p->layout;
+    void *output_gradient = gradient_at(p, layout->output);
+    if (run->output_gradient && output_gradient)
+        vgg__convert(output_gradient, layout->precision == VGG_FP64 ? VGG_F64 : VGG_F32,
+                     run->output_gradient, VGG_F32,
+                     p->count * vgg__extent_count(layout->output_extent));
+    for (uint32_t i = layout->stage_count; i-- > 0;) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        if (!s->backward) continue;
+        struct vgg__stage_args args = stage_args(p, i, run);
+        args.scratch = kept_at(p, i, VGG__BACKWARD_SCRATCH);
+        args.dy = gradient_at(p, s->y);
+        args.dx = s->wants_dx ? gradient_at(p, s->x) : NULL;
+        args.dweight = slot_gradient(p, s, VGG__WEIGHT);
+        args.dbias = slot_gradient(p, s, VGG__BIAS);
+        args.dgamma = slot_gradient(p, s, VGG__GAMMA);
+        args.dbeta = slot_gradient(p, s, VGG__BETA);
+        s->impl->backward(&args);
+    }
+    return VGG_OK;
+}
+
+vgg_status vgg__program_run(void *program, vgg_phase phase, const vgg_run *run)
+{
+    static vgg_status (*const phases[])(struct program *, const vgg_run *) = {
+        [VGG_PHASE_FORWARD] = forward,
+        [VGG_PHASE_LOSS] = loss,
+        [VGG_PHASE_BACKWARD] = backward,
+    };
+    return phases[phase](program, run);
+}
+
+vgg_status vgg__program_read(void *program, vgg_view view, uint32_t index, void *out,
+                             vgg_dtype dtype)
+{
+    const struct program *p = program;
+    const struct vgg__layout *layout = &p->layout;
+    vgg_extent extent = layout->output_extent;
+    const void *from = NULL;
+    if (view == VGG_VIEW_OUTPUT) {
+        from = value_at(p, layout->output);
+    } else if (view == VGG_VIEW_INPUT_GRADIENT) {
+        extent = layout->stages[0].stage.in;
+        if (layout->input_gradient) from = gradient_at(p, 0);
+    } else {
+        const int64_t value = vgg__layout_tap(layout, index, &extent);
+        if (value >= 0) from = value_at(p, (uint32_t)value);
+    }
+    if (!from)
+        return p->machine->host.fail(VGG_ESTATE,
+                                     "read: the program does not keep this");
+    vgg__convert(out, dtype, from, layout->precision == VGG_FP64 ? VGG_F64 : VGG_F32,
+                 p->count * vgg__extent_count(extent));
+    return VGG_OK;
+}
+
+void vgg__program_describe(void *program, uint32_t stage, char *text, size_t size)
+{
+    const struct program *p = program;
+    const struct vgg__layout_stage *s = &p->layout.stages[stage];
+    const vgg_stage *d = &s->stage;
+    const struct vgg__stage_need *need = &s->need;
+    const size_t scratch =
+        need->forward_scratch > need->backward_scratch || !s->backward
+            ? need->forward_scratch
+            : need->backward_scratch;
+    snprintf(text, size,
+             "%s: %s, %ux%ux%u -> %ux%ux%u, %zu bytes out, %zu kept, %zu workspace",
+             s->name,
+             need->algorithm  ? need->algorithm
+             : need->identity ? "nothing to do"
+                              : "loops",
+             d->in.c, d->in.h, d->in.w, d->out.c, d->out.h, d->out.w,
+             s->y == stage + 1 ? p->layout.blocks[s->y].size : 0,
+             need->saved + need->prepared, scratch);
+}
