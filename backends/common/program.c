@@ -10,11 +10,12 @@
 
 struct program {
     const struct vgg__machine *machine;
-    struct vgg__store *store;
+    struct vgg__host_store *store;
     struct vgg__layout layout;
     unsigned char *arena;
     uint64_t prepared; /* the store's version that prepare() has seen; 0: none */
     uint32_t count;    /* samples of the last forward */
+    bool consumed; /* a backward came after it: gradients have taken over the arena */
 };
 
 bool vgg__program_supports(void *device, const vgg_stage *stage, uint32_t precision,
@@ -150,6 +151,7 @@ static vgg_status forward(struct program *p, const vgg_run *run)
 {
     const struct vgg__layout *layout = &p->layout;
     p->count = run->count;
+    p->consumed = false;
     prepare(p);
     void *input = value_at(p, 0);
     if (input)
@@ -182,7 +184,7 @@ static vgg_status loss(struct program *p, const vgg_run *run)
     inner.correct = &correct;
     struct vgg__stage_args args = stage_args(p, last, &inner);
     args.y = NULL;
-    args.dx = gradient_at(p, s->x);
+    args.dx = p->consumed ? NULL : gradient_at(p, s->x);
     s->impl->forward(&args);
     if (run->loss_sum) *run->loss_sum = sum;
     if (run->correct) *run->correct = correct;
@@ -221,6 +223,7 @@ static vgg_status backward(struct program *p, const vgg_run *run)
         args.dbeta = slot_gradient(p, s, VGG__BETA);
         s->impl->backward(&args);
     }
+    p->consumed = true;
     return VGG_OK;
 }
 

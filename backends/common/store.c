@@ -6,19 +6,20 @@
 
 #include "common/update.h"
 
-static vgg_dtype store_type(const struct vgg__store *store)
+static vgg_dtype store_type(const struct vgg__host_store *store)
 {
     return store->precision == VGG_FP64 ? VGG_F64 : VGG_F32;
 }
 
-vgg_status vgg__store_create(void *device, const vgg_param_desc *params, uint32_t count,
-                             uint32_t precision, void **store)
+vgg_status vgg__host_store_create(void *device, const vgg_param_desc *params,
+                                  uint32_t count, uint32_t precision, void **store)
 {
     const struct vgg__machine *machine = device;
     *store = NULL;
-    struct vgg__store *s = vgg__machine_calloc(machine, 1, sizeof *s);
+    struct vgg__host_store *s = vgg__machine_calloc(machine, 1, sizeof *s);
     if (!s) return VGG_ENOMEM;
-    *s = (struct vgg__store){.machine = machine, .precision = precision, .version = 1};
+    *s = (struct vgg__host_store){
+        .machine = machine, .precision = precision, .version = 1};
     s->params = vgg__machine_calloc(machine, count, sizeof *s->params);
     bool complete = s->params != NULL;
     for (uint32_t i = 0; complete && i < count; i++) {
@@ -31,16 +32,16 @@ vgg_status vgg__store_create(void *device, const vgg_param_desc *params, uint32_
         s->count++;
     }
     if (!complete) {
-        vgg__store_free(s);
+        vgg__host_store_free(s);
         return VGG_ENOMEM;
     }
     *store = s;
     return VGG_OK;
 }
 
-void vgg__store_free(void *store)
+void vgg__host_store_free(void *store)
 {
-    struct vgg__store *s = store;
+    struct vgg__host_store *s = store;
     if (!s) return;
     void (*const release)(void *) = s->machine->host.release;
     for (uint32_t i = 0; i < s->count; i++) {
@@ -53,9 +54,9 @@ void vgg__store_free(void *store)
     release(s);
 }
 
-vgg_status vgg__store_gradients(void *store, const vgg_param_desc *params)
+vgg_status vgg__host_store_gradients(void *store, const vgg_param_desc *params)
 {
-    struct vgg__store *s = store;
+    struct vgg__host_store *s = store;
     if (!s->partial) {
         s->partial =
             vgg__machine_calloc(s->machine, s->chunk_count, sizeof *s->partial);
@@ -88,7 +89,8 @@ static void *slot_memory(const struct vgg__param *p, vgg_slot slot)
 }
 
 /* A parameter's first or second state, zero when new. */
-static vgg_status make_state(struct vgg__store *s, struct vgg__param *p, uint32_t which)
+static vgg_status make_state(struct vgg__host_store *s, struct vgg__param *p,
+                             uint32_t which)
 {
     if (p->state[which]) return VGG_OK;
     p->state[which] =
@@ -96,7 +98,8 @@ static vgg_status make_state(struct vgg__store *s, struct vgg__param *p, uint32_
     return p->state[which] ? VGG_OK : VGG_ENOMEM;
 }
 
-static vgg_status no_slot(const struct vgg__store *s, uint32_t param, vgg_slot slot)
+static vgg_status no_slot(const struct vgg__host_store *s, uint32_t param,
+                          vgg_slot slot)
 {
     static const char *const names[] = {"value", "gradient", "first optimiser state",
                                         "second optimiser state"};
@@ -104,10 +107,10 @@ static vgg_status no_slot(const struct vgg__store *s, uint32_t param, vgg_slot s
                                  names[slot]);
 }
 
-vgg_status vgg__store_read(void *store, uint32_t param, vgg_slot slot, void *out,
-                           vgg_dtype dtype)
+vgg_status vgg__host_store_read(void *store, uint32_t param, vgg_slot slot, void *out,
+                                vgg_dtype dtype)
 {
-    const struct vgg__store *s = store;
+    const struct vgg__host_store *s = store;
     const struct vgg__param *p = &s->params[param];
     const void *from = slot_memory(p, slot);
     if (!from) return no_slot(s, param, slot);
@@ -115,10 +118,10 @@ vgg_status vgg__store_read(void *store, uint32_t param, vgg_slot slot, void *out
     return VGG_OK;
 }
 
-vgg_status vgg__store_write(void *store, uint32_t param, vgg_slot slot, const void *in,
-                            vgg_dtype dtype)
+vgg_status vgg__host_store_write(void *store, uint32_t param, vgg_slot slot,
+                                 const void *in, vgg_dtype dtype)
 {
-    struct vgg__store *s = store;
+    struct vgg__host_store *s = store;
     struct vgg__param *p = &s->params[param];
     if (slot == VGG_SLOT_STATE0 || slot == VGG_SLOT_STATE1) {
         const vgg_status status = make_state(s, p, slot - VGG_SLOT_STATE0);
@@ -131,9 +134,9 @@ vgg_status vgg__store_write(void *store, uint32_t param, vgg_slot slot, const vo
     return VGG_OK;
 }
 
-vgg_status vgg__store_zero_gradients(void *store)
+vgg_status vgg__host_store_zero_gradients(void *store)
 {
-    const struct vgg__store *s = store;
+    const struct vgg__host_store *s = store;
     for (uint32_t i = 0; i < s->count; i++) {
         const struct vgg__param *p = &s->params[i];
         if (p->gradient) memset(p->gradient, 0, p->count * vgg__element(s->precision));
@@ -150,7 +153,7 @@ struct chunk {
     size_t count;
 };
 
-static struct chunk find_chunk(const struct vgg__store *s, uint32_t task)
+static struct chunk find_chunk(const struct vgg__host_store *s, uint32_t task)
 {
     uint32_t i = s->count - 1;
     while (s->params[i].first_chunk > task || s->params[i].count == 0) i--;
@@ -192,7 +195,7 @@ static double norm2_f64(const double *x, size_t count)
 
 static void norm2_task(void *arg, uint32_t task, uint32_t worker)
 {
-    const struct vgg__store *s = arg;
+    const struct vgg__host_store *s = arg;
     const struct chunk chunk = find_chunk(s, task);
     s->partial[task] = 0;
     if (!chunk.param->gradient) return;
@@ -201,9 +204,9 @@ static void norm2_task(void *arg, uint32_t task, uint32_t worker)
                                                 : norm2_f32(x, chunk.count);
 }
 
-vgg_status vgg__store_gradient_norm2(void *store, double *out)
+vgg_status vgg__host_store_gradient_norm2(void *store, double *out)
 {
-    struct vgg__store *s = store;
+    struct vgg__host_store *s = store;
     *out = 0;
     if (!s->partial) return s->machine->host.fail(VGG_ESTATE, "norm: no gradients");
     s->machine->parallel(s->machine, s->chunk_count, norm2_task, s);
@@ -212,7 +215,7 @@ vgg_status vgg__store_gradient_norm2(void *store, double *out)
 }
 
 struct scaling {
-    const struct vgg__store *store;
+    const struct vgg__host_store *store;
     double factor;
 };
 
@@ -238,16 +241,16 @@ static void scale_task(void *arg, uint32_t task, uint32_t worker)
         scale_f32(x, chunk.count, (float)scaling->factor);
 }
 
-vgg_status vgg__store_scale_gradients(void *store, double factor)
+vgg_status vgg__host_store_scale_gradients(void *store, double factor)
 {
-    struct vgg__store *s = store;
+    struct vgg__host_store *s = store;
     struct scaling scaling = {s, factor};
     s->machine->parallel(s->machine, s->chunk_count, scale_task, &scaling);
     return VGG_OK;
 }
 
 struct updating {
-    const struct vgg__store *store;
+    const struct vgg__host_store *store;
     const vgg_update *update;
 };
 
@@ -269,9 +272,9 @@ static void update_task(void *arg, uint32_t task, uint32_t worker)
         vgg__update_f32(&args);
 }
 
-vgg_status vgg__store_update(void *store, const vgg_update *update)
+vgg_status vgg__host_store_update(void *store, const vgg_update *update)
 {
-    struct vgg__store *s = store;
+    struct vgg__host_store *s = store;
     /* All state first: a failure must leave every value as it was. */
     for (uint32_t i = 0; i < s->count; i++) {
         if (!s->params[i].gradient) continue;

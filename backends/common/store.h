@@ -19,7 +19,7 @@ struct vgg__param {
     void *state[2]; /* NULL: no update needed it yet */
 };
 
-struct vgg__store {
+struct vgg__host_store {
     const struct vgg__machine *machine;
     struct vgg__param *params;
     uint32_t count;
@@ -30,17 +30,17 @@ struct vgg__store {
 };
 
 /* Entries of vgg_engine; `device` points to a struct vgg__machine. */
-vgg_status vgg__store_create(void *device, const vgg_param_desc *params, uint32_t count,
-                             uint32_t precision, void **store);
-void vgg__store_free(void *store);
-vgg_status vgg__store_gradients(void *store, const vgg_param_desc *params);
-vgg_status vgg__store_read(void *store, uint32_t param, vgg_slot slot, void *out,
-                           vgg_dtype dtype);
-vgg_status vgg__store_write(void *store, uint32_t param, vgg_slot slot, const void *in,
-                            vgg_dtype dtype);
-vgg_status vgg__store_zero_gradients(void *store);
-vgg_status vgg__store_gradient_norm2(void *store, double *out);
-vgg_status vgg__store_scale_gradients(void *store, double factor);
-vgg_status vgg__store_update(void *store, const vgg_update *update);
+vgg_status vgg__host_store_create(void *device, const vgg_param_desc *params,
+                                  uint32_t count, uint32_t precision, void **store);
+void vgg__host_store_free(void *store);
+vgg_status vgg__host_store_gradients(void *store, const vgg_param_desc *params);
+vgg_status vgg__host_store_read(void *store, uint32_t param, vgg_slot slot, void *out,
+                                vgg_dtype dtype);
+vgg_status vgg__host_store_write(void *store, uint32_t param, vgg_slot slot,
+                                 const void *in, vgg_dtype dtype);
+vgg_status vgg__host_store_zero_gradients(void *store);
+vgg_status vgg__host_store_gradient_norm2(void *store, double *out);
+vgg_status vgg__host_store_scale_gradients(void *store, double factor);
+vgg_status vgg__host_store_update(void *store, const vgg_update *update);
 
 #endif
