@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A path of any length would push the reason out of the error text. */
+/* A longer path would push the reason out of the error text: its tail is shown. */
 #define LONGEST_PATH_IN_TEXT 320
 
 static const char *base_name(const char *path)
@@ -22,7 +22,8 @@ static const char *base_name(const char *path)
 
 static const char *shown_path(const char *path)
 {
-    return strlen(path) <= LONGEST_PATH_IN_TEXT ? path : base_name(path);
+    const size_t length = strlen(path);
+    return length <= LONGEST_PATH_IN_TEXT ? path : path + length - LONGEST_PATH_IN_TEXT;
 }
 
 static const char *kind_of(mode_t mode)
