@@ -55,7 +55,7 @@ static vgg_status describe_stage(const struct vgg__machine *machine,
     const char *why = NULL;
     if (!vgg__program_supports((void *)machine, &s->stage, desc->precision, &why))
         return machine->host.fail(VGG_EUNSUPPORTED, "%s: %s", s->name, why);
-    s->impl = &machine->stages[desc->precision][s->stage.kind];
+    s->impl = machine->stages[desc->precision][s->stage.kind];
 
     const bool wants_dparams = choose_gradients(desc, *upstream, s);
     const struct vgg__stage_env env = {.machine = machine,

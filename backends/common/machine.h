@@ -14,8 +14,8 @@ struct vgg__stage_impl;
 
 struct vgg__machine {
     vgg_host host; /* a copy */
-    /* By vgg_precision, then by vgg_stage_kind; NULL: the precision is not there. */
-    const struct vgg__stage_impl *stages[2];
+    /* By vgg_precision, then by vgg_stage_kind; NULL: the engine does not have it. */
+    const struct vgg__stage_impl *const *stages[2];
     /* As vgg__parallel(): run task 0 .. tasks - 1, in any order, and wait for all. */
     void (*parallel)(const struct vgg__machine *machine, uint32_t tasks,
                      vgg__task_fn run, void *arg);

@@ -26,10 +26,10 @@ bool vgg__program_supports(void *device, const vgg_stage *stage, uint32_t precis
     if (precision >= VGG_PRECISIONS || !machine->stages[precision]) {
         reason = "the engine does not compute in this precision";
     } else if (stage->kind >= VGG_STAGE_KINDS ||
-               !machine->stages[precision][stage->kind].forward) {
+               !machine->stages[precision][stage->kind]) {
         reason = "the engine does not know this stage";
     } else {
-        const struct vgg__stage_impl *impl = &machine->stages[precision][stage->kind];
+        const struct vgg__stage_impl *impl = machine->stages[precision][stage->kind];
         if (!impl->supports || impl->supports(machine, stage, &reason)) return true;
     }
     if (why) *why = reason;
