@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The model's own structs, for model/, plan/, train/ and store/.
  *
- * Layers and parameters are allocated one by one, so that pointers handed out stay valid
- * while layers are added. Values are f32 in the canonical layout: OIHW, [out][in] with a
- * linear layer's columns in c, h, w order. */
+ * Layers and parameters are allocated one by one, so that pointers handed out stay
+ * valid while layers are added. Values are f32 in the canonical layout: OIHW, [out][in]
+ * with a linear layer's columns in c, h, w order. */
 #ifndef VGG_LIB_MODEL_H
 #define VGG_LIB_MODEL_H
 
@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <vgg/model.h>
 
-#define VGG_NAME_SIZE 64        /* a layer's name, with its final zero */
-#define VGG_PARAM_NAME_SIZE 96  /* a parameter's */
-#define VGG_BN_EPSILON 1e-5     /* as PyTorch */
-#define VGG_BN_MOMENTUM 0.1     /* PyTorch's meaning: new = 0.9 old + 0.1 batch */
+#define VGG_NAME_SIZE       64   /* a layer's name, with its final zero */
+#define VGG_PARAM_NAME_SIZE 96   /* a parameter's */
+#define VGG_BN_EPSILON      1e-5 /* as PyTorch */
+#define VGG_BN_MOMENTUM     0.1  /* PyTorch's meaning: new = 0.9 old + 0.1 batch */
 
 /* What a parameter is to its layer; also its place in the layer. */
 enum vgg__role {
@@ -47,10 +47,10 @@ struct vgg_layer {
     uint32_t block; /* from 1; 0: head */
     vgg_shape in;   /* one sample */
     vgg_shape out;
-    uint32_t kernel;    /* conv: 1 or 3 */
-    uint32_t pool;      /* pool: vgg_pool_kind */
-    float dropout;      /* dropout: rate */
-    uint64_t macs;      /* one sample, forward */
+    uint32_t kernel;      /* conv: 1 or 3 */
+    uint32_t pool;        /* pool: vgg_pool_kind */
+    float dropout;        /* dropout: rate */
+    uint64_t macs;        /* one sample, forward */
     uint32_t param_first; /* index of the first in the model */
     uint32_t param_count;
 };
@@ -63,14 +63,15 @@ struct vgg_model {
     uint32_t layer_count, layer_capacity;
     vgg_param **params;
     uint32_t param_count, param_capacity;
-    bool sealed;     /* a plan was made: no more layers */
-    bool has_arch;   /* made by vgg_model_create(): arch and ratio say from what */
+    bool sealed;   /* a plan was made: no more layers */
+    bool has_arch; /* made by vgg_model_create(): arch and ratio say from what */
     vgg_arch arch;
     uint32_t ratio;
     uint64_t batches_tracked; /* training steps seen by batch normalisation */
 
-    /* Who holds the newest values. `version` counts changes of the host's copy; a device's
-     * store that trained since then is `newest`, and `pull` copies its values back. */
+    /* Who holds the newest values. `version` counts changes of the host's copy; a
+     * device's store that trained since then is `newest`, and `pull` copies its values
+     * back. */
     pthread_mutex_t lock; /* guards the fields below and the host's copy */
     uint64_t version;
     void *newest;

@@ -47,13 +47,14 @@ struct vgg_plan {
     struct vgg__store *store;
     struct vgg__lowered *lowered;
     void *program;
-    vgg_plan_options opts; /* its taps lead to tap_layers' names */
+    vgg_plan_options opts; /* its taps are NULL: lowered has the layers */
     uint64_t bytes;
     char *text; /* vgg_plan_describe() */
     /* state of the last run */
     bool has_batch_norm;
     bool has_output;   /* a forward was run */
     bool has_gradient; /* and its output gradient is known */
+    bool consumed;     /* and a backward has used up what it kept */
     bool has_input_gradient;
     const float *output_gradient; /* handed in; NULL: the engine's own loss */
     float *handed;                /* memory for it, made with the plan */
@@ -68,6 +69,9 @@ static inline bool vgg__is_real(const vgg_tensor *tensor)
 {
     return vgg_tensor_dtype(tensor) == VGG_F32 || vgg_tensor_dtype(tensor) == VGG_F64;
 }
+
+/* The optimiser to use: defaults for NULL, every field checked. */
+vgg_status vgg__optimizer_read(const vgg_optimizer *given, vgg_optimizer *out);
 
 /* Move a parameter's slot (value, gradient, optimiser state) between f32 memory of the
  * host and the plan's device. Reading state that does not exist is VGG_ESTATE. */

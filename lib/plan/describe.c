@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A plan as text: a line about the device, a line a stage, a line about memory. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "plan/lower.h"
+#include "plan/plan.h"
+
+#define LINE 256
+
+static const char *const mode_names[] = {
+    [VGG_MODE_INFER] = "infer", [VGG_MODE_TRAIN] = "train", [VGG_MODE_GRAD] = "grad"};
+static const char *const precision_names[] = {[VGG_FP32] = "fp32", [VGG_FP64] = "fp64"};
+
+char *vgg__plan_text(vgg_plan *plan)
+{
+    const vgg_program_desc *desc = &plan->lowered->desc;
+    const size_t size = (desc->stage_count + 3) * (size_t)(2 * LINE);
+    char *text = vgg__alloc(plan->ctx, size);
+    if (text == NULL) return NULL;
+
+    int at = snprintf(text, size, "%s: %s\nbatch %u, %s, %s\n", plan->device->desc.name,
+                      plan->device->desc.text, desc->batch, mode_names[desc->mode],
+                      precision_names[desc->precision]);
+    for (uint32_t i = 0; i < desc->stage_count; i++) {
+        char line[LINE] = "";
+        plan->device->engine->describe(plan->program, i, line, sizeof line);
+        const vgg_extent out = desc->stages[i].out;
+        at += snprintf(text + at, size - (size_t)at, "%-20s %5ux%ux%u  %s\n",
+                       desc->stages[i].name, out.c, out.h, out.w, line);
+    }
+    snprintf(text + at, size - (size_t)at, "plan %.1f MiB\n",
+             (double)plan->bytes / 1048576.0);
+    return text;
+}

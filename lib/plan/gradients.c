@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happens to gradients between backward and the next step: norm, scale, update, zero;
+ * and reading any slot of a parameter. */
+#include <math.h>
+
+#include "core/error.h"
+#include "core/fpmode.h"
+#include "core/options.h"
+#include "plan/plan.h"
+
+static vgg_status check_trains(const vgg_plan *plan)
+{
+    if (plan->opts.mode == VGG_MODE_INFER)
+        return vgg__fail(VGG_ESTATE, "an inference plan has no gradients");
+    return VGG_OK;
+}
+
+vgg_status vgg_plan_zero_gradients(vgg_plan *plan)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_TRY(check_trains(plan));
+    return plan->device->engine->store_zero_gradients(plan->store->handle);
+}
+
+vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm)
+{
+    VGG_REQUIRE(norm != NULL);
+    *norm = 0.0;
+    VGG_REQUIRE(plan != NULL);
+    VGG_TRY(check_trains(plan));
+    double norm2 = 0.0;
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status =
+        plan->device->engine->store_gradient_norm2(plan->store->handle, &norm2);
+    vgg__fpmode_leave(mode);
+    if (status == VGG_OK) *norm = sqrt(norm2);
+    return status;
+}
+
+vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(isfinite(factor));
+    VGG_TRY(check_trains(plan));
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status =
+        plan->device->engine->store_scale_gradients(plan->store->handle, factor);
+    vgg__fpmode_leave(mode);
+    return status;
+}
+
+/* Conditions are written so that NaN fails them. */
+static vgg_status check_optimizer(const vgg_optimizer *opt)
+{
+    if (opt->kind > VGG_ADAMW)
+        return vgg__fail(VGG_EINVAL, "optimizer kind is %u; expected 0 to 2", opt->kind);
+    if (opt->nesterov > 1 || (opt->nesterov && !(opt->momentum > 0.0)))
+        return vgg__fail(VGG_EINVAL, "nesterov must be 0 or 1, and 1 needs momentum > 0");
+    if (!(opt->momentum >= 0.0 && opt->momentum < 1.0))
+        return vgg__fail(VGG_EINVAL, "momentum is %g; expected 0 <= momentum < 1",
+                         opt->momentum);
+    if (!(opt->weight_decay >= 0.0 && isfinite(opt->weight_decay)))
+        return vgg__fail(VGG_EINVAL, "weight_decay is %g; expected a number >= 0",
+                         opt->weight_decay);
+    if (!(opt->beta1 >= 0.0 && opt->beta1 < 1.0 && opt->beta2 >= 0.0 && opt->beta2 < 1.0))
+        return vgg__fail(VGG_EINVAL, "beta1, beta2 are %g, %g; expected 0 <= beta < 1",
+                         opt->beta1, opt->beta2);
+    if (!(opt->epsilon > 0.0 && isfinite(opt->epsilon)))
+        return vgg__fail(VGG_EINVAL, "epsilon is %g; expected a number > 0", opt->epsilon);
+    return VGG_OK;
+}
+
+vgg_status vgg__optimizer_read(const vgg_optimizer *given, vgg_optimizer *out)
+{
+    *out = (vgg_optimizer)VGG_OPTIMIZER_INIT;
+    VGG_TRY(vgg__options_read("vgg_optimizer", given, sizeof *out, out, sizeof *out));
+    return check_optimizer(out);
+}
+
+vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, double lr,
+                           uint64_t t)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(isfinite(lr) && lr >= 0.0);
+    VGG_REQUIRE(t >= 1);
+    VGG_TRY(check_trains(plan));
+    vgg_optimizer opt;
+    VGG_TRY(vgg__optimizer_read(optimizer, &opt));
+    const vgg_update update = {.kind = opt.kind,
+                               .nesterov = opt.nesterov,
+                               .lr = lr,
+                               .momentum = opt.momentum,
+                               .weight_decay = opt.weight_decay,
+                               .beta1 = opt.beta1,
+                               .beta2 = opt.beta2,
+                               .epsilon = opt.epsilon,
+                               .t = t};
+    VGG_TRY(vgg__store_refresh(plan->store));
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status =
+        plan->device->engine->store_update(plan->store->handle, &update);
+    vgg__fpmode_leave(mode);
+    if (status == VGG_OK) vgg__store_touched(plan->store);
+    return status;
+}
+
+vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param, vgg_tensor *out)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(param != NULL && param->model == plan->model);
+    VGG_REQUIRE(out != NULL && vgg__is_real(out));
+    VGG_TRY(check_trains(plan));
+    const vgg_shape *shape = vgg_tensor_shape(out);
+    bool fits = shape->rank == param->shape.rank;
+    for (uint32_t i = 0; fits && i < shape->rank; i++)
+        fits = shape->dim[i] == param->shape.dim[i];
+    if (!fits) {
+        char found[64], expected[64];
+        vgg_shape_text(shape, found, sizeof found);
+        vgg_shape_text(&param->shape, expected, sizeof expected);
+        return vgg__fail(VGG_ESHAPE, "gradient of %s: tensor is %s; expected %s",
+                         param->name, found, expected);
+    }
+    if (!param->trainable)
+        return vgg__fail(VGG_ESTATE, "%s has no gradient: it is %s", param->name,
+                         vgg_param_is_buffer(param) ? "a buffer" : "frozen");
+    return plan->device->engine->store_read(plan->store->handle, param->index,
+                                            VGG_SLOT_GRADIENT, vgg_tensor_data(out),
+                                            vgg_tensor_dtype(out));
+}
+
+vgg_status vgg__plan_slot_read(vgg_plan *plan, uint32_t param, vgg_slot slot, float *out)
+{
+    return plan->device->engine->store_read(plan->store->handle, param, slot, out, VGG_F32);
+}
+
+vgg_status vgg__plan_slot_write(vgg_plan *plan, uint32_t param, vgg_slot slot,
+                                const float *in)
+{
+    return plan->device->engine->store_write(plan->store->handle, param, slot, in, VGG_F32);
+}

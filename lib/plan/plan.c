@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making and measuring plans. Every option, shape and size is checked here, so that an
+ * engine may assume that they hold. */
+#include "plan/plan.h"
+
+#include <string.h>
+
+#include "core/context.h"
+#include "core/error.h"
+#include "core/fpmode.h"
+#include "core/memory.h"
+#include "core/options.h"
+#include "plan/lower.h"
+
+/* Most elements of one activation of a whole batch: keeps all byte counts in 64 bits. */
+#define MAX_ACTIVATION (UINT64_C(1) << 44)
+#define MAX_TAPS 256
+
+static vgg_status check_options(const vgg_plan_options *opts)
+{
+    if (opts->batch < 1 || opts->batch > INT32_MAX)
+        return vgg__fail(VGG_EINVAL, "batch is %u; expected 1 to %d", opts->batch,
+                         INT32_MAX);
+    if (opts->mode > VGG_MODE_GRAD)
+        return vgg__fail(VGG_EINVAL, "mode is %u; expected a vgg_mode, 0 to 2", opts->mode);
+    if (opts->precision > VGG_FP64)
+        return vgg__fail(VGG_EINVAL, "precision is %u; expected a vgg_precision, 0 or 1",
+                         opts->precision);
+    if (opts->input_gradient > 1)
+        return vgg__fail(VGG_EINVAL, "input_gradient is %u; expected 0 or 1",
+                         opts->input_gradient);
+    if (opts->input_gradient && opts->mode == VGG_MODE_INFER)
+        return vgg__fail(VGG_EINVAL, "an input gradient needs mode train or grad");
+    if (opts->tap_count > MAX_TAPS || (opts->tap_count > 0 && opts->taps == NULL))
+        return vgg__fail(VGG_EINVAL, "taps: expected at most %d names, found %u%s",
+                         MAX_TAPS, opts->tap_count, opts->taps ? "" : " at NULL");
+    if (opts->reserved != 0) return vgg__fail(VGG_EINVAL, "reserved is not 0");
+    return VGG_OK;
+}
+
+static vgg_status check_sizes(const vgg_model *model, uint32_t batch)
+{
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        const vgg_layer *layer = model->layers[i];
+        uint64_t in = 0, out = 0;
+        VGG_TRY(vgg_shape_count(&layer->in, &in));
+        VGG_TRY(vgg_shape_count(&layer->out, &out));
+        const uint64_t most = in > out ? in : out;
+        if (most > MAX_ACTIVATION / batch)
+            return vgg__fail(VGG_ELIMIT,
+                             "%s: batch %u of %llu elements is over the limit of 2^44",
+                             layer->name, batch, (unsigned long long)most);
+    }
+    return VGG_OK;
+}
+
+/* Read the options and lower the model: the part that needs no memory on the device. */
+static vgg_status prepare(const char *caller, vgg_model *model, vgg_device *device,
+                          const vgg_plan_options *given, vgg_plan_options *opts,
+                          struct vgg__lowered **lowered)
+{
+    *lowered = NULL;
+    if (model == NULL || device == NULL)
+        return vgg__fail(VGG_EINVAL, "%s: needs a model and a device, found NULL", caller);
+    *opts = (vgg_plan_options)VGG_PLAN_OPTIONS_INIT;
+    VGG_TRY(vgg__options_read("vgg_plan_options", given, sizeof *opts, opts, sizeof *opts));
+    VGG_TRY(check_options(opts));
+    VGG_TRY(check_sizes(model, opts->batch));
+    return vgg__lower(model, device, opts, lowered);
+}
+
+/* Bytes of an output gradient handed in by the caller, kept until backward. */
+static uint64_t handed_bytes(const vgg_model *model, const vgg_plan_options *opts)
+{
+    if (opts->mode == VGG_MODE_INFER) return 0;
+    uint64_t count = 0;
+    vgg_shape_count(vgg_model_output_shape(model), &count);
+    return count * opts->batch * sizeof(float);
+}
+
+static uint64_t store_bytes(const vgg_model *model, const vgg_plan_options *opts)
+{
+    const uint64_t element = opts->precision == VGG_FP64 ? sizeof(double) : sizeof(float);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < model->param_count; i++) {
+        const vgg_param *param = model->params[i];
+        bytes += param->count * element;
+        if (opts->mode != VGG_MODE_INFER && param->trainable) bytes += param->count * element;
+    }
+    return bytes;
+}
+
+static vgg_status measure(const vgg_model *model, vgg_device *device,
+                          const vgg_plan_options *opts, const struct vgg__lowered *lowered,
+                          uint64_t *bytes)
+{
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status =
+        device->engine->measure(device->state, &lowered->desc, bytes);
+    vgg__fpmode_leave(mode);
+    if (status != VGG_OK) return status;
+    *bytes += handed_bytes(model, opts);
+    if (opts->max_bytes != 0 && *bytes > opts->max_bytes)
+        return vgg__fail(VGG_ELIMIT,
+                         "the plan needs %llu bytes, over max_bytes %llu: use a smaller "
+                         "batch (%u)",
+                         (unsigned long long)*bytes, (unsigned long long)opts->max_bytes,
+                         opts->batch);
+    return VGG_OK;
+}
+
+vgg_status vgg_plan_measure(vgg_model *model, vgg_device *device,
+                            const vgg_plan_options *opts, uint64_t *plan_bytes,
+                            uint64_t *shared_bytes)
+{
+    if (plan_bytes != NULL) *plan_bytes = 0;
+    if (shared_bytes != NULL) *shared_bytes = 0;
+    vgg_plan_options read;
+    struct vgg__lowered *lowered;
+    VGG_TRY(prepare(__func__, model, device, opts, &read, &lowered));
+    uint64_t bytes = 0;
+    const vgg_status status = measure(model, device, &read, lowered, &bytes);
+    vgg__lowered_free(lowered);
+    if (status != VGG_OK) return status;
+    if (plan_bytes != NULL) *plan_bytes = bytes;
+    if (shared_bytes != NULL) *shared_bytes = store_bytes(model, &read);
+    return VGG_OK;
+}
+
+static bool has_batch_norm(const vgg_model *model)
+{
+    for (uint32_t i = 0; i < model->layer_count; i++)
+        if (model->layers[i]->kind == VGG_LAYER_BATCH_NORM) return true;
+    return false;
+}
+
+/* The part of a plan that the device holds. */
+static vgg_status compile(vgg_plan *plan)
+{
+    const bool trains = plan->opts.mode != VGG_MODE_INFER;
+    VGG_TRY(measure(plan->model, plan->device, &plan->opts, plan->lowered, &plan->bytes));
+    VGG_TRY(vgg__store_acquire(plan->model, plan->device, plan->opts.precision, trains,
+                               &plan->store));
+    if (trains) {
+        plan->handed = vgg__alloc(plan->ctx, handed_bytes(plan->model, &plan->opts));
+        if (plan->handed == NULL) return VGG_ENOMEM;
+    }
+    VGG_TRY(plan->device->engine->compile(plan->device->state, plan->store->handle,
+                                          &plan->lowered->desc, &plan->program));
+    plan->text = vgg__plan_text(plan);
+    return plan->text != NULL ? VGG_OK : VGG_ENOMEM;
+}
+
+vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
+                           const vgg_plan_options *opts, vgg_plan **out)
+{
+    VGG_REQUIRE(out != NULL);
+    *out = NULL;
+    vgg_plan_options read;
+    struct vgg__lowered *lowered;
+    VGG_TRY(prepare(__func__, model, device, opts, &read, &lowered));
+    vgg_plan *plan = vgg__calloc(model->ctx, 1, sizeof *plan);
+    if (plan == NULL) {
+        vgg__lowered_free(lowered);
+        return VGG_ENOMEM;
+    }
+    plan->ctx = vgg__context_ref(model->ctx);
+    plan->model = vgg__model_ref(model);
+    plan->device = vgg__device_ref(device);
+    plan->lowered = lowered;
+    plan->opts = read;
+    plan->opts.taps = NULL; /* the caller's; lowered has the layers */
+    plan->has_batch_norm = has_batch_norm(model);
+    model->sealed = true;
+
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = compile(plan);
+    vgg__fpmode_leave(mode);
+    if (status != VGG_OK) {
+        vgg_plan_free(plan);
+        return status;
+    }
+    *out = plan;
+    return VGG_OK;
+}
+
+void vgg_plan_free(vgg_plan *plan)
+{
+    if (plan == NULL) return;
+    if (plan->program != NULL) plan->device->engine->program_free(plan->program);
+    vgg__store_release(plan->store);
+    vgg__lowered_free(plan->lowered);
+    vgg__free(plan->handed);
+    vgg__free(plan->text);
+    vgg_device_free(plan->device);
+    vgg_model_free(plan->model);
+    vgg_context *ctx = plan->ctx;
+    vgg__free(plan);
+    vgg__context_unref(ctx);
+}
+
+const char *vgg_plan_describe(const vgg_plan *plan)
+{
+    return plan != NULL ? plan->text : NULL;
+}
+
+uint64_t vgg_plan_bytes(const vgg_plan *plan)
+{
+    return plan != NULL ? plan->bytes : 0;
+}

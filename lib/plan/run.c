@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a plan: the one place that calls an engine's run, read and store functions.
+ *
+ * Every call enters the default floating-point mode and leaves the caller's as it was. */
+#include <math.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/fpmode.h"
+#include "plan/lower.h"
+#include "plan/plan.h"
+
+static const vgg_engine *engine_of(const vgg_plan *plan)
+{
+    return plan->device->engine;
+}
+
+/* A tensor must be [n][...sample]; n is returned, 1 .. batch. */
+static vgg_status check_batch(const vgg_plan *plan, const char *what,
+                              const vgg_tensor *tensor, const vgg_shape *sample,
+                              uint32_t *n)
+{
+    const vgg_shape *shape = vgg_tensor_shape(tensor);
+    bool fits = shape->rank == sample->rank + 1;
+    for (uint32_t i = 0; fits && i < sample->rank; i++)
+        fits = shape->dim[i + 1] == sample->dim[i];
+    if (!fits) {
+        char found[64], expected[64];
+        vgg_shape_text(shape, found, sizeof found);
+        vgg_shape_text(sample, expected, sizeof expected);
+        return vgg__fail(VGG_ESHAPE, "%s is %s; expected nx%s", what, found, expected);
+    }
+    if (shape->dim[0] < 1 || shape->dim[0] > plan->opts.batch)
+        return vgg__fail(VGG_ESHAPE, "%s has %u samples; the plan takes 1 to %u", what,
+                         shape->dim[0], plan->opts.batch);
+    *n = shape->dim[0];
+    return VGG_OK;
+}
+
+/* An output of the last run must be real and [n][...sample] for that run's n. */
+static vgg_status check_output(const vgg_plan *plan, const char *what,
+                               const vgg_tensor *tensor, const vgg_shape *sample)
+{
+    if (!vgg__is_real(tensor))
+        return vgg__fail(VGG_EINVAL, "%s is %s; expected f32 or f64", what,
+                         vgg_dtype_name(vgg_tensor_dtype(tensor)));
+    uint32_t n = 0;
+    VGG_TRY(check_batch(plan, what, tensor, sample, &n));
+    if (n != plan->run.count)
+        return vgg__fail(VGG_ESHAPE, "%s has %u samples; the last run had %u", what, n,
+                         plan->run.count);
+    return VGG_OK;
+}
+
+static vgg_status read_view(vgg_plan *plan, vgg_view view, uint32_t index, vgg_tensor *out)
+{
+    return engine_of(plan)->read(plan->program, view, index, vgg_tensor_data(out),
+                                 vgg_tensor_dtype(out));
+}
+
+vgg_status vgg_plan_set_step(vgg_plan *plan, uint64_t seed, uint64_t step, uint32_t first)
+{
+    VGG_REQUIRE(plan != NULL);
+    plan->run.seed = seed;
+    plan->run.step = step;
+    plan->run.first = first;
+    return VGG_OK;
+}
+
+static vgg_status forward(vgg_plan *plan, vgg_tensor *output)
+{
+    VGG_TRY(vgg__store_refresh(plan->store));
+    VGG_TRY(engine_of(plan)->run(plan->program, VGG_PHASE_FORWARD, &plan->run));
+    if (plan->has_batch_norm && plan->opts.mode == VGG_MODE_TRAIN) {
+        vgg__store_touched(plan->store);
+        plan->model->batches_tracked++;
+    }
+    plan->has_output = true;
+    if (output == NULL) return VGG_OK;
+    return read_view(plan, VGG_VIEW_OUTPUT, 0, output);
+}
+
+vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input, vgg_tensor *output)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(input != NULL);
+    if (vgg_tensor_dtype(input) != VGG_F32)
+        return vgg__fail(VGG_EINVAL, "input is %s; expected f32",
+                         vgg_dtype_name(vgg_tensor_dtype(input)));
+    uint32_t n = 0;
+    VGG_TRY(check_batch(plan, "input", input, vgg_model_input_shape(plan->model), &n));
+    plan->run.count = n;
+    if (output != NULL)
+        VGG_TRY(check_output(plan, "output", output, vgg_model_output_shape(plan->model)));
+    plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
+    plan->consumed = false;
+    plan->run.input = vgg_tensor_data_const(input);
+
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = forward(plan, output);
+    vgg__fpmode_leave(mode);
+    return status;
+}
+
+static vgg_status check_labels(const vgg_plan *plan, const uint32_t *labels)
+{
+    const vgg_shape *shape = vgg_model_output_shape(plan->model);
+    if (shape->rank != 1)
+        return vgg__fail(VGG_ESTATE, "the loss needs a flat output; this one has %u axes",
+                         shape->rank);
+    for (uint32_t i = 0; i < plan->run.count; i++)
+        if (labels[i] >= shape->dim[0])
+            return vgg__fail(VGG_EINVAL, "label %u is %u; expected below %u", i, labels[i],
+                             shape->dim[0]);
+    return VGG_OK;
+}
+
+vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing,
+                         float scale, double *loss, uint32_t *correct)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(labels != NULL);
+    VGG_REQUIRE(smoothing >= 0.0f && smoothing < 1.0f);
+    VGG_REQUIRE(isfinite(scale));
+    if (!plan->has_output) return vgg__fail(VGG_ESTATE, "no forward was run before");
+    VGG_TRY(check_labels(plan, labels));
+
+    double sum = 0.0;
+    uint32_t hits = 0;
+    vgg_run run = plan->run;
+    run.labels = labels;
+    run.smoothing = smoothing;
+    run.scale = scale;
+    run.loss_sum = &sum;
+    run.correct = &hits;
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = engine_of(plan)->run(plan->program, VGG_PHASE_LOSS, &run);
+    vgg__fpmode_leave(mode);
+
+    plan->has_gradient = false;
+    if (status != VGG_OK && status != VGG_ENONFINITE) return status;
+    const double mean = sum / plan->run.count;
+    if (loss != NULL) *loss = mean;
+    if (correct != NULL) *correct = hits;
+    if (status != VGG_OK || !isfinite(mean))
+        return vgg__fail(VGG_ENONFINITE, "the loss is not finite (%s): weights or input "
+                                         "have grown out of range",
+                         isnan(mean) ? "nan" : "inf");
+    plan->has_gradient = plan->opts.mode != VGG_MODE_INFER && !plan->consumed;
+    plan->output_gradient = NULL;
+    return VGG_OK;
+}
+
+vgg_status vgg_plan_set_output_gradient(vgg_plan *plan, const vgg_tensor *gradient)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(gradient != NULL);
+    VGG_REQUIRE(vgg_tensor_dtype(gradient) == VGG_F32);
+    if (plan->opts.mode == VGG_MODE_INFER)
+        return vgg__fail(VGG_ESTATE, "an inference plan has no gradients");
+    if (!plan->has_output || plan->consumed)
+        return vgg__fail(VGG_ESTATE, "no forward was run since the last backward");
+    VGG_TRY(check_output(plan, "output gradient", gradient,
+                         vgg_model_output_shape(plan->model)));
+    memcpy(plan->handed, vgg_tensor_data_const(gradient),
+           (size_t)vgg_tensor_bytes(gradient));
+    plan->output_gradient = plan->handed;
+    plan->has_gradient = true;
+    return VGG_OK;
+}
+
+vgg_status vgg_plan_backward(vgg_plan *plan)
+{
+    VGG_REQUIRE(plan != NULL);
+    if (!plan->has_gradient)
+        return vgg__fail(VGG_ESTATE, "%s",
+                         plan->opts.mode == VGG_MODE_INFER
+                             ? "an inference plan has no gradients"
+                             : "backward needs a forward and a loss (or output gradient) "
+                               "before it, each time");
+    vgg_run run = plan->run;
+    run.output_gradient = plan->output_gradient;
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = engine_of(plan)->run(plan->program, VGG_PHASE_BACKWARD, &run);
+    vgg__fpmode_leave(mode);
+    plan->has_gradient = false;
+    plan->consumed = true;
+    plan->has_input_gradient = status == VGG_OK && plan->opts.input_gradient;
+    return status;
+}
+
+vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(out != NULL);
+    if (!plan->has_input_gradient)
+        return vgg__fail(VGG_ESTATE, plan->opts.input_gradient
+                                         ? "no backward was run before"
+                                         : "the plan was made without input_gradient");
+    VGG_TRY(check_output(plan, "input gradient", out, vgg_model_input_shape(plan->model)));
+    return read_view(plan, VGG_VIEW_INPUT_GRADIENT, 0, out);
+}
+
+vgg_status vgg_plan_tap(vgg_plan *plan, const char *name, vgg_tensor *out)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(name != NULL);
+    VGG_REQUIRE(out != NULL);
+    if (!plan->has_output) return vgg__fail(VGG_ESTATE, "no forward was run before");
+    const vgg_layer *layer = vgg_model_find_layer(plan->model, name);
+    for (uint32_t i = 0; layer != NULL && i < plan->opts.tap_count; i++) {
+        if (plan->lowered->tap_layer[i] != layer) continue;
+        VGG_TRY(check_output(plan, name, out, &layer->out));
+        return read_view(plan, VGG_VIEW_TAP, plan->lowered->tap_number[i], out);
+    }
+    return vgg__fail(VGG_EINVAL, "\"%s\" is not a tap of this plan", name);
+}

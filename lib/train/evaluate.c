@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A model over one epoch of a loader, into metrics. */
+#include "train/evaluate.h"
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "model/model.h"
+
+vgg_status vgg__check_loader(const vgg_model *model, const char *what,
+                             const vgg_loader *loader)
+{
+    const vgg_shape *in = vgg_model_input_shape(model), *is = vgg_loader_shape(loader);
+    bool fits = in->rank == is->rank;
+    for (uint32_t i = 0; fits && i < in->rank; i++) fits = in->dim[i] == is->dim[i];
+    if (!fits) {
+        char found[64], expected[64];
+        vgg_shape_text(is, found, sizeof found);
+        vgg_shape_text(in, expected, sizeof expected);
+        return vgg__fail(VGG_ESHAPE, "%s gives samples of %s; the model takes %s", what,
+                         found, expected);
+    }
+    const vgg_shape *out = vgg_model_output_shape(model);
+    const uint32_t classes = vgg_dataset_classes(vgg_loader_dataset(loader));
+    if (out->rank != 1 || classes > out->dim[0])
+        return vgg__fail(VGG_ESHAPE, "%s has %u classes; the model has %u outputs", what,
+                         classes, out->rank == 1 ? out->dim[0] : 0);
+    return VGG_OK;
+}
+
+vgg_status vgg__evaluate_plan(vgg_model *model, vgg_device *device,
+                              const vgg_loader *loader, vgg_plan **out)
+{
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = vgg_loader_batch_size(loader);
+    return vgg_plan_create(model, device, &opts, out);
+}
+
+static vgg_status run_batches(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics,
+                              vgg_tensor *logits, const atomic_int *cancel)
+{
+    for (;;) {
+        vgg_batch batch;
+        VGG_TRY(vgg_loader_next(loader, &batch));
+        if (batch.count == 0) return VGG_OK;
+        if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed))
+            return vgg__fail(VGG_ECANCELED, "canceled during an evaluation");
+        vgg_tensor *rows = NULL;
+        VGG_TRY(vgg_tensor_view(logits, 0, batch.count, &rows));
+        vgg_status status = vgg_plan_forward(plan, batch.images, rows);
+        if (status == VGG_OK) status = vgg_metrics_add(metrics, rows, batch.labels);
+        vgg_tensor_free(rows);
+        if (status != VGG_OK) return status;
+    }
+}
+
+vgg_status vgg__evaluate(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics,
+                         const atomic_int *cancel)
+{
+    VGG_TRY(vgg_loader_seek(loader, 0, 0));
+    const vgg_shape *out = vgg_model_output_shape(plan->model);
+    const vgg_shape shape = {2, {vgg_loader_batch_size(loader), out->dim[0]}};
+    vgg_tensor *logits = NULL;
+    VGG_TRY(vgg_tensor_create(plan->ctx, VGG_F32, &shape, &logits));
+    const vgg_status status = run_batches(plan, loader, metrics, logits, cancel);
+    vgg_tensor_free(logits);
+    return status;
+}
+
+vgg_status vgg_evaluate(vgg_model *model, vgg_device *device, vgg_loader *loader,
+                        vgg_metrics *metrics)
+{
+    VGG_REQUIRE(model != NULL);
+    VGG_REQUIRE(device != NULL);
+    VGG_REQUIRE(loader != NULL);
+    VGG_REQUIRE(metrics != NULL);
+    VGG_TRY(vgg__check_loader(model, "the loader", loader));
+    vgg_plan *plan = NULL;
+    VGG_TRY(vgg__evaluate_plan(model, device, loader, &plan));
+    const vgg_status status = vgg__evaluate(plan, loader, metrics, NULL);
+    vgg_plan_free(plan);
+    return status;
+}

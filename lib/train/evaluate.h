@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Evaluation, for the trainer and for vgg_evaluate(). */
+#ifndef VGG_LIB_EVALUATE_H
+#define VGG_LIB_EVALUATE_H
+
+#include <stdatomic.h>
+#include <vgg/train.h>
+
+#include "plan/plan.h"
+
+/* The loader's samples fit the model's input and its classes the output. */
+vgg_status vgg__check_loader(const vgg_model *model, const char *what,
+                             const vgg_loader *loader);
+
+/* An inference plan for a loader's batches. */
+vgg_status vgg__evaluate_plan(vgg_model *model, vgg_device *device,
+                              const vgg_loader *loader, vgg_plan **out);
+
+/* Run one epoch from its beginning and add to `metrics`. VGG_ECANCELED as soon as *cancel
+ * is not 0; `cancel` may be NULL. */
+vgg_status vgg__evaluate(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics,
+                         const atomic_int *cancel);
+
+#endif

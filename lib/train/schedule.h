@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The schedule to use: defaults for NULL, every field checked. */
+#ifndef VGG_LIB_SCHEDULE_H
+#define VGG_LIB_SCHEDULE_H
+
+#include <vgg/train.h>
+
+vgg_status vgg__schedule_read(const vgg_schedule *given, vgg_schedule *out);
+
+#endif

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The trainer: batches to optimiser steps, steps to epochs.
+ *
+ * Its whole state is in struct vgg_trainer, the parameters and the optimiser's slots; what
+ * happens next is a function of these, so a checkpoint that carries them continues the
+ * very same training. */
+#include "train/trainer.h"
+
+#include <math.h>
+
+#include "core/context.h"
+#include "core/error.h"
+#include "core/memory.h"
+#include "core/options.h"
+#include "model/model.h"
+#include "train/evaluate.h"
+#include "train/schedule.h"
+
+/* Conditions are written so that NaN fails them. */
+static vgg_status check_options(const vgg_trainer_options *opts)
+{
+    if (!(opts->lr > 0.0 && isfinite(opts->lr)))
+        return vgg__fail(VGG_EINVAL, "lr is %g; expected a number > 0", opts->lr);
+    if (!(opts->clip_norm >= 0.0 && isfinite(opts->clip_norm)))
+        return vgg__fail(VGG_EINVAL, "clip_norm is %g; expected a number >= 0",
+                         opts->clip_norm);
+    if (opts->epochs < 1) return vgg__fail(VGG_EINVAL, "epochs is 0; expected at least 1");
+    if (opts->accumulate < 1)
+        return vgg__fail(VGG_EINVAL, "accumulate is 0; expected at least 1");
+    if (!(opts->label_smoothing >= 0.0f && opts->label_smoothing < 1.0f))
+        return vgg__fail(VGG_EINVAL, "label_smoothing is %g; expected 0 <= smoothing < 1",
+                         (double)opts->label_smoothing);
+    return VGG_OK;
+}
+
+static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *given)
+{
+    trainer->opts = (vgg_trainer_options)VGG_TRAINER_OPTIONS_INIT;
+    VGG_TRY(vgg__options_read("vgg_trainer_options", given, sizeof trainer->opts,
+                              &trainer->opts, sizeof trainer->opts));
+    VGG_TRY(check_options(&trainer->opts));
+    VGG_TRY(vgg__optimizer_read(trainer->opts.optimizer, &trainer->optimizer));
+    VGG_TRY(vgg__schedule_read(trainer->opts.schedule, &trainer->schedule));
+    trainer->opts.optimizer = &trainer->optimizer;
+    trainer->opts.schedule = &trainer->schedule;
+    return VGG_OK;
+}
+
+static vgg_status start(vgg_trainer *trainer, const vgg_trainer_options *given)
+{
+    VGG_TRY(read_options(trainer, given));
+    const vgg_shape *out = vgg_model_output_shape(trainer->model);
+    if (out->rank != 1)
+        return vgg__fail(VGG_ESHAPE, "training needs a flat output; this model's has %u "
+                                     "axes",
+                         out->rank);
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = trainer->opts.batch;
+    opts.mode = VGG_MODE_TRAIN;
+    VGG_TRY(vgg_plan_create(trainer->model, trainer->device, &opts, &trainer->plan));
+    trainer->steps_per_epoch = trainer->opts.steps_per_epoch;
+    trainer->progress = (vgg_progress){
+        .test_loss = NAN, .test_accuracy = NAN, .best_accuracy = NAN};
+    return vgg_plan_zero_gradients(trainer->plan);
+}
+
+vgg_status vgg_trainer_create(vgg_model *model, vgg_device *device,
+                              const vgg_trainer_options *opts, vgg_trainer **out)
+{
+    VGG_REQUIRE(out != NULL);
+    *out = NULL;
+    VGG_REQUIRE(model != NULL);
+    VGG_REQUIRE(device != NULL);
+    vgg_trainer *trainer = vgg__calloc(model->ctx, 1, sizeof *trainer);
+    if (trainer == NULL) return VGG_ENOMEM;
+    trainer->ctx = vgg__context_ref(model->ctx);
+    trainer->model = vgg__model_ref(model);
+    trainer->device = vgg__device_ref(device);
+    const vgg_status status = start(trainer, opts);
+    if (status != VGG_OK) {
+        vgg_trainer_free(trainer);
+        return status;
+    }
+    *out = trainer;
+    return VGG_OK;
+}
+
+void vgg_trainer_free(vgg_trainer *trainer)
+{
+    if (trainer == NULL) return;
+    vgg_plan_free(trainer->eval_plan);
+    vgg_plan_free(trainer->plan);
+    vgg_device_free(trainer->device);
+    vgg_model_free(trainer->model);
+    vgg_context *ctx = trainer->ctx;
+    vgg__free(trainer);
+    vgg__context_unref(ctx);
+}
+
+/* ---- One step ------------------------------------------------------------------------ */
+
+/* Give up what has been accumulated; the parameters are as before. */
+static vgg_status abandon(vgg_trainer *trainer, vgg_status status)
+{
+    vgg_plan_zero_gradients(trainer->plan);
+    trainer->pending = trainer->pending_samples = 0;
+    return status;
+}
+
+static vgg_status clip(vgg_trainer *trainer)
+{
+    trainer->progress.gradient_norm = 0.0;
+    if (trainer->opts.clip_norm == 0.0) return VGG_OK;
+    double norm = 0.0;
+    VGG_TRY(vgg_plan_gradient_norm(trainer->plan, &norm));
+    if (!isfinite(norm))
+        return vgg__fail(VGG_ENONFINITE, "the gradient's norm is not finite at step %llu",
+                         (unsigned long long)trainer->progress.step);
+    trainer->progress.gradient_norm = norm;
+    if (norm <= trainer->opts.clip_norm) return VGG_OK;
+    return vgg_plan_scale_gradients(trainer->plan, trainer->opts.clip_norm / norm);
+}
+
+/* Turn what has been accumulated into one optimiser step. */
+static vgg_status update(vgg_trainer *trainer)
+{
+    vgg_progress *progress = &trainer->progress;
+    const uint32_t accumulate = trainer->opts.accumulate;
+    double lr = trainer->opts.lr;
+    /* Before the number of steps an epoch is known, only a constant rate makes sense. */
+    if (trainer->steps_per_epoch > 0)
+        VGG_TRY(vgg_schedule_rate(&trainer->schedule, trainer->opts.lr, progress->step,
+                                  trainer->steps_per_epoch, trainer->opts.epochs, &lr));
+    /* Each batch's gradient was scaled by 1 / accumulate; fewer came at an epoch's end. */
+    if (trainer->pending < accumulate)
+        VGG_TRY(vgg_plan_scale_gradients(trainer->plan,
+                                         (double)accumulate / trainer->pending));
+    const vgg_status status = clip(trainer);
+    if (status != VGG_OK) return abandon(trainer, status);
+    VGG_TRY(vgg_plan_update(trainer->plan, &trainer->optimizer, lr, progress->step + 1));
+    progress->step++;
+    progress->lr = lr;
+    trainer->pending = trainer->pending_samples = 0;
+    return vgg_plan_zero_gradients(trainer->plan);
+}
+
+/* Forward, loss and backward of one batch. */
+static vgg_status accumulate(vgg_trainer *trainer, const vgg_batch *batch, double *loss,
+                             uint32_t *correct)
+{
+    vgg_plan *plan = trainer->plan;
+    const float scale = 1.0f / (float)trainer->opts.accumulate;
+    VGG_TRY(vgg_plan_set_step(plan, trainer->opts.seed, trainer->progress.step,
+                              trainer->pending_samples));
+    VGG_TRY(vgg_plan_forward(plan, batch->images, NULL));
+    const vgg_status status = vgg_plan_loss(
+        plan, batch->labels, trainer->opts.label_smoothing, scale, loss, correct);
+    if (status != VGG_OK) return abandon(trainer, status);
+    return vgg_plan_backward(plan);
+}
+
+vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
+                            vgg_progress *out)
+{
+    if (out != NULL) *out = (vgg_progress){0};
+    VGG_REQUIRE(trainer != NULL);
+    VGG_REQUIRE(batch != NULL);
+    VGG_REQUIRE(batch->images != NULL && batch->labels != NULL && batch->count >= 1);
+    VGG_REQUIRE(vgg_tensor_shape(batch->images)->rank >= 1 &&
+                vgg_tensor_shape(batch->images)->dim[0] == batch->count);
+    vgg_progress *progress = &trainer->progress;
+    double loss = 0.0;
+    uint32_t correct = 0;
+    VGG_TRY(accumulate(trainer, batch, &loss, &correct));
+
+    if (batch->index == 0 || batch->epoch != progress->epoch) {
+        progress->seen = progress->correct = 0;
+        progress->loss_sum = 0.0;
+    }
+    progress->epoch = batch->epoch;
+    progress->batch = batch->index + 1;
+    progress->seen += batch->count;
+    progress->correct += correct;
+    progress->loss_sum += loss * batch->count;
+    progress->batch_loss = loss;
+    trainer->pending++;
+    trainer->pending_samples += batch->count;
+    if (trainer->pending == trainer->opts.accumulate) VGG_TRY(update(trainer));
+    if (out != NULL) *out = *progress;
+    return VGG_OK;
+}
+
+/* ---- Epochs -------------------------------------------------------------------------- */
+
+static vgg_status canceled(void)
+{
+    return vgg__fail(VGG_ECANCELED, "training was canceled");
+}
+
+static bool wants_stop(const vgg_trainer *trainer)
+{
+    return atomic_load_explicit(&trainer->cancel, memory_order_relaxed) != 0;
+}
+
+/* Train what is left of the present epoch. Stops only between two optimiser steps, where a
+ * checkpoint can be made. */
+static vgg_status train_epoch(vgg_trainer *trainer, vgg_loader *loader,
+                              const vgg_callbacks *callbacks)
+{
+    vgg_progress *progress = &trainer->progress;
+    if (progress->batch >= progress->batches) return VGG_OK;
+    VGG_TRY(vgg_loader_seek(loader, progress->epoch, progress->batch));
+    bool stop = false;
+    for (;;) {
+        if (trainer->pending == 0 && (stop || wants_stop(trainer))) return canceled();
+        vgg_batch batch;
+        VGG_TRY(vgg_loader_next(loader, &batch));
+        if (batch.count == 0) break;
+        VGG_TRY(vgg_trainer_step(trainer, &batch, NULL));
+        if (progress->batch == progress->batches && trainer->pending > 0)
+            VGG_TRY(update(trainer));
+        if (callbacks != NULL && callbacks->on_batch != NULL)
+            stop = callbacks->on_batch(callbacks->cookie, progress) != 0 || stop;
+    }
+    return stop ? canceled() : VGG_OK;
+}
+
+/* Measure after an epoch's training; `metrics` is NULL without a test loader. */
+static vgg_status test_epoch(vgg_trainer *trainer, vgg_loader *loader,
+                             vgg_metrics *metrics)
+{
+    if (loader == NULL) return VGG_OK;
+    if (trainer->eval_plan == NULL)
+        VGG_TRY(vgg__evaluate_plan(trainer->model, trainer->device, loader,
+                                   &trainer->eval_plan));
+    vgg_metrics_reset(metrics);
+    VGG_TRY(vgg__evaluate(trainer->eval_plan, loader, metrics, &trainer->cancel));
+    vgg_progress *progress = &trainer->progress;
+    progress->test_loss = vgg_metrics_loss(metrics);
+    progress->test_accuracy = vgg_metrics_top_k(metrics, 1);
+    if (!(progress->best_accuracy >= progress->test_accuracy)) {
+        progress->best_accuracy = progress->test_accuracy;
+        progress->best_epoch = progress->epoch + 1;
+    }
+    return VGG_OK;
+}
+
+static vgg_status run_epochs(vgg_trainer *trainer, vgg_loader *train, vgg_loader *test,
+                             const vgg_callbacks *callbacks, vgg_metrics *metrics)
+{
+    vgg_progress *progress = &trainer->progress;
+    while (progress->epoch < trainer->opts.epochs) {
+        VGG_TRY(train_epoch(trainer, train, callbacks));
+        VGG_TRY(test_epoch(trainer, test, metrics));
+        progress->epoch++;
+        progress->batch = 0;
+        if (callbacks != NULL && callbacks->on_epoch != NULL &&
+            callbacks->on_epoch(callbacks->cookie, progress, metrics) != 0)
+            return canceled();
+    }
+    return VGG_OK;
+}
+
+static vgg_status check_loaders(vgg_trainer *trainer, const vgg_loader *train,
+                                const vgg_loader *test)
+{
+    VGG_TRY(vgg__check_loader(trainer->model, "the training loader", train));
+    if (vgg_loader_batch_size(train) > trainer->opts.batch)
+        return vgg__fail(VGG_ESHAPE,
+                         "the training loader gives batches of %u; the trainer takes %u",
+                         vgg_loader_batch_size(train), trainer->opts.batch);
+    if (test == NULL) return VGG_OK;
+    return vgg__check_loader(trainer->model, "the test loader", test);
+}
+
+vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *test,
+                           const vgg_callbacks *callbacks)
+{
+    VGG_REQUIRE(trainer != NULL);
+    VGG_REQUIRE(train != NULL);
+    VGG_TRY(check_loaders(trainer, train, test));
+    const uint64_t batches = vgg_loader_batches(train);
+    if (batches == 0)
+        return vgg__fail(VGG_EINVAL, "the training loader has no full batch");
+    const uint64_t group = trainer->opts.accumulate;
+    trainer->progress.batches = batches;
+    if (trainer->steps_per_epoch == 0)
+        trainer->steps_per_epoch = (batches + group - 1) / group;
+
+    /* A plan for another test loader's batch size would be too small for this one. */
+    vgg_plan_free(trainer->eval_plan);
+    trainer->eval_plan = NULL;
+    vgg_metrics *metrics = NULL;
+    if (test != NULL)
+        VGG_TRY(vgg_metrics_create(trainer->ctx,
+                                   vgg_model_output_shape(trainer->model)->dim[0],
+                                   &metrics));
+    const vgg_status status = run_epochs(trainer, train, test, callbacks, metrics);
+    vgg_metrics_free(metrics);
+    atomic_store_explicit(&trainer->cancel, 0, memory_order_relaxed);
+    return status;
+}
+
+void vgg_trainer_cancel(vgg_trainer *trainer)
+{
+    if (trainer != NULL) atomic_store_explicit(&trainer->cancel, 1, memory_order_relaxed);
+}
+
+const vgg_progress *vgg_trainer_progress(const vgg_trainer *trainer)
+{
+    return trainer != NULL ? &trainer->progress : NULL;
+}
+
+vgg_model *vgg_trainer_model(const vgg_trainer *trainer)
+{
+    return trainer != NULL ? trainer->model : NULL;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plans through the public interface: sharing parameters, the order of phases, taps and
+ * gradients, limits. What the numbers are is for conformance/ and golden/. */
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+#include <vgg/vgg.h>
+
+#include "harness.h"
+
+static vgg_device *device;
+static vgg_model *model;
+static vgg_tensor *images; /* 4 of them */
+
+static vgg_tensor *tensor(vgg_dtype dtype, vgg_shape shape)
+{
+    vgg_tensor *made;
+    ck_ok(vgg_tensor_create(NULL, dtype, &shape, &made));
+    return made;
+}
+
+static vgg_tensor *like_output(uint32_t n)
+{
+    return tensor(VGG_F32, (vgg_shape){2, {n, 3}});
+}
+
+static const char *const engines[] = {"ref", "cpu"};
+
+static void open_engine(const char *name)
+{
+    ck_ok(vgg_device_open(NULL, name, &device));
+    vgg_arch arch = VGG_ARCH_INIT;
+    arch.block_count = 2;
+    arch.channels = 2;
+    arch.height = arch.width = 8;
+    arch.hidden = 8;
+    arch.classes = 3;
+    model = vgg_build(&arch, 16);
+    ck_assert_msg(model != NULL, "%s", vgg_last_error());
+    images = tensor(VGG_F32, (vgg_shape){4, {4, 2, 8, 8}});
+    float *pixel = vgg_tensor_data(images);
+    for (int i = 0; i < 4 * 2 * 64; i++) pixel[i] = (float)((i * 37) % 64) / 64.0f - 0.3f;
+}
+
+static void close_engine(void)
+{
+    vgg_tensor_free(images);
+    vgg_model_free(model);
+    vgg_device_free(device);
+}
+
+static vgg_plan *make(uint32_t batch, uint32_t mode)
+{
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = batch;
+    opts.mode = mode;
+    opts.input_gradient = mode == VGG_MODE_GRAD;
+    vgg_plan *plan;
+    ck_ok(vgg_plan_create(model, device, &opts, &plan));
+    return plan;
+}
+
+static const uint32_t labels[4] = {0, 2, 1, 2};
+
+START_TEST(plans_share_parameters)
+{
+    open_engine(engines[_i]);
+    vgg_plan *train = make(4, VGG_MODE_TRAIN), *infer = make(4, VGG_MODE_INFER);
+    vgg_tensor *before = like_output(4), *after = like_output(4);
+    ck_ok(vgg_plan_forward(infer, images, before));
+
+    double loss;
+    uint32_t correct;
+    ck_ok(vgg_plan_forward(train, images, NULL));
+    ck_ok(vgg_plan_loss(train, labels, 0.0f, 1.0f, &loss, &correct));
+    ck_assert(loss > 0.5 && loss < 3.0 && correct <= 4);
+    ck_ok(vgg_plan_backward(train));
+    ck_ok(vgg_plan_update(train, NULL, 0.5, 1));
+    ck_ok(vgg_plan_forward(infer, images, after));
+    ck_assert_mem_ne(vgg_tensor_data(before), vgg_tensor_data(after), 4 * 3 * 4);
+
+    /* Writing a parameter back undoes the step for every plan. */
+    vgg_param *weight = vgg_model_find_param(model, "fc8.weight");
+    vgg_tensor *zeros = tensor(VGG_F32, *vgg_param_shape(weight));
+    vgg_tensor *bias = tensor(VGG_F32, (vgg_shape){1, {3}});
+    ck_ok(vgg_param_read(vgg_model_find_param(model, "fc8.bias"), bias));
+    ck_ok(vgg_param_write(weight, zeros));
+    ck_ok(vgg_plan_forward(infer, images, after));
+    for (int i = 0; i < 12; i++)
+        ck_assert_float_eq(((float *)vgg_tensor_data(after))[i],
+                           ((float *)vgg_tensor_data(bias))[i % 3]);
+    vgg_tensor_free(bias);
+    vgg_tensor_free(zeros);
+    vgg_tensor_free(before);
+    vgg_tensor_free(after);
+    vgg_plan_free(train);
+    vgg_plan_free(infer);
+    close_engine();
+}
+END_TEST
+
+START_TEST(trained_values_outlive_their_plan)
+{
+    open_engine(engines[_i]);
+    vgg_param *bias = vgg_model_find_param(model, "fc8.bias");
+    vgg_tensor *value = tensor(VGG_F64, (vgg_shape){1, {3}});
+    vgg_plan *train = make(4, VGG_MODE_TRAIN);
+    ck_ok(vgg_plan_forward(train, images, NULL));
+    ck_ok(vgg_plan_loss(train, labels, 0.0f, 1.0f, NULL, NULL));
+    ck_ok(vgg_plan_backward(train));
+    ck_ok(vgg_plan_update(train, NULL, 1.0, 1));
+    vgg_plan_free(train);
+    ck_ok(vgg_param_read(bias, value));
+    ck_assert_double_ne(((double *)vgg_tensor_data(value))[0], 0.0);
+
+    /* Another device starts from there. */
+    vgg_device *other;
+    ck_ok(vgg_device_open(NULL, engines[1 - _i], &other));
+    vgg_plan *infer = NULL, *here = make(4, VGG_MODE_INFER);
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = 4;
+    ck_ok(vgg_plan_create(model, other, &opts, &infer));
+    vgg_tensor *a = like_output(4), *b = like_output(4);
+    ck_ok(vgg_plan_forward(infer, images, a));
+    ck_ok(vgg_plan_forward(here, images, b));
+    for (int i = 0; i < 12; i++)
+        ck_assert_float_eq_tol(((float *)vgg_tensor_data(a))[i],
+                               ((float *)vgg_tensor_data(b))[i], 1e-5f);
+    vgg_tensor_free(a);
+    vgg_tensor_free(b);
+    vgg_plan_free(infer);
+    vgg_plan_free(here);
+    vgg_device_free(other);
+    vgg_tensor_free(value);
+    close_engine();
+}
+END_TEST
+
+START_TEST(phases_have_an_order)
+{
+    open_engine(engines[_i]);
+    vgg_plan *train = make(4, VGG_MODE_TRAIN), *infer = make(4, VGG_MODE_INFER);
+    ck_fails_with(vgg_plan_loss(train, labels, 0, 1, NULL, NULL), VGG_ESTATE, "no forward");
+    ck_fails(vgg_plan_backward(train), VGG_ESTATE);
+    ck_ok(vgg_plan_forward(train, images, NULL));
+    ck_fails_with(vgg_plan_backward(train), VGG_ESTATE, "loss");
+    ck_ok(vgg_plan_loss(train, labels, 0, 1, NULL, NULL));
+    ck_ok(vgg_plan_backward(train));
+    ck_fails(vgg_plan_backward(train), VGG_ESTATE);
+    ck_ok(vgg_plan_loss(train, labels, 0, 1, NULL, NULL));
+    ck_fails(vgg_plan_backward(train), VGG_ESTATE);
+
+    ck_ok(vgg_plan_forward(infer, images, NULL));
+    double loss;
+    ck_ok(vgg_plan_loss(infer, labels, 0, 1, &loss, NULL));
+    ck_assert(isfinite(loss));
+    ck_fails_with(vgg_plan_backward(infer), VGG_ESTATE, "inference plan");
+    ck_fails(vgg_plan_update(infer, NULL, 0.1, 1), VGG_ESTATE);
+    ck_fails(vgg_plan_zero_gradients(infer), VGG_ESTATE);
+
+    uint32_t bad[4] = {0, 1, 3, 0};
+    ck_fails_with(vgg_plan_loss(infer, bad, 0, 1, NULL, NULL), VGG_EINVAL, "label 2 is 3");
+    ck_fails(vgg_plan_loss(infer, labels, 1.0f, 1, NULL, NULL), VGG_EINVAL);
+    ck_fails_with(vgg_model_add_relu(model, NULL), VGG_ESTATE, "plan");
+    vgg_plan_free(train);
+    vgg_plan_free(infer);
+    close_engine();
+}
+END_TEST
+
+START_TEST(gradients_add_up)
+{
+    open_engine(engines[_i]);
+    vgg_plan *train = make(4, VGG_MODE_GRAD);
+    vgg_param *weight = vgg_model_find_param(model, "conv1_1.weight");
+    vgg_tensor *once = tensor(VGG_F32, *vgg_param_shape(weight));
+    vgg_tensor *twice = tensor(VGG_F32, *vgg_param_shape(weight));
+    for (int run = 0; run < 2; run++) {
+        ck_ok(vgg_plan_forward(train, images, NULL));
+        ck_ok(vgg_plan_loss(train, labels, 0, 1, NULL, NULL));
+        ck_ok(vgg_plan_backward(train));
+        ck_ok(vgg_plan_param_gradient(train, weight, run == 0 ? once : twice));
+    }
+    float largest = 0.0f;
+    for (int i = 0; i < 4 * 2 * 9; i++) {
+        const float g = ((float *)vgg_tensor_data(once))[i];
+        ck_assert_float_eq_tol(((float *)vgg_tensor_data(twice))[i], 2.0f * g, 1e-6f);
+        largest = fmaxf(largest, fabsf(g));
+    }
+    ck_assert_float_gt(largest, 1e-4f);
+
+    double norm;
+    ck_ok(vgg_plan_gradient_norm(train, &norm));
+    ck_ok(vgg_plan_scale_gradients(train, 0.5));
+    double half;
+    ck_ok(vgg_plan_gradient_norm(train, &half));
+    ck_assert_double_eq_tol(half, norm / 2, norm * 1e-6);
+    ck_ok(vgg_plan_zero_gradients(train));
+    ck_ok(vgg_plan_gradient_norm(train, &norm));
+    ck_assert_double_eq(norm, 0.0);
+
+    vgg_tensor *dx = tensor(VGG_F32, (vgg_shape){4, {4, 2, 8, 8}});
+    ck_ok(vgg_plan_input_gradient(train, dx));
+    vgg_tensor_free(dx);
+    vgg_tensor_free(once);
+    vgg_tensor_free(twice);
+    vgg_plan_free(train);
+    close_engine();
+}
+END_TEST
+
+START_TEST(frozen_parameters_stay)
+{
+    open_engine(engines[_i]);
+    vgg_param *frozen = vgg_model_find_param(model, "conv1_1.weight");
+    vgg_param *bias = vgg_model_find_param(model, "conv2_1.bias");
+    ck_ok(vgg_param_set_trainable(frozen, 0));
+    vgg_tensor *before = tensor(VGG_F32, *vgg_param_shape(frozen));
+    vgg_tensor *after = tensor(VGG_F32, *vgg_param_shape(frozen));
+    vgg_tensor *moved = tensor(VGG_F32, *vgg_param_shape(bias));
+    ck_ok(vgg_param_read(frozen, before));
+    vgg_plan *train = make(4, VGG_MODE_TRAIN);
+    ck_ok(vgg_plan_forward(train, images, NULL));
+    ck_ok(vgg_plan_loss(train, labels, 0, 1, NULL, NULL));
+    ck_ok(vgg_plan_backward(train));
+    vgg_optimizer opt = VGG_OPTIMIZER_INIT;
+    opt.weight_decay = 0.1;
+    opt.momentum = 0.9;
+    ck_ok(vgg_plan_update(train, &opt, 0.5, 1));
+    ck_fails_with(vgg_plan_param_gradient(train, frozen, after), VGG_ESTATE, "frozen");
+    ck_ok(vgg_param_read(frozen, after));
+    ck_assert_mem_eq(vgg_tensor_data(before), vgg_tensor_data(after),
+                     vgg_tensor_bytes(after));
+    ck_ok(vgg_param_read(bias, moved));
+    ck_assert_float_ne(((float *)vgg_tensor_data(moved))[0], 0.0f);
+    vgg_tensor_free(before);
+    vgg_tensor_free(after);
+    vgg_tensor_free(moved);
+    vgg_plan_free(train);
+    close_engine();
+}
+END_TEST
+
+START_TEST(shapes_and_options_are_checked)
+{
+    open_engine(engines[_i]);
+    vgg_plan *plan = make(2, VGG_MODE_INFER);
+    ck_fails_with(vgg_plan_forward(plan, images, NULL), VGG_ESHAPE, "takes 1 to 2");
+    vgg_tensor *wrong = tensor(VGG_F32, (vgg_shape){4, {2, 1, 8, 8}});
+    ck_fails_with(vgg_plan_forward(plan, wrong, NULL), VGG_ESHAPE, "expected nx2x8x8");
+    vgg_tensor_free(wrong);
+    wrong = tensor(VGG_U8, (vgg_shape){4, {2, 2, 8, 8}});
+    ck_fails_with(vgg_plan_forward(plan, wrong, NULL), VGG_EINVAL, "u8");
+    vgg_tensor_free(wrong);
+    vgg_plan_free(plan);
+
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = 0;
+    ck_fails(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL);
+    ck_assert_ptr_null(plan);
+    opts = (vgg_plan_options)VGG_PLAN_OPTIONS_INIT;
+    opts.mode = 3;
+    ck_fails(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL);
+    opts.mode = VGG_MODE_INFER;
+    opts.input_gradient = 1;
+    ck_fails(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL);
+    opts.input_gradient = 0;
+    opts.max_bytes = 16;
+    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_ELIMIT, "max_bytes");
+    opts.max_bytes = 0;
+    opts.batch = INT32_MAX;
+    vgg_status status = vgg_plan_create(model, device, &opts, &plan);
+    ck_assert(status == VGG_ENOMEM || status == VGG_ELIMIT);
+
+    uint64_t bytes, shared;
+    opts.batch = 4;
+    ck_ok(vgg_plan_measure(model, device, &opts, &bytes, &shared));
+    ck_assert_uint_eq(shared, 4 * vgg_model_parameters(model));
+    ck_ok(vgg_plan_create(model, device, &opts, &plan));
+    ck_assert_uint_eq(vgg_plan_bytes(plan), bytes);
+    ck_assert_ptr_nonnull(strstr(vgg_plan_describe(plan), "fc8"));
+    vgg_plan_free(plan);
+    close_engine();
+}
+END_TEST
+
+static void *infer_often(void *logits)
+{
+    vgg_plan *plan = make(4, VGG_MODE_INFER);
+    for (int i = 0; i < 50; i++) ck_ok(vgg_plan_forward(plan, images, logits));
+    vgg_plan_free(plan);
+    return NULL;
+}
+
+START_TEST(inference_plans_run_at_once)
+{
+    open_engine(engines[_i]);
+    pthread_t threads[4];
+    vgg_tensor *logits[4];
+    for (int i = 0; i < 4; i++) {
+        logits[i] = like_output(4);
+        pthread_create(&threads[i], NULL, infer_often, logits[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_mem_eq(vgg_tensor_data(logits[0]), vgg_tensor_data(logits[i]), 4 * 3 * 4);
+    }
+    for (int i = 0; i < 4; i++) vgg_tensor_free(logits[i]);
+    close_engine();
+}
+END_TEST
+
+START_TEST(devices_are_listed_and_opened)
+{
+    vgg_device_list *list;
+    ck_ok(vgg_device_list_create(NULL, &list));
+    ck_assert_uint_ge(vgg_device_list_count(list), 2);
+    ck_assert_str_eq(vgg_device_list_name(list, 0), "cpu");
+    ck_assert_ptr_null(vgg_device_list_name(list, 100));
+    ck_assert(strlen(vgg_device_list_text(list, 0)) > 8);
+    vgg_device_list_free(list);
+    vgg_device *opened;
+    ck_ok(vgg_device_open(NULL, "auto", &opened));
+    ck_assert_str_eq(vgg_device_engine(opened), "cpu");
+    vgg_device_free(opened);
+    ck_fails_with(vgg_device_open(NULL, "tpu", &opened), VGG_EINVAL, "\"tpu\" is unknown");
+    ck_assert_ptr_null(opened);
+    ck_fails(vgg_device_open(NULL, "cpu", NULL), VGG_EINVAL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("plan");
+    TCase *tc = tcase_create("plans");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, plans_share_parameters, 0, 2);
+    tcase_add_loop_test(tc, trained_values_outlive_their_plan, 0, 2);
+    tcase_add_loop_test(tc, phases_have_an_order, 0, 2);
+    tcase_add_loop_test(tc, gradients_add_up, 0, 2);
+    tcase_add_loop_test(tc, frozen_parameters_stay, 0, 2);
+    tcase_add_loop_test(tc, shapes_and_options_are_checked, 0, 2);
+    tcase_add_loop_test(tc, inference_plans_run_at_once, 0, 2);
+    tcase_add_test(tc, devices_are_listed_and_opened);
+    suite_add_tcase(suite, tc);
+    return harness_main(&suite, 1);
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The trainer through the public interface: it learns, splits and stops as it says. */
+#include <math.h>
+#include <string.h>
+#include <vgg/vgg.h>
+
+#include "harness.h"
+
+enum { SAMPLES = 60, SIDE = 8, BATCH = 16, CLASSES = 3 };
+
+static vgg_device *device;
+static vgg_dataset *data;
+
+/* A bright bar on a dark ground; its place is the class. */
+static int read_bar(void *cookie, uint64_t index, uint8_t *image, uint32_t *label)
+{
+    *label = (uint32_t)(index * 7 % CLASSES);
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            image[y * SIDE + x] = (uint8_t)((y / 3 == (int)*label ? 200 : 20) +
+                                            (index * 31 + (uint64_t)(x * 17 + y * 5)) % 40);
+    return 0;
+}
+
+static void set_up(void)
+{
+    ck_ok(vgg_device_open(NULL, "cpu", &device));
+    const vgg_source source = {.count = SAMPLES,
+                               .channels = 1,
+                               .height = SIDE,
+                               .width = SIDE,
+                               .classes = CLASSES,
+                               .read = read_bar};
+    ck_ok(vgg_dataset_from_source(NULL, &source, &data));
+}
+
+static void tear_down(void)
+{
+    vgg_dataset_free(data);
+    vgg_device_free(device);
+}
+
+static vgg_model *build(float dropout, uint32_t batch_norm)
+{
+    vgg_arch arch = VGG_ARCH_INIT;
+    arch.block_count = 2;
+    arch.height = arch.width = SIDE;
+    arch.hidden = 16;
+    arch.classes = CLASSES;
+    arch.dropout = dropout;
+    arch.batch_norm = batch_norm;
+    vgg_model *model = vgg_build(&arch, 8);
+    ck_assert_msg(model != NULL, "%s", vgg_last_error());
+    return model;
+}
+
+static vgg_loader *load(uint32_t batch, uint32_t train)
+{
+    vgg_loader_options opts = VGG_LOADER_OPTIONS_INIT;
+    opts.batch = batch;
+    opts.train = train;
+    opts.seed = 5;
+    vgg_loader *loader;
+    ck_ok(vgg_loader_create(data, &opts, &loader));
+    return loader;
+}
+
+static vgg_trainer *make(vgg_model *model, const vgg_trainer_options *opts)
+{
+    vgg_trainer *trainer;
+    ck_ok(vgg_trainer_create(model, device, opts, &trainer));
+    return trainer;
+}
+
+/* All parameters of a model as one run of bytes; `size` floats are enough for this one. */
+static size_t snapshot(vgg_model *model, float *out, size_t size)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < vgg_model_param_count(model); i++) {
+        vgg_param *param = vgg_model_param(model, i);
+        uint64_t count;
+        ck_ok(vgg_shape_count(vgg_param_shape(param), &count));
+        ck_assert_uint_le(at + count, size);
+        vgg_tensor *value;
+        ck_ok(vgg_tensor_wrap(NULL, VGG_F32, vgg_param_shape(param), out + at, NULL, NULL,
+                              &value));
+        ck_ok(vgg_param_read(param, value));
+        vgg_tensor_free(value);
+        at += count;
+    }
+    return at;
+}
+
+enum { MOST = 20000 };
+static float values[2][MOST];
+
+struct counts {
+    int batches, epochs, stop_at;
+    double last_loss;
+};
+
+static int on_batch(void *cookie, const vgg_progress *progress)
+{
+    struct counts *counts = cookie;
+    counts->last_loss = progress->batch_loss;
+    return ++counts->batches == counts->stop_at;
+}
+
+static int on_epoch(void *cookie, const vgg_progress *progress, const vgg_metrics *metrics)
+{
+    struct counts *counts = cookie;
+    ck_assert_uint_eq(progress->epoch, (uint64_t)++counts->epochs);
+    ck_assert_uint_eq(progress->seen, SAMPLES);
+    ck_assert_uint_eq(vgg_metrics_count(metrics), SAMPLES);
+    return 0;
+}
+
+static vgg_trainer_options recipe(uint32_t epochs)
+{
+    static vgg_optimizer momentum;
+    momentum = (vgg_optimizer)VGG_OPTIMIZER_INIT;
+    momentum.momentum = 0.9;
+    vgg_trainer_options opts = VGG_TRAINER_OPTIONS_INIT;
+    opts.optimizer = &momentum;
+    opts.lr = 0.05;
+    opts.epochs = epochs;
+    opts.batch = BATCH;
+    return opts;
+}
+
+START_TEST(learns_bars)
+{
+    set_up();
+    vgg_model *model = build(0.0f, (uint32_t)_i);
+    const vgg_trainer_options opts = recipe(20);
+    vgg_trainer *trainer = make(model, &opts);
+    vgg_loader *train = load(BATCH, 1), *test = load(BATCH, 0);
+    struct counts counts = {0};
+    const vgg_callbacks callbacks = {&counts, on_batch, on_epoch};
+    ck_ok(vgg_trainer_fit(trainer, train, test, &callbacks));
+    const vgg_progress *progress = vgg_trainer_progress(trainer);
+    ck_assert_int_eq(counts.batches, 20 * 4); /* 60 samples: 16 16 16 12 */
+    ck_assert_uint_eq(progress->step, 80);
+    ck_assert_double_ge(progress->test_accuracy, 0.99);
+    ck_assert_double_ge(progress->best_accuracy, progress->test_accuracy);
+
+    vgg_metrics *metrics;
+    ck_ok(vgg_metrics_create(NULL, CLASSES, &metrics));
+    ck_ok(vgg_evaluate(model, device, test, metrics));
+    ck_assert_double_eq(vgg_metrics_top_k(metrics, 1), progress->test_accuracy);
+    ck_assert_double_eq(vgg_metrics_loss(metrics), progress->test_loss);
+    vgg_metrics_free(metrics);
+    vgg_loader_free(train);
+    vgg_loader_free(test);
+    vgg_trainer_free(trainer);
+    vgg_model_free(model);
+    tear_down();
+}
+END_TEST
+
+/* Two halves of a batch, accumulated, are the whole batch: same loss, same step. */
+START_TEST(accumulation_is_a_larger_batch)
+{
+    set_up();
+    for (uint32_t parts = 1; parts <= 2; parts++) {
+        vgg_model *model = build(0.5f, 0);
+        vgg_trainer_options opts = recipe(1);
+        opts.batch = BATCH / parts;
+        opts.accumulate = parts;
+        opts.clip_norm = 0.5;
+        vgg_trainer *trainer = make(model, &opts);
+        vgg_loader *train = load(BATCH / parts, 1);
+        for (uint32_t i = 0; i < 2 * parts; i++) {
+            vgg_batch batch;
+            ck_ok(vgg_loader_next(train, &batch));
+            ck_ok(vgg_trainer_step(trainer, &batch, NULL));
+        }
+        ck_assert_uint_eq(vgg_trainer_progress(trainer)->step, 2);
+        ck_assert_double_gt(vgg_trainer_progress(trainer)->gradient_norm, 0.0);
+        snapshot(model, values[parts - 1], MOST);
+        vgg_loader_free(train);
+        vgg_trainer_free(trainer);
+        vgg_model_free(model);
+    }
+    for (int i = 0; i < MOST; i++)
+        ck_assert_float_eq_tol(values[0][i], values[1][i], 2e-6f);
+    tear_down();
+}
+END_TEST
+
+/* Stopped in the middle of an epoch and going on: the same bits as never stopped. */
+START_TEST(going_on_is_exact)
+{
+    set_up();
+    size_t count = 0;
+    for (int stopped = 0; stopped < 2; stopped++) {
+        vgg_model *model = build(0.5f, 1);
+        const vgg_trainer_options opts = recipe(3);
+        vgg_trainer *trainer = make(model, &opts);
+        vgg_loader *train = load(BATCH, 1), *test = load(BATCH, 0);
+        struct counts counts = {.stop_at = stopped ? 6 : 0};
+        const vgg_callbacks callbacks = {&counts, on_batch, on_epoch};
+        if (stopped) {
+            ck_fails(vgg_trainer_fit(trainer, train, test, &callbacks), VGG_ECANCELED);
+            ck_assert_uint_eq(vgg_trainer_progress(trainer)->epoch, 1);
+            ck_assert_uint_eq(vgg_trainer_progress(trainer)->batch, 2);
+        }
+        ck_ok(vgg_trainer_fit(trainer, train, test, &callbacks));
+        ck_assert_int_eq(counts.batches, 12);
+        ck_assert_int_eq(counts.epochs, 3);
+        count = snapshot(model, values[stopped], MOST);
+        vgg_loader_free(train);
+        vgg_loader_free(test);
+        vgg_trainer_free(trainer);
+        vgg_model_free(model);
+    }
+    ck_assert_mem_eq(values[0], values[1], count * sizeof(float));
+    tear_down();
+}
+END_TEST
+
+START_TEST(cancel_stops_between_batches)
+{
+    set_up();
+    vgg_model *model = build(0.0f, 0);
+    const vgg_trainer_options opts = recipe(3);
+    vgg_trainer *trainer = make(model, &opts);
+    vgg_loader *train = load(BATCH, 1);
+    vgg_trainer_cancel(trainer);
+    ck_fails(vgg_trainer_fit(trainer, train, NULL, NULL), VGG_ECANCELED);
+    ck_assert_uint_eq(vgg_trainer_progress(trainer)->step, 0);
+    ck_ok(vgg_trainer_fit(trainer, train, NULL, NULL));
+    ck_assert_uint_eq(vgg_trainer_progress(trainer)->step, 12);
+    ck_assert(isnan(vgg_trainer_progress(trainer)->test_accuracy));
+    vgg_loader_free(train);
+    vgg_trainer_free(trainer);
+    vgg_model_free(model);
+    tear_down();
+}
+END_TEST
+
+START_TEST(infinite_loss_changes_nothing)
+{
+    set_up();
+    vgg_model *model = build(0.0f, 0);
+    vgg_param *bias = vgg_model_find_param(model, "fc8.bias");
+    vgg_tensor *value;
+    ck_ok(vgg_tensor_create(NULL, VGG_F32, vgg_param_shape(bias), &value));
+    ((float *)vgg_tensor_data(value))[1] = NAN;
+    ck_ok(vgg_param_write(bias, value));
+    const vgg_trainer_options opts = recipe(1);
+    vgg_trainer *trainer = make(model, &opts);
+    const size_t count = snapshot(model, values[0], MOST);
+    vgg_loader *train = load(BATCH, 1);
+    ck_fails_with(vgg_trainer_fit(trainer, train, NULL, NULL), VGG_ENONFINITE, "nan");
+    snapshot(model, values[1], MOST);
+    ck_assert_mem_eq(values[0], values[1], count * sizeof(float));
+    vgg_tensor_free(value);
+    vgg_loader_free(train);
+    vgg_trainer_free(trainer);
+    vgg_model_free(model);
+    tear_down();
+}
+END_TEST
+
+START_TEST(bad_recipes_are_refused)
+{
+    set_up();
+    vgg_model *model = build(0.0f, 0);
+    vgg_trainer *trainer;
+    vgg_trainer_options opts = recipe(1);
+    opts.lr = NAN;
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL, "lr");
+    ck_assert_ptr_null(trainer);
+    opts = recipe(0);
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL, "epochs");
+    opts = recipe(1);
+    opts.accumulate = 0;
+    ck_fails(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL);
+    opts = recipe(1);
+    opts.label_smoothing = 1.0f;
+    ck_fails(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL);
+    vgg_optimizer optimizer = VGG_OPTIMIZER_INIT;
+    optimizer.nesterov = 1;
+    opts = recipe(1);
+    opts.optimizer = &optimizer;
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL,
+                  "momentum");
+    ck_fails(vgg_trainer_create(NULL, device, NULL, &trainer), VGG_EINVAL);
+
+    opts = recipe(1);
+    opts.batch = BATCH - 1;
+    trainer = make(model, &opts);
+    vgg_loader *train = load(BATCH, 1);
+    ck_fails_with(vgg_trainer_fit(trainer, train, NULL, NULL), VGG_ESHAPE, "batches of 16");
+    vgg_trainer_free(trainer);
+    vgg_loader_free(train);
+    vgg_model_free(model);
+    tear_down();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("trainer");
+    TCase *tc = tcase_create("training");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, learns_bars, 0, 2);
+    tcase_add_test(tc, accumulation_is_a_larger_batch);
+    tcase_add_test(tc, going_on_is_exact);
+    tcase_add_test(tc, cancel_stops_between_batches);
+    tcase_add_test(tc, infinite_loss_changes_nothing);
+    tcase_add_test(tc, bad_recipes_are_refused);
+    suite_add_tcase(suite, tc);
+    return harness_main(&suite, 1);
+}
