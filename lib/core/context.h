@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The context as the library sees it: options, a counted lifetime, log, worker threads.
  *
- * Every object holds a reference to its context. The default context (NULL in the public
- * interface) is a static object whose threads live only while a device is open. */
+ * Every object holds a reference to its context. The default context (NULL in the
+ * public interface) is a static object whose threads live only while a device is open.
+ */
 #ifndef VGG_CORE_CONTEXT_H
 #define VGG_CORE_CONTEXT_H
 
@@ -32,10 +33,10 @@ void vgg__pool_release(vgg_context *ctx);
  * calls of one vgg__parallel() run at once with the same worker. */
 typedef void (*vgg__task_fn)(void *arg, uint32_t task, uint32_t worker);
 
-/* Run task 0 .. tasks - 1 and wait for all. Which worker takes which task is not fixed, so
- * tasks must write to places of their own; a result must not depend on the worker. If the
- * threads are busy for another caller, or not acquired, the caller runs all tasks itself as
- * worker 0. Must not be called from within a task. */
+/* Run task 0 .. tasks - 1 and wait for all. Which worker takes which task is not fixed,
+ * so tasks must write to places of their own; a result must not depend on the worker.
+ * If the threads are busy for another caller, or not acquired, the caller runs all
+ * tasks itself as worker 0. Must not be called from within a task. */
 void vgg__parallel(vgg_context *ctx, uint32_t tasks, vgg__task_fn run, void *arg);
 
 /* A thread with all signals blocked. VGG_EDEVICE with the reason when there is none.

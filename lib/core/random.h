@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random numbers without state: Philox4x32-10 (Salmon et al., "Parallel random numbers: as
- * easy as 1, 2, 3", SC 2011). A number depends on (seed, purpose, step, index) alone, so it
- * is the same on every engine, for every batch split and thread count, and needs nothing in
- * a checkpoint. */
+/* Random numbers without state: Philox4x32-10 (Salmon et al., "Parallel random numbers:
+ * as easy as 1, 2, 3", SC 2011). A number depends on (seed, purpose, step, index)
+ * alone, so it is the same on every engine, for every batch split and thread count, and
+ * needs nothing in a checkpoint. */
 #ifndef VGG_CORE_RANDOM_H
 #define VGG_CORE_RANDOM_H
 
@@ -17,7 +17,8 @@ enum {
                                     index = canonical [n][c][h][w] element / 4 */
 };
 
-/* Four words of 32 random bits. key = seed; counter = index (64), step (48), purpose (16). */
+/* Four words of 32 random bits. key = seed; counter = index (64), step (48), purpose
+ * (16). */
 static inline void vgg__random(uint64_t seed, uint32_t purpose, uint64_t step,
                                uint64_t index, uint32_t out[4])
 {
