@@ -92,7 +92,8 @@ VGG_API const char *vgg_arch_preset_name(uint32_t index);
  *
  * @return VGG_OK; VGG_EINVAL (a field out of range, ratio 0, a channel count that the
  *         ratio makes 0); VGG_ESHAPE (the input is too small for its pools); VGG_ELIMIT
- *         (a layer over 2^31 - 1 elements in some extent, or over 2^62 in all).
+ *         (an extent over 2^31 - 1, a layer's output or a parameter over 2^40 elements,
+ *         a layer over 2^52 multiplications a sample, over 1024 layers).
  */
 VGG_API vgg_status vgg_arch_check(const vgg_arch *arch, uint32_t ratio);
 

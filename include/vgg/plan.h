@@ -151,10 +151,10 @@ VGG_API vgg_status vgg_plan_set_output_gradient(vgg_plan *plan,
 
 /**
  * Compute gradients and *add* them to what the parameters' gradients hold. The input's
- * gradient is overwritten.
+ * gradient is overwritten. Uses up what the forward has kept: one backward a forward.
  *
- * @return VGG_OK, VGG_ESTATE (no loss or output gradient before, or an inference plan),
- *         VGG_EDEVICE.
+ * @return VGG_OK, VGG_ESTATE (no loss or output gradient since the last forward, or an
+ *         inference plan), VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_plan_backward(vgg_plan *plan);
 
