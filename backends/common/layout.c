@@ -102,7 +102,8 @@ static void live_until(struct vgg__block *block, uint32_t time)
 }
 
 /* Activations: from the stage that makes them to the last that reads them. */
-static void place_values(struct vgg__layout *layout, uint32_t end)
+static void place_values(const struct vgg__machine *machine, struct vgg__layout *layout,
+                         uint32_t end)
 {
     const uint32_t count = layout->stage_count;
     const size_t element = vgg__element(layout->precision);
@@ -124,7 +125,8 @@ static void place_values(struct vgg__layout *layout, uint32_t end)
     live_until(&blocks[layout->output], end);
     if (layout->input_tap >= 0) live_until(&blocks[0], end);
     /* A float input that nothing reads after the forward stays the caller's. */
-    if (layout->precision == VGG_FP64 || blocks[0].last >= count)
+    if (layout->precision == VGG_FP64 || blocks[0].last >= count ||
+        vgg__samples_differ(machine, layout->stages[0].stage.in))
         blocks[0].size = vgg__size_mul(
             vgg__size_mul(vgg__extent_count(layout->stages[0].stage.in), batch),
             element);
@@ -181,7 +183,7 @@ static vgg_status place(const struct vgg__machine *machine, struct vgg__layout *
 {
     const uint32_t end =
         layout->mode == VGG_MODE_INFER ? layout->stage_count : 2 * layout->stage_count;
-    place_values(layout, end);
+    place_values(machine, layout, end);
     place_gradients(layout);
     place_kept(layout, end);
 

@@ -16,6 +16,9 @@ struct vgg__machine {
     vgg_host host; /* a copy */
     /* By vgg_precision, then by vgg_stage_kind; NULL: the engine does not have it. */
     const struct vgg__stage_impl *const *stages[2];
+    /* Activations are [n][h][w][c] between the stages (f32 alone); flat ones keep their
+     * order c, h, w, so that flattening is a stage that moves. */
+    bool channels_last;
     /* As vgg__parallel(): run task 0 .. tasks - 1, in any order, and wait for all. */
     void (*parallel)(const struct vgg__machine *machine, uint32_t tasks,
                      vgg__task_fn run, void *arg);
@@ -52,6 +55,23 @@ static inline size_t vgg__size_add(size_t a, size_t b)
 /* Zeroed memory of the machine's context; NULL: the error text is set. */
 void *vgg__machine_calloc(const struct vgg__machine *machine, size_t count,
                           size_t size);
+
+/* Samples on their way over the boundary. */
+struct vgg__samples {
+    void *out;
+    vgg_dtype out_type;
+    const void *in;
+    vgg_dtype in_type;
+    vgg_extent extent;
+    size_t count;
+};
+
+/* From the boundary's [n][c][h][w] to the machine's order, and back; types convert. */
+void vgg__samples_in(const struct vgg__machine *machine, const struct vgg__samples *s);
+void vgg__samples_out(const struct vgg__machine *machine, const struct vgg__samples *s);
+
+/* Whether the machine's order of a sample is not the boundary's. */
+bool vgg__samples_differ(const struct vgg__machine *machine, vgg_extent extent);
 
 /* Copy `count` elements and convert them where the types differ (VGG_F32, VGG_F64). */
 void vgg__convert(void *out, vgg_dtype out_type, const void *in, vgg_dtype in_type,

@@ -147,6 +147,20 @@ static void prepare(struct program *p)
     p->prepared = p->store->version;
 }
 
+static vgg_dtype own_type(const struct program *p)
+{
+    return p->layout.precision == VGG_FP64 ? VGG_F64 : VGG_F32;
+}
+
+/* The run's samples of f32 from the boundary. */
+static void take_in(const struct program *p, void *to, const float *from,
+                    vgg_extent extent)
+{
+    const struct vgg__samples samples = {to,      own_type(p), from,
+                                         VGG_F32, extent,      p->count};
+    vgg__samples_in(p->machine, &samples);
+}
+
 static vgg_status forward(struct program *p, const vgg_run *run)
 {
     const struct vgg__layout *layout = &p->layout;
@@ -154,10 +168,7 @@ static vgg_status forward(struct program *p, const vgg_run *run)
     p->consumed = false;
     prepare(p);
     void *input = value_at(p, 0);
-    if (input)
-        vgg__convert(input, layout->precision == VGG_FP64 ? VGG_F64 : VGG_F32,
-                     run->input, VGG_F32,
-                     run->count * vgg__extent_count(layout->stages[0].stage.in));
+    if (input) take_in(p, input, run->input, layout->stages[0].stage.in);
     bool statistics = false;
     for (uint32_t i = 0; i < layout->stage_count; i++) {
         const struct vgg__layout_stage *s = &layout->stages[i];
@@ -207,9 +218,7 @@ static vgg_status backward(struct program *p, const vgg_run *run)
     const struct vgg__layout *layout = &p->layout;
     void *output_gradient = gradient_at(p, layout->output);
     if (run->output_gradient && output_gradient)
-        vgg__convert(output_gradient, layout->precision == VGG_FP64 ? VGG_F64 : VGG_F32,
-                     run->output_gradient, VGG_F32,
-                     p->count * vgg__extent_count(layout->output_extent));
+        take_in(p, output_gradient, run->output_gradient, layout->output_extent);
     for (uint32_t i = layout->stage_count; i-- > 0;) {
         const struct vgg__layout_stage *s = &layout->stages[i];
         if (!s->backward) continue;
@@ -256,8 +265,9 @@ vgg_status vgg__program_read(void *program, vgg_view view, uint32_t index, void 
     if (!from)
         return p->machine->host.fail(VGG_ESTATE,
                                      "read: the program does not keep this");
-    vgg__convert(out, dtype, from, layout->precision == VGG_FP64 ? VGG_F64 : VGG_F32,
-                 p->count * vgg__extent_count(extent));
+    const struct vgg__samples samples = {out,         dtype,  from,
+                                         own_type(p), extent, p->count};
+    vgg__samples_out(p->machine, &samples);
     return VGG_OK;
 }
 

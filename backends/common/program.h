@@ -6,7 +6,8 @@
  * arena with all activations, activation gradients, kept data and scratch, laid out by
  * arena.h.
  *
- * Activations are [n][c][h][w] in the element type of the precision (float or double).
+ * Activations are [n][c][h][w] in the element type of the precision (float or double),
+ * or [n][h][w][c] where the machine says so.
  * Parameter gradients accumulate, activation gradients overwrite. All buffers are
  * aligned to 64 bytes and never overlap within a call. */
 #ifndef VGG_COMMON_PROGRAM_H

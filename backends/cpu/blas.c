@@ -30,8 +30,8 @@ struct vgg__blas {
     int threads;    /* what a host's own had before the first user */
     uint32_t warm;  /* callers at once for whom it has its buffers */
     void (*sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha,
-                  const float *a, int lda, const float *b, int ldb, float beta, float *c,
-                  int ldc);
+                  const float *a, int lda, const float *b, int ldb, float beta,
+                  float *c, int ldc);
     void (*set_threads)(int count);
     int (*get_threads)(void);
     char *(*config)(void);
@@ -114,11 +114,16 @@ static const struct {
     const char *core;
     uint32_t isa;
 } cores[] = {
-    {"Sandybridge", VGG_ISA_AVX},    {"Bulldozer", VGG_ISA_AVX},
-    {"Piledriver", VGG_ISA_AVX},     {"Steamroller", VGG_ISA_AVX},
-    {"Excavator", VGG_ISA_AVX2},     {"Haswell", VGG_ISA_AVX2},
-    {"Zen", VGG_ISA_AVX2},           {"SkylakeX", VGG_ISA_AVX512},
-    {"Cooperlake", VGG_ISA_AVX512},  {"Sapphirerapids", VGG_ISA_AVX512},
+    {"Sandybridge", VGG_ISA_AVX},
+    {"Bulldozer", VGG_ISA_AVX},
+    {"Piledriver", VGG_ISA_AVX},
+    {"Steamroller", VGG_ISA_AVX},
+    {"Excavator", VGG_ISA_AVX2},
+    {"Haswell", VGG_ISA_AVX2},
+    {"Zen", VGG_ISA_AVX2},
+    {"SkylakeX", VGG_ISA_AVX512},
+    {"Cooperlake", VGG_ISA_AVX512},
+    {"Sapphirerapids", VGG_ISA_AVX512},
     {"SapphireRapids", VGG_ISA_AVX512},
 };
 
@@ -135,13 +140,13 @@ static void describe(const struct vgg__blas *blas, struct vgg__blas_facts *facts
     int length = 0;
     const char *config = blas->config(), *core = blas->core();
     while (config[length] != '\0' && config[length] != ' ') length++;
-    if (config[length] == ' ')
-        do length++;
+    if (config[length] == ' ') do
+            length++;
         while (config[length] != '\0' && config[length] != ' ');
     facts->isa = core_isa(core);
     snprintf(facts->text, sizeof(facts->text), "%.40s%.*s core %.24s",
-             strncmp(config, "OpenBLAS", 8) == 0 ? "" : "OpenBLAS ", length > 40 ? 40 : length,
-             config, core);
+             strncmp(config, "OpenBLAS", 8) == 0 ? "" : "OpenBLAS ",
+             length > 40 ? 40 : length, config, core);
 }
 
 /* ---- Loading --------------------------------------------------------------------------- */
@@ -204,9 +209,9 @@ static void warm_part(void *arg, uint32_t place)
     const struct warm_up *w = arg;
     const size_t size = (size_t)WARM_UP * WARM_UP;
     const struct vgg__blas_product product = {
-        false, false,         WARM_UP, WARM_UP, WARM_UP,
+        false,     false,   WARM_UP,   WARM_UP, WARM_UP,
         w->memory, WARM_UP, w->memory, WARM_UP, w->memory + (1 + place) * size,
-        WARM_UP, false};
+        WARM_UP,   false};
     vgg__blas_run(w->blas, &product);
 }
 
@@ -217,8 +222,8 @@ static bool warm_up(struct vgg__blas *blas, uint32_t workers)
     if (workers <= blas->warm) return true;
     if (!probe_memory(workers)) return false;
     const size_t size = (1 + (size_t)workers) * WARM_UP * WARM_UP * sizeof(float);
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                        -1, 0);
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return false;
     struct warm_up arg = {blas, memory};
     const bool done = run_party(workers, warm_part, &arg);
@@ -274,7 +279,7 @@ void vgg__blas_leave(const struct vgg__blas *blas)
 
 void vgg__blas_run(const struct vgg__blas *blas, const struct vgg__blas_product *p)
 {
-    blas->sgemm(ROW_MAJOR, p->ta ? TRANS : NO_TRANS, p->tb ? TRANS : NO_TRANS, p->m, p->n,
-                p->k, 1.0f, p->a, p->lda, p->b, p->ldb, p->accumulate ? 1.0f : 0.0f,
-                p->c, p->ldc);
+    blas->sgemm(ROW_MAJOR, p->ta ? TRANS : NO_TRANS, p->tb ? TRANS : NO_TRANS, p->m,
+                p->n, p->k, 1.0f, p->a, p->lda, p->b, p->ldb,
+                p->accumulate ? 1.0f : 0.0f, p->c, p->ldc);
 }

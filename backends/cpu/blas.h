@@ -15,7 +15,7 @@
 struct vgg__blas;
 
 struct vgg__blas_facts {
-    uint32_t isa; /* enum vgg__isa of the kernels that it chose */
+    uint32_t isa;   /* enum vgg__isa of the kernels that it chose */
     char text[128]; /* "OpenBLAS 0.3.21 ... core Zen", or why there is none */
 };
 
@@ -41,6 +41,7 @@ vgg_status vgg__blas_take(const char *library, uint32_t policy, uint32_t workers
  * never unloaded. */
 void vgg__blas_leave(const struct vgg__blas *blas);
 
-void vgg__blas_run(const struct vgg__blas *blas, const struct vgg__blas_product *product);
+void vgg__blas_run(const struct vgg__blas *blas,
+                   const struct vgg__blas_product *product);
 
 #endif

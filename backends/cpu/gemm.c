@@ -13,12 +13,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEPTH    512 /* steps of k between two visits of C */
-#define HEIGHT   168 /* rows of A that are copied at once; a multiple of 14 and of 6 */
+#define DEPTH     512 /* steps of k between two visits of C */
+#define HEIGHT    168 /* rows of A that are copied at once; a multiple of 14 and of 6 */
 #define MOST_COLS 32
 #define MOST_ROWS 14
-#define COPY_ROW (DEPTH + 16) /* 16: rows of a copy must not fall on the same cache sets */
-#define SCRATCH  (DEPTH * MOST_COLS + HEIGHT * COPY_ROW) /* floats a worker */
+#define COPY_ROW                                                                       \
+    (DEPTH + 16) /* 16: rows of a copy must not fall on the same cache sets */
+#define SCRATCH (DEPTH * MOST_COLS + HEIGHT * COPY_ROW) /* floats a worker */
 
 static size_t min_size(size_t a, size_t b)
 {
@@ -58,13 +59,14 @@ size_t vgg__gemm_panels(const struct vgg__gemm *g, size_t n)
 size_t vgg__gemm_packed_count(const struct vgg__gemm *g, size_t k, size_t n)
 {
     size_t count;
-    if (!g->blas && __builtin_mul_overflow(vgg__gemm_panels(g, n), g->kernels->cols, &n))
+    if (!g->blas &&
+        __builtin_mul_overflow(vgg__gemm_panels(g, n), g->kernels->cols, &n))
         return SIZE_MAX;
     return __builtin_mul_overflow(k, n, &count) ? SIZE_MAX : count;
 }
 
-void vgg__gemm_pack(const struct vgg__gemm *g, const struct vgg__product *p, size_t first,
-                    size_t count, float *out)
+void vgg__gemm_pack(const struct vgg__gemm *g, const struct vgg__product *p,
+                    size_t first, size_t count, float *out)
 {
     if (g->blas) { /* one plain row-major panel */
         for (size_t l = 0; l < p->k; l++)
@@ -205,8 +207,8 @@ void vgg__gemm_run(const struct vgg__gemm *g, uint32_t worker,
     const size_t ldb = p->packed ? p->n : tb ? p->b_col : p->b_row;
     if (g->blas && fits(p, lda, ldb)) {
         const struct vgg__blas_product b = {
-            ta,   tb,  (int)p->m, (int)p->n, (int)p->k,     p->a,         (int)lda,
-            p->b, (int)ldb, p->c, (int)p->c_row, p->accumulate};
+            ta,       tb,   (int)p->m, (int)p->n, (int)p->k,     p->a,
+            (int)lda, p->b, (int)ldb,  p->c,      (int)p->c_row, p->accumulate};
         vgg__blas_run(g->blas, &b);
         return;
     }

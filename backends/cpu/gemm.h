@@ -15,10 +15,10 @@
 
 /* What to open; the defaults are zeros and VGG_ISA_AVX512. */
 struct vgg__gemm_options {
-    uint32_t gemm;       /* vgg_gemm */
-    uint32_t blas;       /* vgg_blas_policy */
-    uint32_t workers;    /* products that may run at once, each with a number below it */
-    uint32_t most;       /* enum vgg__isa: no kernels above it */
+    uint32_t gemm;    /* vgg_gemm */
+    uint32_t blas;    /* vgg_blas_policy */
+    uint32_t workers; /* products that may run at once, each with a number below it */
+    uint32_t most;    /* enum vgg__isa: no kernels above it */
     const char *library; /* OpenBLAS' file; NULL: its usual name */
 };
 
@@ -27,7 +27,7 @@ struct vgg__gemm {
     const struct vgg__blas *blas; /* NULL: the own kernel */
     float *scratch;               /* a packing area a worker */
     void (*release)(void *memory);
-    char text[160];               /* which provider, and why */
+    char text[160]; /* which provider, and why */
 };
 
 /* c[m][n] (+)= a * b, everything row-major. a's element (i, l) is at a[i * a_row +

@@ -41,8 +41,8 @@ static inline void store(float *x, vec v)
 /* `rows` and `vecs` are constants at every call, so that the sums live in registers. Rows
  * of A are reached from every third one: base, base + row, base + 2 row are addressing
  * modes, and fourteen pointers would not fit. x - 0 is a splat that costs nothing. */
-static inline __attribute__((always_inline)) void tile_of(const int rows, const int vecs,
-                                                           const struct vgg__tile *g)
+static inline __attribute__((always_inline)) void
+tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 {
     vec sum[ROWS][2];
     const float *a[(ROWS + 2) / 3];
@@ -69,7 +69,8 @@ static inline __attribute__((always_inline)) void tile_of(const int rows, const 
         float *c = g->c + (size_t)i * g->c_row;
 #pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
-            store(c + v * LANES, g->accumulate ? load(c + v * LANES) + sum[i][v] : sum[i][v]);
+            store(c + v * LANES,
+                  g->accumulate ? load(c + v * LANES) + sum[i][v] : sum[i][v]);
     }
 }
 
@@ -78,21 +79,49 @@ tile_rows(uint32_t rows, const int vecs, const struct vgg__tile *g)
 {
     switch (rows) {
 #if ROWS == 14
-    case 14: tile_of(14, vecs, g); break;
-    case 13: tile_of(13, vecs, g); break;
-    case 12: tile_of(12, vecs, g); break;
-    case 11: tile_of(11, vecs, g); break;
-    case 10: tile_of(10, vecs, g); break;
-    case 9: tile_of(9, vecs, g); break;
-    case 8: tile_of(8, vecs, g); break;
-    case 7: tile_of(7, vecs, g); break;
+    case 14:
+        tile_of(14, vecs, g);
+        break;
+    case 13:
+        tile_of(13, vecs, g);
+        break;
+    case 12:
+        tile_of(12, vecs, g);
+        break;
+    case 11:
+        tile_of(11, vecs, g);
+        break;
+    case 10:
+        tile_of(10, vecs, g);
+        break;
+    case 9:
+        tile_of(9, vecs, g);
+        break;
+    case 8:
+        tile_of(8, vecs, g);
+        break;
+    case 7:
+        tile_of(7, vecs, g);
+        break;
 #endif
-    case 6: tile_of(6, vecs, g); break;
-    case 5: tile_of(5, vecs, g); break;
-    case 4: tile_of(4, vecs, g); break;
-    case 3: tile_of(3, vecs, g); break;
-    case 2: tile_of(2, vecs, g); break;
-    default: tile_of(1, vecs, g); break;
+    case 6:
+        tile_of(6, vecs, g);
+        break;
+    case 5:
+        tile_of(5, vecs, g);
+        break;
+    case 4:
+        tile_of(4, vecs, g);
+        break;
+    case 3:
+        tile_of(3, vecs, g);
+        break;
+    case 2:
+        tile_of(2, vecs, g);
+        break;
+    default:
+        tile_of(1, vecs, g);
+        break;
     }
 }
 
@@ -148,7 +177,8 @@ static void max_pool(const struct vgg__pool_row *r)
             }
             store(y + j, best);
             if (winner)
-                for (int i = 0; i < LANES; i++) winner[j + (size_t)i] = (uint8_t)place[i];
+                for (int i = 0; i < LANES; i++)
+                    winner[j + (size_t)i] = (uint8_t)place[i];
         }
         for (; j < c; j++) {
             uint8_t place = 0;
