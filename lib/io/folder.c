@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A folder that appears whole or not at all: see atomic.h.
+ *
+ * The new folder and the old one exchange their names (renameat2, RENAME_EXCHANGE).
+ * Where the file system can't do that, the old one goes to a third name first; a reader
+ * that comes in between finds it there, and so does the next save after a kill. */
+#include "io/atomic.h"
+
+#include "core/error.h"
+#include "io/os.h"
+#include "io/place.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
+
+static bool is_known(const struct vgg__atomic_folder *folder, const char *name)
+{
+    for (uint32_t i = 0; i < folder->count; i++)
+        if (strcmp(name, folder->names[i]) == 0) return true;
+    return false;
+}
+
+/* The entries of the folder at the place: all known, the first name among them, or
+ * none. Takes `fd`. */
+static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd)
+{
+    const char *path = folder->place.path;
+    DIR *entries = fdopendir(fd);
+    if (entries == NULL) {
+        vgg__os->close(fd);
+        return vgg__fail_errno(VGG_EIO, errno, "%s: can't list it", path);
+    }
+    bool first = false, any = false;
+    vgg_status status = VGG_OK;
+    for (const struct dirent *e;
+         status == VGG_OK && (errno = 0, e = readdir(entries)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        any = true;
+        first = first || strcmp(e->d_name, folder->names[0]) == 0;
+        if (!is_known(folder, e->d_name))
+            status =
+                vgg__fail(VGG_EMISMATCH,
+                          "%s: will not be replaced, \"%s\" in it is someone else's",
+                          path, e->d_name);
+    }
+    if (status == VGG_OK && errno != 0)
+        status = vgg__fail_errno(VGG_EIO, errno, "%s: can't list it", path);
+    if (status == VGG_OK && any && !first)
+        status = vgg__fail(VGG_EMISMATCH, "%s: will not be replaced, it has no %s",
+                           path, folder->names[0]);
+    closedir(entries);
+    return status;
+}
+
+/* *exists: there is an older folder, which may be replaced. */
+static vgg_status check_place(const struct vgg__atomic_folder *folder, bool *exists)
+{
+    const struct vgg__place *place = &folder->place;
+    struct stat st;
+    *exists = false;
+    if (vgg__os->fstatat(place->parent, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? VGG_OK : vgg__place_fail(place, "can't look at it");
+    if (!S_ISDIR(st.st_mode))
+        return vgg__fail(VGG_EMISMATCH, "%s: expected a folder, found %s", place->path,
+                         S_ISLNK(st.st_mode) ? "a symbolic link" : "something else");
+    *exists = true;
+    const int fd = vgg__os->openat(place->parent, place->name, FOLDER_FLAGS, 0);
+    if (fd < 0) return vgg__place_fail(place, "can't open it");
+    return check_entries(folder, fd);
+}
+
+static int rename_in(const struct vgg__place *place, const char *from, const char *to,
+                     unsigned flags)
+{
+    return vgg__os->renameat2(place->parent, from, place->parent, to, flags);
+}
+
+/* After a kill between two renames: bring the old folder back to its name. If it has
+ * its name, the third one is a leftover. */
+static vgg_status recover(const struct vgg__place *place, bool exists)
+{
+    struct stat st;
+    if (vgg__os->fstatat(place->parent, place->third, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? VGG_OK
+                               : vgg__place_fail(place, "can't look beside it");
+    if (exists)
+        vgg__folder_remove(place->parent, place->third);
+    else if (rename_in(place, place->third, place->name, 0) != 0)
+        return vgg__place_fail(place, "can't bring back the older one");
+    return VGG_OK;
+}
+
+vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const char *path,
+                                    const char *const *names, uint32_t count)
+{
+    folder->names = names;
+    folder->count = count;
+    folder->fd = -1;
+    bool exists;
+    vgg_status status = vgg__place_open(&folder->place, path);
+    if (status == VGG_OK) status = check_place(folder, &exists);
+    if (status == VGG_OK) status = recover(&folder->place, exists);
+    if (status == VGG_OK) {
+        vgg__place_clean(&folder->place);
+        status = vgg__place_create(&folder->place, true, &folder->fd);
+    }
+    if (status != VGG_OK) vgg__place_close(&folder->place);
+    return status;
+}
+
+/* Exchange by way of the third name. */
+static vgg_status exchange_slowly(const struct vgg__place *place)
+{
+    if (rename_in(place, place->name, place->third, 0) != 0)
+        return vgg__place_fail(place, "can't move the older one away");
+    if (rename_in(place, place->temp, place->name, 0) != 0) {
+        const vgg_status status =
+            vgg__place_fail(place, "can't rename the new one to it");
+        rename_in(place, place->third, place->name, 0);
+        return status;
+    }
+    if (rename_in(place, place->third, place->temp, 0) != 0) {
+        const vgg_status status =
+            vgg__place_fail(place, "can't move the older one away");
+        if (rename_in(place, place->name, place->temp, 0) == 0)
+            rename_in(place, place->third, place->name, 0);
+        return status;
+    }
+    return VGG_OK;
+}
+
+/* Give the temporary name to the old folder and the old one's name to the new. */
+static vgg_status exchange(const struct vgg__place *place)
+{
+    if (rename_in(place, place->temp, place->name, RENAME_EXCHANGE) == 0) return VGG_OK;
+    if (errno != EINVAL && errno != ENOSYS)
+        return vgg__place_fail(place, "can't exchange it with the new one");
+    return exchange_slowly(place);
+}
+
+/* Put the new folder in its place and flush that to disk, or leave all as it was. */
+static vgg_status put_in_place(const struct vgg__atomic_folder *folder)
+{
+    const struct vgg__place *place = &folder->place;
+    bool exists;
+    VGG_TRY(check_place(folder, &exists));
+    if (exists) {
+        VGG_TRY(exchange(place));
+    } else if (rename_in(place, place->temp, place->name, 0) != 0) {
+        return vgg__place_fail(place, "can't rename the new one to it");
+    }
+    const vgg_status status = vgg__place_sync(place);
+    if (status != VGG_OK) {
+        if (exists)
+            exchange(place);
+        else
+            rename_in(place, place->name, place->temp, 0);
+    }
+    return status;
+}
+
+vgg_status vgg__atomic_folder_commit(struct vgg__atomic_folder *folder)
+{
+    struct vgg__place *place = &folder->place;
+    vgg_status status = VGG_OK;
+    if (vgg__os->fsync(folder->fd) != 0 && errno != EINVAL)
+        status = vgg__place_fail(place, "can't flush the new one to disk");
+    if (status == VGG_OK) status = put_in_place(folder);
+    /* Whatever has the temporary name now, the old folder or the new, is not wanted. */
+    vgg__place_discard(place, true);
+    vgg__os->close(folder->fd);
+    folder->fd = -1;
+    vgg__place_close(place);
+    return status;
+}
+
+void vgg__atomic_folder_abort(struct vgg__atomic_folder *folder)
+{
+    if (folder->fd >= 0) {
+        vgg__place_discard(&folder->place, true);
+        vgg__os->close(folder->fd);
+    }
+    folder->fd = -1;
+    vgg__place_close(&folder->place);
+}
+
+vgg_status vgg__atomic_folder_open(const char *path, int *fd)
+{
+    struct vgg__place place;
+    *fd = -1;
+    vgg_status status = vgg__place_open(&place, path);
+    if (status == VGG_OK) {
+        /* The exchange may come between the two looks, so the name is tried again. */
+        const char *const tries[] = {place.name, place.third, place.name};
+        for (int i = 0; i < 3 && *fd < 0; i++) {
+            *fd = vgg__os->openat(place.parent, tries[i], FOLDER_FLAGS, 0);
+            if (*fd < 0 && errno != ENOENT) break;
+        }
+        if (*fd < 0 && (errno == ELOOP || errno == ENOTDIR))
+            status = vgg__fail(VGG_EMISMATCH, "%s: expected a folder", path);
+        else if (*fd < 0)
+            status = vgg__place_fail(&place, "can't open it");
+    }
+    vgg__place_close(&place);
+    return status;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where something is saved: its parent folder, temporary names, leftovers. */
+#include "io/place.h"
+
+#include "core/error.h"
+#include "io/os.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define LONGEST_STEM 200 /* bytes of a name that fit beside the temporary suffixes */
+#define MOST_TRIES   1000
+
+static vgg_status open_parent(struct vgg__place *place, size_t length)
+{
+    char parent[4096];
+    size_t end = length;
+    while (end > 0 && place->path[end - 1] != '/') end--;
+    if (end >= sizeof parent)
+        return vgg__fail_errno(VGG_EIO, ENAMETOOLONG, "%s", place->path);
+    memcpy(parent, place->path, end);
+    parent[end] = '\0';
+    place->parent = vgg__os->openat(AT_FDCWD, end > 0 ? parent : ".",
+                                    O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (place->parent < 0)
+        return vgg__fail_errno(VGG_EIO, errno, "%s: can't open its folder",
+                               place->path);
+    return VGG_OK;
+}
+
+vgg_status vgg__place_open(struct vgg__place *place, const char *path)
+{
+    memset(place, 0, sizeof *place);
+    place->parent = -1;
+    place->path = path;
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    size_t first = length;
+    while (first > 0 && path[first - 1] != '/') first--;
+    const size_t size = length - first;
+    if (size >= sizeof place->name)
+        return vgg__fail_errno(VGG_EIO, ENAMETOOLONG, "%.64s...", path);
+    memcpy(place->name, path + first, size);
+    if (size == 0 || strcmp(place->name, ".") == 0 || strcmp(place->name, "..") == 0)
+        return vgg__fail(VGG_EINVAL, "\"%s\" does not end in a name", path);
+    if (size <= LONGEST_STEM) {
+        snprintf(place->stem, sizeof place->stem, ".%.*s.", LONGEST_STEM, place->name);
+    } else {
+        struct vgg__sha256 sha;
+        char hash[VGG_SHA256_TEXT];
+        vgg__sha256_begin(&sha);
+        vgg__sha256_add(&sha, place->name, size);
+        vgg__sha256_end(&sha, hash);
+        snprintf(place->stem, sizeof place->stem, ".%s.", hash);
+    }
+    snprintf(place->third, sizeof place->third, "%.220sold", place->stem);
+    return open_parent(place, first);
+}
+
+void vgg__place_close(struct vgg__place *place)
+{
+    if (place->parent >= 0) vgg__os->close(place->parent);
+    place->parent = -1;
+}
+
+vgg_status vgg__place_fail(const struct vgg__place *place, const char *what)
+{
+    return vgg__fail_errno(VGG_EIO, errno, "%s: %s", place->path, what);
+}
+
+/* Is the folder's entry `name` what `fd` has open? */
+static bool is_same(int folder, const char *name, int fd)
+{
+    struct stat by_fd, by_name;
+    return vgg__os->fstat(fd, &by_fd) == 0 &&
+           vgg__os->fstatat(folder, name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
+           by_fd.st_ino == by_name.st_ino && by_fd.st_dev == by_name.st_dev;
+}
+
+/* Lock what was just made. Another save's cleaning may have been faster: then the lock
+ * is taken or the entry gone (EEXIST: try another name). A file system without locks
+ * goes without. */
+static int lock_new(int folder, const char *name, int fd)
+{
+    if (vgg__os->flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return EEXIST;
+    errno = 0;
+    if (is_same(folder, name, fd)) return 0;
+    return errno == 0 || errno == ENOENT ? EEXIST : errno;
+}
+
+/* Make the entry and open it; -1 with errno. */
+static int make_new(const struct vgg__place *place, bool folder)
+{
+    if (!folder)
+        return vgg__os->openat(place->parent, place->temp,
+                               O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                               0666);
+    if (vgg__os->mkdirat(place->parent, place->temp, 0777) != 0) return -1;
+    const int fd = vgg__os->openat(place->parent, place->temp,
+                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    const int why = errno;
+    if (fd < 0) vgg__os->unlinkat(place->parent, place->temp, AT_REMOVEDIR);
+    errno = why;
+    return fd;
+}
+
+vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd)
+{
+    for (int i = 0; i < MOST_TRIES; i++) {
+        snprintf(place->temp, sizeof place->temp, "%.220snew-%" PRIdMAX "-%d",
+                 place->stem, (intmax_t)getpid(), i);
+        *fd = make_new(place, folder);
+        if (*fd < 0 && errno != EEXIST && !(folder && errno == ENOENT)) break;
+        if (*fd < 0) continue;
+        const int why = lock_new(place->parent, place->temp, *fd);
+        if (why == 0) return VGG_OK;
+        vgg__os->close(*fd);
+        if (why != EEXIST) vgg__place_discard(place, folder);
+        errno = why;
+        if (why != EEXIST) break;
+    }
+    *fd = -1;
+    place->temp[0] = '\0';
+    return vgg__place_fail(place, "can't write beside it");
+}
+
+bool vgg__folder_remove(int parent, const char *name)
+{
+    const int fd = vgg__os->openat(parent, name,
+                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (fd < 0) return false;
+    DIR *entries = fdopendir(fd);
+    if (entries == NULL) {
+        vgg__os->close(fd);
+        return false;
+    }
+    for (const struct dirent *e; (e = readdir(entries)) != NULL;)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            vgg__os->unlinkat(fd, e->d_name, 0);
+    closedir(entries);
+    return vgg__os->unlinkat(parent, name, AT_REMOVEDIR) == 0;
+}
+
+void vgg__place_discard(struct vgg__place *place, bool folder)
+{
+    if (place->temp[0] == '\0') return;
+    if (folder)
+        vgg__folder_remove(place->parent, place->temp);
+    else
+        vgg__os->unlinkat(place->parent, place->temp, 0);
+    place->temp[0] = '\0';
+}
+
+/* Remove a leftover, unless someone still writes it or it is not ours. */
+static void remove_leftover(int parent, const char *name)
+{
+    struct stat st;
+    const int fd = vgg__os->openat(
+        parent, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (fd < 0) return;
+    if (vgg__os->fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+        vgg__os->flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same(parent, name, fd)) {
+        if (S_ISDIR(st.st_mode)) vgg__folder_remove(parent, name);
+        if (S_ISREG(st.st_mode)) vgg__os->unlinkat(parent, name, 0);
+    }
+    vgg__os->close(fd);
+}
+
+void vgg__place_clean(const struct vgg__place *place)
+{
+    char prefix[VGG_FILE_NAME_SIZE];
+    snprintf(prefix, sizeof prefix, "%.220snew-", place->stem);
+    const int fd =
+        vgg__os->openat(place->parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) return;
+    DIR *entries = fdopendir(fd);
+    if (entries == NULL) {
+        vgg__os->close(fd);
+        return;
+    }
+    for (const struct dirent *e; (e = readdir(entries)) != NULL;)
+        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+            remove_leftover(place->parent, e->d_name);
+    closedir(entries);
+}
+
+vgg_status vgg__place_sync(const struct vgg__place *place)
+{
+    /* A file system that can't flush folders says EINVAL: then it needs no flush. */
+    if (vgg__os->fsync(place->parent) != 0 && errno != EINVAL)
+        return vgg__place_fail(place, "can't flush its folder to disk");
+    return VGG_OK;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parts that atomic.c and folder.c share: see atomic.h. */
+#ifndef VGG_IO_PLACE_H
+#define VGG_IO_PLACE_H
+
+#include "io/atomic.h"
+
+/* Open the parent and make up the names. VGG_EINVAL, VGG_EIO. Close it also on failure.
+ */
+vgg_status vgg__place_open(struct vgg__place *place, const char *path);
+void vgg__place_close(struct vgg__place *place);
+
+/* VGG_EIO with errno's text. */
+vgg_status vgg__place_fail(const struct vgg__place *place, const char *what);
+
+/* Make, open and lock a new file or folder with a temporary name. */
+vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd);
+
+/* Remove what has the temporary name. */
+void vgg__place_discard(struct vgg__place *place, bool folder);
+
+/* Remove the leftovers of dead processes. */
+void vgg__place_clean(const struct vgg__place *place);
+
+/* Flush the parent to disk. */
+vgg_status vgg__place_sync(const struct vgg__place *place);
+
+/* Remove a folder and the files in it; false if it is still there. */
+bool vgg__folder_remove(int parent, const char *name);
+
+#endif
