@@ -81,7 +81,7 @@ int vgg_param_trainable(const vgg_param *param)
 vgg_status vgg_param_set_trainable(vgg_param *param, int trainable)
 {
     VGG_REQUIRE(param != NULL);
-    if (is_buffer(param) && trainable != 0)
+    if (is_buffer(param))
         return vgg__fail(VGG_EINVAL, "%s: a buffer is never trainable", param->name);
     param->trainable = trainable != 0;
     return VGG_OK;
