@@ -47,7 +47,8 @@ START_TEST(reason_of_errno)
     ck_assert_int_eq(errno, EDOM);
     vgg__fail_errno(VGG_EIO, 99999, "y");
     ck_assert_str_eq(vgg_last_error(), "y: Unknown error 99999");
-    vgg__fail(VGG_EIO, "z");
+    vgg__fail(VGG_EIO, "%ls", L"\xd800"); /* can't be converted: errno is EILSEQ */
+    ck_assert_str_eq(vgg_last_error(), "%ls");
     ck_assert_int_eq(errno, EDOM);
 }
 END_TEST

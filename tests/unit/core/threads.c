@@ -18,6 +18,12 @@
 #include <xmmintrin.h>
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+enum { WITH_TSAN = 1 }; /* which can't start threads in a child of fork() */
+#else
+enum { WITH_TSAN = 0 };
+#endif
+
 #define MOST_TASKS   5000
 #define MOST_WORKERS 16
 
@@ -82,6 +88,23 @@ static void check_thread_count(int expected)
 {
     for (int i = 0; i < 1000 && thread_count() != expected; i++) usleep(1000);
     ck_assert_int_eq(thread_count(), expected);
+}
+
+static void set_flag(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* Threads of this process at first. A sanitizer starts one of its own with the first
+ * thread, so let there have been one. */
+static int first_thread_count(void)
+{
+    bool ran = false;
+    struct vgg__thread thread;
+    ck_ok(vgg__thread_start(&thread, "vgg-first", set_flag, &ran));
+    vgg__thread_join(&thread);
+    usleep(1000);
+    return thread_count();
 }
 
 START_TEST(every_task_once)
@@ -187,7 +210,7 @@ static void *come_and_go(void *arg)
 
 START_TEST(acquired_and_released_at_once)
 {
-    const int before = thread_count();
+    const int before = first_thread_count();
     vgg_context *ctx = context_of(3);
     run_together(6, come_and_go, ctx);
     check_thread_count(before);
@@ -198,7 +221,7 @@ END_TEST
 
 START_TEST(threads_are_counted)
 {
-    const int before = thread_count();
+    const int before = first_thread_count();
     vgg_context *ctx = context_of(5);
     ck_assert_int_eq(thread_count(), before);
     ck_ok(vgg__pool_acquire(ctx));
@@ -347,11 +370,6 @@ START_TEST(after_fork)
 }
 END_TEST
 
-static void set_flag(void *arg)
-{
-    *(bool *)arg = true;
-}
-
 START_TEST(one_thread)
 {
     bool ran = false;
@@ -374,7 +392,7 @@ int main(void)
     tcase_add_test(tcase, acquired_and_released_at_once);
     tcase_add_test(tcase, threads_are_counted);
     tcase_add_test(tcase, what_a_worker_finds);
-    tcase_add_test(tcase, after_fork);
+    if (!WITH_TSAN) tcase_add_test(tcase, after_fork);
     tcase_add_test(tcase, one_thread);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);

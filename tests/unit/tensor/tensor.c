@@ -102,7 +102,9 @@ START_TEST(views)
     ck_ok(vgg_tensor_view(view, 1, 2, &inner)); /* a view of a view */
     ck_assert_ptr_eq(vgg_tensor_data(inner), data + 3 * 60);
     vgg_tensor_free(tensor);
-    vgg_tensor_free(view);
+    const uint64_t held = vgg_context_bytes(ctx);
+    vgg_tensor_free(view); /* goes at once: the inner one holds the tensor, not it */
+    ck_assert_uint_lt(vgg_context_bytes(ctx), held);
     const uint8_t *rows = vgg_tensor_data(inner); /* memory is still there */
     for (int i = 0; i < 120; i++) ck_assert_uint_eq(rows[i], (uint8_t)(180 + i));
     vgg_tensor_free(inner);
