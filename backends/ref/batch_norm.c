@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Batch normalisation over n, h, w: y = gamma * (x - mean) / sqrt(var + epsilon) + beta.
+ * Ioffe and Szegedy 2015; statistics as PyTorch's.
+ *
+ * Training normalises with the batch's mean and biased variance, and moves the running
+ * statistics towards the mean and the unbiased variance. A channel with a single value has
+ * no unbiased variance: its running variance stays as it is. The other modes normalise with
+ * the running statistics, which are constants to their backward. */
+#include <math.h>
+
+#include "ref/ref.h"
+
+/* Of one channel; kept from forward to backward. */
+struct statistics {
+    double mean, inverse; /* 1 / sqrt(var + epsilon) */
+};
+
+static size_t plane_size(const vgg_stage *stage)
+{
+    return (size_t)stage->in.h * stage->in.w;
+}
+
+/* Plane of sample n and channel c. */
+static size_t plane_at(const vgg_stage *stage, size_t n, size_t c)
+{
+    return (n * stage->in.c + c) * plane_size(stage);
+}
+
+static double channel_mean(const struct vgg__stage_args *args, size_t c)
+{
+    const size_t plane = plane_size(args->stage);
+    double sum = 0;
+    for (size_t n = 0; n < args->count; n++) {
+        const real *x = (const real *)args->x + plane_at(args->stage, n, c);
+        for (size_t i = 0; i < plane; i++) sum += x[i];
+    }
+    return sum / ((double)args->count * (double)plane);
+}
+
+/* Sum of squared distances to the mean. */
+static double channel_spread(const struct vgg__stage_args *args, size_t c, double mean)
+{
+    const size_t plane = plane_size(args->stage);
+    double sum = 0;
+    for (size_t n = 0; n < args->count; n++) {
+        const real *x = (const real *)args->x + plane_at(args->stage, n, c);
+        for (size_t i = 0; i < plane; i++) sum += (x[i] - mean) * (x[i] - mean);
+    }
+    return sum;
+}
+
+static struct statistics batch_statistics(const struct vgg__stage_args *args, size_t c)
+{
+    const double values = (double)args->count * (double)plane_size(args->stage);
+    const double mean = channel_mean(args, c);
+    const double spread = channel_spread(args, c, mean);
+    const double momentum = args->stage->momentum;
+    real *running_mean = args->mean, *running_var = args->var;
+    running_mean[c] = (real)((1 - momentum) * running_mean[c] + momentum * mean);
+    if (values > 1)
+        running_var[c] = (real)((1 - momentum) * running_var[c] +
+                                momentum * (spread / (values - 1)));
+    return (struct statistics){mean, 1 / sqrt(spread / values + args->stage->epsilon)};
+}
+
+static struct statistics running_statistics(const struct vgg__stage_args *args,
+                                            size_t c)
+{
+    const real *mean = args->mean, *var = args->var;
+    return (struct statistics){mean[c], 1 / sqrt(var[c] + args->stage->epsilon)};
+}
+
+static void normalise(const struct vgg__stage_args *args, size_t c, struct statistics s)
+{
+    const real *gamma = args->gamma, *beta = args->beta;
+    const real mean = (real)s.mean, scale = (real)(gamma[c] * s.inverse);
+    const size_t plane = plane_size(args->stage);
+    for (size_t n = 0; n < args->count; n++) {
+        const real *x = (const real *)args->x + plane_at(args->stage, n, c);
+        real *y = (real *)args->y + plane_at(args->stage, n, c);
+        for (size_t i = 0; i < plane; i++) y[i] = (x[i] - mean) * scale + beta[c];
+    }
+}
+
+static void forward(const struct vgg__stage_args *args)
+{
+    struct statistics *saved = args->saved; /* NULL: no backward will come */
+    for (size_t c = 0; c < args->stage->in.c; c++) {
+        const struct statistics s = args->mode == VGG_MODE_TRAIN
+                                        ? batch_statistics(args, c)
+                                        : running_statistics(args, c);
+        normalise(args, c, s);
+        if (saved) saved[c] = s;
+    }
+}
+
+/* dx = scale * (dy - by_mean - xhat * by_spread), where the last two terms come from the
+ * statistics' own dependence on x. */
+static void channel_dx(const struct vgg__stage_args *args, size_t c, double by_mean,
+                       double by_spread)
+{
+    const real *gamma = args->gamma;
+    const struct statistics s = ((const struct statistics *)args->saved)[c];
+    const double scale = gamma[c] * s.inverse;
+    const size_t plane = plane_size(args->stage);
+    for (size_t n = 0; n < args->count; n++) {
+        const size_t at = plane_at(args->stage, n, c);
+        const real *x = (const real *)args->x + at, *dy = (const real *)args->dy + at;
+        real *dx = (real *)args->dx + at;
+        for (size_t i = 0; i < plane; i++) {
+            const double xhat = (x[i] - s.mean) * s.inverse;
+            dx[i] = (real)(scale * (dy[i] - by_mean - xhat * by_spread));
+        }
+    }
+}
+
+static void backward_channel(const struct vgg__stage_args *args, size_t c)
+{
+    const struct statistics s = ((const struct statistics *)args->saved)[c];
+    const size_t plane = plane_size(args->stage);
+    double dgamma = 0, dbeta = 0;
+    for (size_t n = 0; n < args->count; n++) {
+        const size_t at = plane_at(args->stage, n, c);
+        const real *x = (const real *)args->x + at, *dy = (const real *)args->dy + at;
+        for (size_t i = 0; i < plane; i++) {
+            dgamma += dy[i] * ((x[i] - s.mean) * s.inverse);
+            dbeta += dy[i];
+        }
+    }
+    if (args->dgamma) ((real *)args->dgamma)[c] += (real)dgamma;
+    if (args->dbeta) ((real *)args->dbeta)[c] += (real)dbeta;
+    if (!args->dx) return;
+    const double values = (double)args->count * (double)plane;
+    const bool train = args->mode == VGG_MODE_TRAIN;
+    channel_dx(args, c, train ? dbeta / values : 0, train ? dgamma / values : 0);
+}
+
+static void backward(const struct vgg__stage_args *args)
+{
+    for (size_t c = 0; c < args->stage->in.c; c++) backward_channel(args, c);
+}
+
+static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)
+{
+    need->algorithm = "two passes over a channel";
+    need->reads_x = true;
+    if (env->mode != VGG_MODE_INFER)
+        need->saved = vgg__size_mul(env->stage->in.c, sizeof(struct statistics));
+}
+
+static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
+                     const char **why)
+{
+    *why = "the reference engine fuses nothing";
+    return !stage->relu;
+}
+
+const struct vgg__stage_impl vgg__ref_batch_norm = {
+    .supports = supports, .measure = measure, .forward = forward, .backward = backward};
