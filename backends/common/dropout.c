@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dropout's random numbers: element e of the step's batch takes word e % 4 of block e / 4,
- * and is dropped if the word as a number in [0, 1) is below the rate. */
+/* Dropout's random numbers: element e of the step's batch takes word e % 4 of block
+ * e / 4, and is dropped if the word as a number in [0, 1) is below the rate. */
 #include "common/dropout.h"
 
 #include "common/machine.h"

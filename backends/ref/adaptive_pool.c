@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Average pooling to a given size: output i of `out` covers the inputs from
- * floor(i * in / out) to ceil((i + 1) * in / out), the end not included. Windows overlap
- * where the sizes do not divide, and repeat where the output is the larger. */
+ * floor(i * in / out) to ceil((i + 1) * in / out), the end not included. Windows
+ * overlap where the sizes do not divide, and repeat where the output is the larger. */
 #include <string.h>
 
 #include "ref/ref.h"

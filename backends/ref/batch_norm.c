@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batch normalisation over n, h, w: y = gamma * (x - mean) / sqrt(var + epsilon) + beta.
- * Ioffe and Szegedy 2015; statistics as PyTorch's.
+/* Batch normalisation over n, h, w, Ioffe and Szegedy 2015:
+ *
+ *   y = gamma * (x - mean) / sqrt(var + epsilon) + beta
  *
  * Training normalises with the batch's mean and biased variance, and moves the running
- * statistics towards the mean and the unbiased variance. A channel with a single value has
- * no unbiased variance: its running variance stays as it is. The other modes normalise with
- * the running statistics, which are constants to their backward. */
+ * statistics towards the mean and the unbiased variance. A channel with a single value
+ * has no unbiased variance: its running variance stays as it is. The other modes
+ * normalise with the running statistics, which are constants to their backward. */
 #include <math.h>
 
 #include "ref/ref.h"
@@ -94,8 +95,8 @@ static void forward(const struct vgg__stage_args *args)
     }
 }
 
-/* dx = scale * (dy - by_mean - xhat * by_spread), where the last two terms come from the
- * statistics' own dependence on x. */
+/* dx = scale * (dy - by_mean - xhat * by_spread), where the last two terms come from
+ * the statistics' own dependence on x. */
 static void channel_dx(const struct vgg__stage_args *args, size_t c, double by_mean,
                        double by_spread)
 {

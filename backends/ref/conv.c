@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution with a 3x3 or 1x1 kernel, stride 1, zeros around the map so that it keeps its
- * size, and a bias.
+/* Convolution with a 3x3 or 1x1 kernel, stride 1, zeros around the map so that it keeps
+ * its size, and a bias.
  *
  *   y[n][oc][h][w] = bias[oc] + sum over ic, kh, kw of
  *                    weight[oc][ic][kh][kw] * x[n][ic][h + kh - pad][w + kw - pad]
  *
- * All three passes walk over pairs of planes and the kernel's places, and in the innermost
- * loop along a row. As everywhere in deep learning this is a correlation: the kernel is not
- * flipped. */
+ * All three passes walk over pairs of planes and the kernel's places, and in the
+ * innermost loop along a row. As everywhere in deep learning this is a correlation: the
+ * kernel is not flipped. */
 #include "ref/ref.h"
 
 struct window {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine `ref`: runs anywhere, on one thread, in single and double precision. It is the
- * oracle of all others. */
+/* The engine `ref`: runs anywhere, on one thread, in single and double precision. It is
+ * the oracle of all others. */
 #include <stdio.h>
 
 #include "common/program.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fully connected: y[n][o] = bias[o] + sum over i of weight[o][i] * x[n][i].
  *
- * A map that comes in flattened needs nothing: its elements lie in c, h, w order, as the
- * weight's columns do. */
+ * A map that comes in flattened needs nothing: its elements lie in c, h, w order, as
+ * the weight's columns do. */
 #include <string.h>
 
 #include "ref/ref.h"

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Softmax and cross-entropy with label smoothing (Szegedy et al. 2016), computed in double.
+/* Softmax and cross-entropy with label smoothing (Szegedy et al. 2016), computed in
+ * double.
  *
  * With logits z of one sample, log p[c] = z[c] - log(sum of exp z), and targets
  * q[c] = smoothing / classes, plus 1 - smoothing at the label:
  *   loss = -sum of q[c] * log p[c],  d loss / d z[c] = p[c] - q[c].
- * The loss is summed over samples; the gradient is that of the mean, times run->scale. */
+ * The loss is summed over samples; the gradient is that of the mean, times
+ * run->scale. */
 #include <math.h>
 
 #include "ref/ref.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* 2x2 pooling with stride 2; the last row or column of an odd map is dropped.
  *
- * Maximum: of equal values the first in row-major order wins and gets the gradient; a NaN
- * wins over numbers, and the last of several NaN over the others, as in PyTorch. */
+ * Maximum: of equal values the first in row-major order wins and gets the gradient; a
+ * NaN wins over numbers, and the last of several NaN over the others, as in PyTorch. */
 #include <math.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reference engine: the shortest correct loops for every stage, one stage a layer.
  *
- * Each file but engine.c is compiled twice, for float and for double. `real` is the element
- * type; the names below are what differs between the two. Sums are plain loops in `real`,
- * but statistics, bias gradients and the loss are summed in double.
+ * Each file but engine.c is compiled twice, for float and for double. `real` is the
+ * element type; the names below are what differs between the two. Sums are plain loops
+ * in `real`, but statistics, bias gradients and the loss are summed in double.
  *
  * Activations are [n][c][h][w]. */
 #ifndef VGG_REF_H
