@@ -453,7 +453,7 @@ vgg_status vgg__json_read_u64(struct vgg__json *json, uint64_t *out)
 
 vgg_status vgg__json_read_u32(struct vgg__json *json, uint32_t *out)
 {
-    uint64_t value;
+    uint64_t value = 0;
     VGG_TRY(vgg__json_read_u64(json, &value));
     if (value > UINT32_MAX)
         return vgg__json_fail(json, VGG_ELIMIT, "an integer beyond 32 bits");
