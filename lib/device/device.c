@@ -11,7 +11,7 @@
 #include "core/fpmode.h"
 #include "core/memory.h"
 
-static const vgg_engine *const engines[] = {&vgg__engine_cpu, &vgg__engine_ref};
+static const vgg_engine *const engines[] = {&vgg__engine_ref};
 
 const vgg_engine *vgg__engine_at(uint32_t index)
 {
@@ -58,8 +58,8 @@ static vgg_status open_at(vgg_context *ctx, const vgg_engine *engine, uint32_t i
 
 /* Open the device of `engine` that is called `name`, or its first if `name` is NULL.
  * *known tells whether there is one of that name. */
-static vgg_status open_named(vgg_context *ctx, const vgg_engine *engine, const char *name,
-                             bool *known, vgg_device **out)
+static vgg_status open_named(vgg_context *ctx, const vgg_engine *engine,
+                             const char *name, bool *known, vgg_device **out)
 {
     vgg_device_desc list[VGG_MAX_DEVICES];
     vgg_host host;
@@ -95,8 +95,8 @@ vgg_status vgg_device_open(vgg_context *ctx, const char *name, vgg_device **out)
     }
     vgg__context_unref(ctx);
     if (name != NULL && !known && *out == NULL && status != VGG_ENOMEM)
-        return vgg__fail(VGG_EINVAL, "device \"%s\" is unknown; expected auto, cpu or ref",
-                         name);
+        return vgg__fail(VGG_EINVAL,
+                         "device \"%s\" is unknown; expected auto, cpu or ref", name);
     return status;
 }
 

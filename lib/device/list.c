@@ -104,10 +104,12 @@ uint32_t vgg_device_list_refused_count(const vgg_device_list *list)
 
 const char *vgg_device_list_refused_engine(const vgg_device_list *list, uint32_t index)
 {
-    return index < vgg_device_list_refused_count(list) ? list->refused[index].engine : NULL;
+    return index < vgg_device_list_refused_count(list) ? list->refused[index].engine
+                                                       : NULL;
 }
 
 const char *vgg_device_list_refused_reason(const vgg_device_list *list, uint32_t index)
 {
-    return index < vgg_device_list_refused_count(list) ? list->refused[index].reason : NULL;
+    return index < vgg_device_list_refused_count(list) ? list->refused[index].reason
+                                                       : NULL;
 }

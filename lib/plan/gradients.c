@@ -53,20 +53,24 @@ vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor)
 static vgg_status check_optimizer(const vgg_optimizer *opt)
 {
     if (opt->kind > VGG_ADAMW)
-        return vgg__fail(VGG_EINVAL, "optimizer kind is %u; expected 0 to 2", opt->kind);
+        return vgg__fail(VGG_EINVAL, "optimizer kind is %u; expected 0 to 2",
+                         opt->kind);
     if (opt->nesterov > 1 || (opt->nesterov && !(opt->momentum > 0.0)))
-        return vgg__fail(VGG_EINVAL, "nesterov must be 0 or 1, and 1 needs momentum > 0");
+        return vgg__fail(VGG_EINVAL,
+                         "nesterov must be 0 or 1, and 1 needs momentum > 0");
     if (!(opt->momentum >= 0.0 && opt->momentum < 1.0))
         return vgg__fail(VGG_EINVAL, "momentum is %g; expected 0 <= momentum < 1",
                          opt->momentum);
     if (!(opt->weight_decay >= 0.0 && isfinite(opt->weight_decay)))
         return vgg__fail(VGG_EINVAL, "weight_decay is %g; expected a number >= 0",
                          opt->weight_decay);
-    if (!(opt->beta1 >= 0.0 && opt->beta1 < 1.0 && opt->beta2 >= 0.0 && opt->beta2 < 1.0))
+    if (!(opt->beta1 >= 0.0 && opt->beta1 < 1.0 && opt->beta2 >= 0.0 &&
+          opt->beta2 < 1.0))
         return vgg__fail(VGG_EINVAL, "beta1, beta2 are %g, %g; expected 0 <= beta < 1",
                          opt->beta1, opt->beta2);
     if (!(opt->epsilon > 0.0 && isfinite(opt->epsilon)))
-        return vgg__fail(VGG_EINVAL, "epsilon is %g; expected a number > 0", opt->epsilon);
+        return vgg__fail(VGG_EINVAL, "epsilon is %g; expected a number > 0",
+                         opt->epsilon);
     return VGG_OK;
 }
 
@@ -104,7 +108,8 @@ vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, doubl
     return status;
 }
 
-vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param, vgg_tensor *out)
+vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
+                                   vgg_tensor *out)
 {
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(param != NULL && param->model == plan->model);
@@ -129,13 +134,16 @@ vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param, vgg_t
                                             vgg_tensor_dtype(out));
 }
 
-vgg_status vgg__plan_slot_read(vgg_plan *plan, uint32_t param, vgg_slot slot, float *out)
+vgg_status vgg__plan_slot_read(vgg_plan *plan, uint32_t param, vgg_slot slot,
+                               float *out)
 {
-    return plan->device->engine->store_read(plan->store->handle, param, slot, out, VGG_F32);
+    return plan->device->engine->store_read(plan->store->handle, param, slot, out,
+                                            VGG_F32);
 }
 
 vgg_status vgg__plan_slot_write(vgg_plan *plan, uint32_t param, vgg_slot slot,
                                 const float *in)
 {
-    return plan->device->engine->store_write(plan->store->handle, param, slot, in, VGG_F32);
+    return plan->device->engine->store_write(plan->store->handle, param, slot, in,
+                                             VGG_F32);
 }

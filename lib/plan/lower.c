@@ -26,7 +26,8 @@ struct lowering {
 
 static vgg_extent extent_of(const vgg_shape *shape)
 {
-    if (shape->rank == 3) return (vgg_extent){shape->dim[0], shape->dim[1], shape->dim[2]};
+    if (shape->rank == 3)
+        return (vgg_extent){shape->dim[0], shape->dim[1], shape->dim[2]};
     return (vgg_extent){shape->dim[0], 1, 1};
 }
 
@@ -64,7 +65,8 @@ static void set_batch_norm(vgg_stage *stage, const vgg_layer *layer)
 /* Change `stage` so that it also does `layer`; false if the engine does not fuse that. */
 static bool fuse(uint32_t fusions, const vgg_layer *layer, vgg_stage *stage)
 {
-    const bool bare = !stage->relu && stage->pool == VGG_NO_POOL && stage->dropout == 0.0f;
+    const bool bare =
+        !stage->relu && stage->pool == VGG_NO_POOL && stage->dropout == 0.0f;
     const bool is_conv = stage->kind == VGG_STAGE_CONV;
     const bool is_linear = stage->kind == VGG_STAGE_LINEAR;
     stage->out = extent_of(&layer->out);
@@ -157,13 +159,14 @@ static vgg_status add_stage(struct lowering *low, const vgg_layer *layer,
         stage.in = extent_of(map);
         stage.flattened = 1;
     }
-    stage.input_relu = low->count > 0 && is_relu_output(&low->to->stages[low->count - 1]);
+    stage.input_relu =
+        low->count > 0 && is_relu_output(&low->to->stages[low->count - 1]);
 
     const char *why = "no reason given";
     if (!low->device->engine->supports(low->device->state, &stage, low->opts->precision,
                                        &why))
-        return vgg__fail(VGG_EUNSUPPORTED, "%s: engine %s can't run it: %s", layer->name,
-                         low->device->engine->name, why);
+        return vgg__fail(VGG_EUNSUPPORTED, "%s: engine %s can't run it: %s",
+                         layer->name, low->device->engine->name, why);
     low->to->stages[low->count++] = stage;
     low->first = layer;
     return VGG_OK;
@@ -189,7 +192,8 @@ static void name_stage(struct lowering *low, const vgg_layer *last)
     if (low->first == last)
         snprintf(name, sizeof low->to->names[0], "%s", last->name);
     else
-        snprintf(name, sizeof low->to->names[0], "%s..%s", low->first->name, last->name);
+        snprintf(name, sizeof low->to->names[0], "%s..%s", low->first->name,
+                 last->name);
     low->to->stages[low->count - 1].name = name;
 }
 
@@ -269,13 +273,13 @@ static vgg_status allocate(vgg_model *model, const vgg_plan_options *opts,
     to->stage_of_layer = vgg__calloc(ctx, layers, sizeof *to->stage_of_layer);
     to->tap_number = vgg__calloc(ctx, taps, sizeof *to->tap_number);
     to->tap_layer = vgg__calloc(ctx, taps, sizeof *to->tap_layer);
-    const bool got = to->params && to->stages && to->names && to->stage_of_layer && to->tap_number &&
-                     to->tap_layer;
+    const bool got = to->params && to->stages && to->names && to->stage_of_layer &&
+                     to->tap_number && to->tap_layer;
     return got ? VGG_OK : VGG_ENOMEM;
 }
 
-vgg_status vgg__lower(vgg_model *model, vgg_device *device, const vgg_plan_options *opts,
-                      struct vgg__lowered **out)
+vgg_status vgg__lower(vgg_model *model, vgg_device *device,
+                      const vgg_plan_options *opts, struct vgg__lowered **out)
 {
     *out = NULL;
     if (model->layer_count == 0)

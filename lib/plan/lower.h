@@ -11,17 +11,18 @@ struct vgg__lowered {
     vgg_program_desc desc; /* of the fields below */
     vgg_stage *stages;
     vgg_param_desc *params;
-    uint32_t *stage_of_layer; /* stage whose output is the layer's; the last one of a run
+    uint32_t
+        *stage_of_layer;  /* stage whose output is the layer's; the last one of a run
                                  of fused layers only */
-    uint32_t *tap_number;     /* of opts->taps[i]: index for VGG_VIEW_TAP */
-    const vgg_layer **tap_layer; /* of opts->taps[i] */
-    char (*names)[VGG_NAME_SIZE * 2]; /* of stages: "conv1_1..pool1" */
+    uint32_t *tap_number; /* of opts->taps[i]: index for VGG_VIEW_TAP */
+    const vgg_layer **tap_layer;          /* of opts->taps[i] */
+    char (*names)[VGG_NAME_SIZE * 2 + 2]; /* of stages: "conv1_1..pool1" */
 };
 
 /* Lower a model for a device. Fails when a tap is unknown or the engine can't run a stage
  * even by itself. */
-vgg_status vgg__lower(vgg_model *model, vgg_device *device, const vgg_plan_options *opts,
-                      struct vgg__lowered **out);
+vgg_status vgg__lower(vgg_model *model, vgg_device *device,
+                      const vgg_plan_options *opts, struct vgg__lowered **out);
 
 void vgg__lowered_free(struct vgg__lowered *lowered);
 

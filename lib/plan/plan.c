@@ -14,7 +14,7 @@
 
 /* Most elements of one activation of a whole batch: keeps all byte counts in 64 bits. */
 #define MAX_ACTIVATION (UINT64_C(1) << 44)
-#define MAX_TAPS 256
+#define MAX_TAPS       256
 
 static vgg_status check_options(const vgg_plan_options *opts)
 {
@@ -22,9 +22,11 @@ static vgg_status check_options(const vgg_plan_options *opts)
         return vgg__fail(VGG_EINVAL, "batch is %u; expected 1 to %d", opts->batch,
                          INT32_MAX);
     if (opts->mode > VGG_MODE_GRAD)
-        return vgg__fail(VGG_EINVAL, "mode is %u; expected a vgg_mode, 0 to 2", opts->mode);
+        return vgg__fail(VGG_EINVAL, "mode is %u; expected a vgg_mode, 0 to 2",
+                         opts->mode);
     if (opts->precision > VGG_FP64)
-        return vgg__fail(VGG_EINVAL, "precision is %u; expected a vgg_precision, 0 or 1",
+        return vgg__fail(VGG_EINVAL,
+                         "precision is %u; expected a vgg_precision, 0 or 1",
                          opts->precision);
     if (opts->input_gradient > 1)
         return vgg__fail(VGG_EINVAL, "input_gradient is %u; expected 0 or 1",
@@ -61,9 +63,11 @@ static vgg_status prepare(const char *caller, vgg_model *model, vgg_device *devi
 {
     *lowered = NULL;
     if (model == NULL || device == NULL)
-        return vgg__fail(VGG_EINVAL, "%s: needs a model and a device, found NULL", caller);
+        return vgg__fail(VGG_EINVAL, "%s: needs a model and a device, found NULL",
+                         caller);
     *opts = (vgg_plan_options)VGG_PLAN_OPTIONS_INIT;
-    VGG_TRY(vgg__options_read("vgg_plan_options", given, sizeof *opts, opts, sizeof *opts));
+    VGG_TRY(
+        vgg__options_read("vgg_plan_options", given, sizeof *opts, opts, sizeof *opts));
     VGG_TRY(check_options(opts));
     VGG_TRY(check_sizes(model, opts->batch));
     return vgg__lower(model, device, opts, lowered);
@@ -80,19 +84,21 @@ static uint64_t handed_bytes(const vgg_model *model, const vgg_plan_options *opt
 
 static uint64_t store_bytes(const vgg_model *model, const vgg_plan_options *opts)
 {
-    const uint64_t element = opts->precision == VGG_FP64 ? sizeof(double) : sizeof(float);
+    const uint64_t element =
+        opts->precision == VGG_FP64 ? sizeof(double) : sizeof(float);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < model->param_count; i++) {
         const vgg_param *param = model->params[i];
         bytes += param->count * element;
-        if (opts->mode != VGG_MODE_INFER && param->trainable) bytes += param->count * element;
+        if (opts->mode != VGG_MODE_INFER && param->trainable)
+            bytes += param->count * element;
     }
     return bytes;
 }
 
 static vgg_status measure(const vgg_model *model, vgg_device *device,
-                          const vgg_plan_options *opts, const struct vgg__lowered *lowered,
-                          uint64_t *bytes)
+                          const vgg_plan_options *opts,
+                          const struct vgg__lowered *lowered, uint64_t *bytes)
 {
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status =
@@ -101,11 +107,12 @@ static vgg_status measure(const vgg_model *model, vgg_device *device,
     if (status != VGG_OK) return status;
     *bytes += handed_bytes(model, opts);
     if (opts->max_bytes != 0 && *bytes > opts->max_bytes)
-        return vgg__fail(VGG_ELIMIT,
-                         "the plan needs %llu bytes, over max_bytes %llu: use a smaller "
-                         "batch (%u)",
-                         (unsigned long long)*bytes, (unsigned long long)opts->max_bytes,
-                         opts->batch);
+        return vgg__fail(
+            VGG_ELIMIT,
+            "the plan needs %llu bytes, over max_bytes %llu: use a smaller "
+            "batch (%u)",
+            (unsigned long long)*bytes, (unsigned long long)opts->max_bytes,
+            opts->batch);
     return VGG_OK;
 }
 
@@ -138,7 +145,8 @@ static bool has_batch_norm(const vgg_model *model)
 static vgg_status compile(vgg_plan *plan)
 {
     const bool trains = plan->opts.mode != VGG_MODE_INFER;
-    VGG_TRY(measure(plan->model, plan->device, &plan->opts, plan->lowered, &plan->bytes));
+    VGG_TRY(
+        measure(plan->model, plan->device, &plan->opts, plan->lowered, &plan->bytes));
     VGG_TRY(vgg__store_acquire(plan->model, plan->device, plan->opts.precision, trains,
                                &plan->store));
     if (trains) {

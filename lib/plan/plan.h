@@ -75,7 +75,8 @@ vgg_status vgg__optimizer_read(const vgg_optimizer *given, vgg_optimizer *out);
 
 /* Move a parameter's slot (value, gradient, optimiser state) between f32 memory of the
  * host and the plan's device. Reading state that does not exist is VGG_ESTATE. */
-vgg_status vgg__plan_slot_read(vgg_plan *plan, uint32_t param, vgg_slot slot, float *out);
+vgg_status vgg__plan_slot_read(vgg_plan *plan, uint32_t param, vgg_slot slot,
+                               float *out);
 vgg_status vgg__plan_slot_write(vgg_plan *plan, uint32_t param, vgg_slot slot,
                                 const float *in);
 

@@ -52,13 +52,15 @@ static vgg_status check_output(const vgg_plan *plan, const char *what,
     return VGG_OK;
 }
 
-static vgg_status read_view(vgg_plan *plan, vgg_view view, uint32_t index, vgg_tensor *out)
+static vgg_status read_view(vgg_plan *plan, vgg_view view, uint32_t index,
+                            vgg_tensor *out)
 {
     return engine_of(plan)->read(plan->program, view, index, vgg_tensor_data(out),
                                  vgg_tensor_dtype(out));
 }
 
-vgg_status vgg_plan_set_step(vgg_plan *plan, uint64_t seed, uint64_t step, uint32_t first)
+vgg_status vgg_plan_set_step(vgg_plan *plan, uint64_t seed, uint64_t step,
+                             uint32_t first)
 {
     VGG_REQUIRE(plan != NULL);
     plan->run.seed = seed;
@@ -91,7 +93,8 @@ vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input, vgg_tensor 
     VGG_TRY(check_batch(plan, "input", input, vgg_model_input_shape(plan->model), &n));
     plan->run.count = n;
     if (output != NULL)
-        VGG_TRY(check_output(plan, "output", output, vgg_model_output_shape(plan->model)));
+        VGG_TRY(
+            check_output(plan, "output", output, vgg_model_output_shape(plan->model)));
     plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
     plan->consumed = false;
     plan->run.input = vgg_tensor_data_const(input);
@@ -106,12 +109,13 @@ static vgg_status check_labels(const vgg_plan *plan, const uint32_t *labels)
 {
     const vgg_shape *shape = vgg_model_output_shape(plan->model);
     if (shape->rank != 1)
-        return vgg__fail(VGG_ESTATE, "the loss needs a flat output; this one has %u axes",
+        return vgg__fail(VGG_ESTATE,
+                         "the loss needs a flat output; this one has %u axes",
                          shape->rank);
     for (uint32_t i = 0; i < plan->run.count; i++)
         if (labels[i] >= shape->dim[0])
-            return vgg__fail(VGG_EINVAL, "label %u is %u; expected below %u", i, labels[i],
-                             shape->dim[0]);
+            return vgg__fail(VGG_EINVAL, "label %u is %u; expected below %u", i,
+                             labels[i], shape->dim[0]);
     return VGG_OK;
 }
 
@@ -143,8 +147,9 @@ vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing
     if (loss != NULL) *loss = mean;
     if (correct != NULL) *correct = hits;
     if (status != VGG_OK || !isfinite(mean))
-        return vgg__fail(VGG_ENONFINITE, "the loss is not finite (%s): weights or input "
-                                         "have grown out of range",
+        return vgg__fail(VGG_ENONFINITE,
+                         "the loss is not finite (%s): weights or input "
+                         "have grown out of range",
                          isnan(mean) ? "nan" : "inf");
     plan->has_gradient = plan->opts.mode != VGG_MODE_INFER && !plan->consumed;
     plan->output_gradient = NULL;
@@ -173,15 +178,17 @@ vgg_status vgg_plan_backward(vgg_plan *plan)
 {
     VGG_REQUIRE(plan != NULL);
     if (!plan->has_gradient)
-        return vgg__fail(VGG_ESTATE, "%s",
-                         plan->opts.mode == VGG_MODE_INFER
-                             ? "an inference plan has no gradients"
-                             : "backward needs a forward and a loss (or output gradient) "
-                               "before it, each time");
+        return vgg__fail(
+            VGG_ESTATE, "%s",
+            plan->opts.mode == VGG_MODE_INFER
+                ? "an inference plan has no gradients"
+                : "backward needs a forward and a loss (or output gradient) "
+                  "before it, each time");
     vgg_run run = plan->run;
     run.output_gradient = plan->output_gradient;
     const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status = engine_of(plan)->run(plan->program, VGG_PHASE_BACKWARD, &run);
+    const vgg_status status =
+        engine_of(plan)->run(plan->program, VGG_PHASE_BACKWARD, &run);
     vgg__fpmode_leave(mode);
     plan->has_gradient = false;
     plan->consumed = true;
@@ -197,7 +204,8 @@ vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out)
         return vgg__fail(VGG_ESTATE, plan->opts.input_gradient
                                          ? "no backward was run before"
                                          : "the plan was made without input_gradient");
-    VGG_TRY(check_output(plan, "input gradient", out, vgg_model_input_shape(plan->model)));
+    VGG_TRY(
+        check_output(plan, "input gradient", out, vgg_model_input_shape(plan->model)));
     return read_view(plan, VGG_VIEW_INPUT_GRADIENT, 0, out);
 }
 

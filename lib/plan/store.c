@@ -158,7 +158,8 @@ void vgg__store_release(struct vgg__store *store)
     pthread_mutex_lock(&model->lock);
     if (--store->plans == 0) {
         const uint64_t mode = vgg__fpmode_enter();
-        if (model->newest == store && pull(model, store) != VGG_OK) model->newest = NULL;
+        if (model->newest == store && pull(model, store) != VGG_OK)
+            model->newest = NULL;
         vgg__fpmode_leave(mode);
         struct vgg__store **link = (struct vgg__store **)&model->stores;
         while (*link != store) link = &(*link)->next;

@@ -22,8 +22,8 @@ vgg_status vgg__check_loader(const vgg_model *model, const char *what,
     const vgg_shape *out = vgg_model_output_shape(model);
     const uint32_t classes = vgg_dataset_classes(vgg_loader_dataset(loader));
     if (out->rank != 1 || classes > out->dim[0])
-        return vgg__fail(VGG_ESHAPE, "%s has %u classes; the model has %u outputs", what,
-                         classes, out->rank == 1 ? out->dim[0] : 0);
+        return vgg__fail(VGG_ESHAPE, "%s has %u classes; the model has %u outputs",
+                         what, classes, out->rank == 1 ? out->dim[0] : 0);
     return VGG_OK;
 }
 

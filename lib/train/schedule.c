@@ -16,7 +16,8 @@ static vgg_status check(const vgg_schedule *schedule)
     if (schedule->kind == VGG_SCHEDULE_STEP && schedule->step_epochs < 1)
         return vgg__fail(VGG_EINVAL, "step_epochs is 0; expected at least 1");
     if (!(schedule->gamma > 0.0 && isfinite(schedule->gamma)))
-        return vgg__fail(VGG_EINVAL, "gamma is %g; expected a number > 0", schedule->gamma);
+        return vgg__fail(VGG_EINVAL, "gamma is %g; expected a number > 0",
+                         schedule->gamma);
     if (!(schedule->min_lr >= 0.0 && isfinite(schedule->min_lr)))
         return vgg__fail(VGG_EINVAL, "min_lr is %g; expected a number >= 0",
                          schedule->min_lr);
@@ -28,8 +29,9 @@ static vgg_status check(const vgg_schedule *schedule)
                          schedule->milestone_count, VGG_MAX_MILESTONES);
     for (uint32_t i = 1; i < schedule->milestone_count; i++)
         if (schedule->milestones[i] <= schedule->milestones[i - 1])
-            return vgg__fail(VGG_EINVAL, "milestone %u is %u, after %u; expected rising "
-                                         "epochs",
+            return vgg__fail(VGG_EINVAL,
+                             "milestone %u is %u, after %u; expected rising "
+                             "epochs",
                              i, schedule->milestones[i], schedule->milestones[i - 1]);
     return VGG_OK;
 }

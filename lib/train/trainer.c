@@ -24,11 +24,13 @@ static vgg_status check_options(const vgg_trainer_options *opts)
     if (!(opts->clip_norm >= 0.0 && isfinite(opts->clip_norm)))
         return vgg__fail(VGG_EINVAL, "clip_norm is %g; expected a number >= 0",
                          opts->clip_norm);
-    if (opts->epochs < 1) return vgg__fail(VGG_EINVAL, "epochs is 0; expected at least 1");
+    if (opts->epochs < 1)
+        return vgg__fail(VGG_EINVAL, "epochs is 0; expected at least 1");
     if (opts->accumulate < 1)
         return vgg__fail(VGG_EINVAL, "accumulate is 0; expected at least 1");
     if (!(opts->label_smoothing >= 0.0f && opts->label_smoothing < 1.0f))
-        return vgg__fail(VGG_EINVAL, "label_smoothing is %g; expected 0 <= smoothing < 1",
+        return vgg__fail(VGG_EINVAL,
+                         "label_smoothing is %g; expected 0 <= smoothing < 1",
                          (double)opts->label_smoothing);
     return VGG_OK;
 }
@@ -51,16 +53,17 @@ static vgg_status start(vgg_trainer *trainer, const vgg_trainer_options *given)
     VGG_TRY(read_options(trainer, given));
     const vgg_shape *out = vgg_model_output_shape(trainer->model);
     if (out->rank != 1)
-        return vgg__fail(VGG_ESHAPE, "training needs a flat output; this model's has %u "
-                                     "axes",
+        return vgg__fail(VGG_ESHAPE,
+                         "training needs a flat output; this model's has %u "
+                         "axes",
                          out->rank);
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
     opts.batch = trainer->opts.batch;
     opts.mode = VGG_MODE_TRAIN;
     VGG_TRY(vgg_plan_create(trainer->model, trainer->device, &opts, &trainer->plan));
     trainer->steps_per_epoch = trainer->opts.steps_per_epoch;
-    trainer->progress = (vgg_progress){
-        .test_loss = NAN, .test_accuracy = NAN, .best_accuracy = NAN};
+    trainer->progress =
+        (vgg_progress){.test_loss = NAN, .test_accuracy = NAN, .best_accuracy = NAN};
     return vgg_plan_zero_gradients(trainer->plan);
 }
 
@@ -114,7 +117,8 @@ static vgg_status clip(vgg_trainer *trainer)
     double norm = 0.0;
     VGG_TRY(vgg_plan_gradient_norm(trainer->plan, &norm));
     if (!isfinite(norm))
-        return vgg__fail(VGG_ENONFINITE, "the gradient's norm is not finite at step %llu",
+        return vgg__fail(VGG_ENONFINITE,
+                         "the gradient's norm is not finite at step %llu",
                          (unsigned long long)trainer->progress.step);
     trainer->progress.gradient_norm = norm;
     if (norm <= trainer->opts.clip_norm) return VGG_OK;
@@ -137,7 +141,8 @@ static vgg_status update(vgg_trainer *trainer)
                                          (double)accumulate / trainer->pending));
     const vgg_status status = clip(trainer);
     if (status != VGG_OK) return abandon(trainer, status);
-    VGG_TRY(vgg_plan_update(trainer->plan, &trainer->optimizer, lr, progress->step + 1));
+    VGG_TRY(
+        vgg_plan_update(trainer->plan, &trainer->optimizer, lr, progress->step + 1));
     progress->step++;
     progress->lr = lr;
     trainer->pending = trainer->pending_samples = 0;
@@ -266,9 +271,9 @@ static vgg_status check_loaders(vgg_trainer *trainer, const vgg_loader *train,
 {
     VGG_TRY(vgg__check_loader(trainer->model, "the training loader", train));
     if (vgg_loader_batch_size(train) > trainer->opts.batch)
-        return vgg__fail(VGG_ESHAPE,
-                         "the training loader gives batches of %u; the trainer takes %u",
-                         vgg_loader_batch_size(train), trainer->opts.batch);
+        return vgg__fail(
+            VGG_ESHAPE, "the training loader gives batches of %u; the trainer takes %u",
+            vgg_loader_batch_size(train), trainer->opts.batch);
     if (test == NULL) return VGG_OK;
     return vgg__check_loader(trainer->model, "the test loader", test);
 }
@@ -292,9 +297,8 @@ vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *
     trainer->eval_plan = NULL;
     vgg_metrics *metrics = NULL;
     if (test != NULL)
-        VGG_TRY(vgg_metrics_create(trainer->ctx,
-                                   vgg_model_output_shape(trainer->model)->dim[0],
-                                   &metrics));
+        VGG_TRY(vgg_metrics_create(
+            trainer->ctx, vgg_model_output_shape(trainer->model)->dim[0], &metrics));
     const vgg_status status = run_epochs(trainer, train, test, callbacks, metrics);
     vgg_metrics_free(metrics);
     atomic_store_explicit(&trainer->cancel, 0, memory_order_relaxed);
@@ -303,7 +307,8 @@ vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *
 
 void vgg_trainer_cancel(vgg_trainer *trainer)
 {
-    if (trainer != NULL) atomic_store_explicit(&trainer->cancel, 1, memory_order_relaxed);
+    if (trainer != NULL)
+        atomic_store_explicit(&trainer->cancel, 1, memory_order_relaxed);
 }
 
 const vgg_progress *vgg_trainer_progress(const vgg_trainer *trainer)

@@ -15,14 +15,15 @@ struct vgg_trainer {
     vgg_context *ctx;
     vgg_model *model;
     vgg_device *device;
-    vgg_plan *plan;      /* training */
-    vgg_plan *eval_plan; /* inference, made at the first evaluation */
+    vgg_plan *plan;           /* training */
+    vgg_plan *eval_plan;      /* inference, made at the first evaluation */
     vgg_trainer_options opts; /* its pointers lead to the two copies below */
     vgg_optimizer optimizer;
     vgg_schedule schedule;
     vgg_progress progress;
     uint64_t steps_per_epoch; /* of the schedule; 0: not known yet */
-    uint32_t pending; /* batches whose gradients wait for an update; 0 in a checkpoint */
+    uint32_t
+        pending; /* batches whose gradients wait for an update; 0 in a checkpoint */
     uint32_t pending_samples;
     atomic_int cancel;
 };

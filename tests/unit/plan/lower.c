@@ -32,8 +32,8 @@ static bool refuses_linear(void *state, const vgg_stage *stage, uint32_t precisi
 static vgg_engine engine;
 static vgg_device device;
 
-static void set_engine(uint32_t fusions,
-                       bool (*supports)(void *, const vgg_stage *, uint32_t, const char **))
+static void set_engine(uint32_t fusions, bool (*supports)(void *, const vgg_stage *,
+                                                          uint32_t, const char **))
 {
     engine = (vgg_engine){.name = "made-up", .fusions = fusions, .supports = supports};
     device = (vgg_device){.engine = &engine};
@@ -81,8 +81,8 @@ START_TEST(fuses_everything_it_can)
     ck_assert(conv->batch_norm && conv->relu && conv->pool == VGG_MAX_POOL);
     ck_assert_uint_eq(conv->mid.h, 32);
     ck_assert_uint_eq(conv->out.h, 16);
-    ck_assert(conv->weight == 0 && conv->bias == 1 && conv->gamma == 2 && conv->beta == 3 &&
-              conv->mean == 4 && conv->var == 5);
+    ck_assert(conv->weight == 0 && conv->bias == 1 && conv->gamma == 2 &&
+              conv->beta == 3 && conv->mean == 4 && conv->var == 5);
     ck_assert(!conv->input_relu);
     ck_assert(find(lowered, "conv2_1..pool2")->input_relu);
 
@@ -142,7 +142,8 @@ START_TEST(taps_split_stages)
 {
     set_engine(ALL, supports_all);
     vgg_model *model = build(0);
-    const char *const taps[] = {"conv2_1", "relu3_2", "features.0", "flatten", "conv2_1"};
+    const char *const taps[] = {"conv2_1", "relu3_2", "features.0", "flatten",
+                                "conv2_1"};
     struct vgg__lowered *lowered = lower(model, taps, 5, VGG_MODE_TRAIN);
     ck_assert_int_ge(find(lowered, "conv2_1")->tap, 0);
     ck_assert_int_eq(find(lowered, "relu2_1")->tap, -1);
@@ -152,7 +153,8 @@ START_TEST(taps_split_stages)
     ck_assert_uint_eq(find(lowered, "flatten")->kind, VGG_STAGE_FLATTEN);
     ck_assert(!find(lowered, "fc6..drop6")->flattened);
     ck_assert_uint_eq(lowered->tap_number[0], lowered->tap_number[4]);
-    ck_assert_int_eq(find(lowered, "conv3_2..relu3_2")->tap, (int)lowered->tap_number[1]);
+    ck_assert_int_eq(find(lowered, "conv3_2..relu3_2")->tap,
+                     (int)lowered->tap_number[1]);
     vgg__lowered_free(lowered);
 
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;

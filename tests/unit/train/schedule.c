@@ -75,24 +75,29 @@ START_TEST(bad_recipes_are_refused)
     double lr = 1.0;
     vgg_schedule schedule = VGG_SCHEDULE_INIT;
     schedule.kind = 4;
-    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL, "kind is 4");
+    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL,
+                  "kind is 4");
     ck_assert_double_eq(lr, 0.0);
     schedule = (vgg_schedule)VGG_SCHEDULE_INIT;
     schedule.gamma = NAN;
     ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL, "gamma");
     schedule = (vgg_schedule)VGG_SCHEDULE_INIT;
     schedule.warmup_epochs = -1.0;
-    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL, "warmup");
+    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL,
+                  "warmup");
     schedule = (vgg_schedule)VGG_SCHEDULE_INIT;
     schedule.milestone_count = 9;
-    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL, "at most 8");
+    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL,
+                  "at most 8");
     schedule.milestone_count = 2;
     schedule.milestones[0] = schedule.milestones[1] = 3;
-    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL, "rising");
+    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL,
+                  "rising");
     schedule = (vgg_schedule)VGG_SCHEDULE_INIT;
     schedule.kind = VGG_SCHEDULE_STEP;
     schedule.step_epochs = 0;
-    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL, "step_epochs");
+    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL,
+                  "step_epochs");
     ck_fails(vgg_schedule_rate(NULL, -0.1, 0, 1, 1, &lr), VGG_EINVAL);
     ck_fails(vgg_schedule_rate(NULL, 0.1, 0, 0, 1, &lr), VGG_EINVAL);
     ck_fails(vgg_schedule_rate(NULL, 0.1, 0, 1, 0, &lr), VGG_EINVAL);

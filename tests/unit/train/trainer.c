@@ -17,8 +17,9 @@ static int read_bar(void *cookie, uint64_t index, uint8_t *image, uint32_t *labe
     *label = (uint32_t)(index * 7 % CLASSES);
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++)
-            image[y * SIDE + x] = (uint8_t)((y / 3 == (int)*label ? 200 : 20) +
-                                            (index * 31 + (uint64_t)(x * 17 + y * 5)) % 40);
+            image[y * SIDE + x] =
+                (uint8_t)((y / 3 == (int)*label ? 200 : 20) +
+                          (index * 31 + (uint64_t)(x * 17 + y * 5)) % 40);
     return 0;
 }
 
@@ -82,8 +83,8 @@ static size_t snapshot(vgg_model *model, float *out, size_t size)
         ck_ok(vgg_shape_count(vgg_param_shape(param), &count));
         ck_assert_uint_le(at + count, size);
         vgg_tensor *value;
-        ck_ok(vgg_tensor_wrap(NULL, VGG_F32, vgg_param_shape(param), out + at, NULL, NULL,
-                              &value));
+        ck_ok(vgg_tensor_wrap(NULL, VGG_F32, vgg_param_shape(param), out + at, NULL,
+                              NULL, &value));
         ck_ok(vgg_param_read(param, value));
         vgg_tensor_free(value);
         at += count;
@@ -106,7 +107,8 @@ static int on_batch(void *cookie, const vgg_progress *progress)
     return ++counts->batches == counts->stop_at;
 }
 
-static int on_epoch(void *cookie, const vgg_progress *progress, const vgg_metrics *metrics)
+static int on_epoch(void *cookie, const vgg_progress *progress,
+                    const vgg_metrics *metrics)
 {
     struct counts *counts = cookie;
     ck_assert_uint_eq(progress->epoch, (uint64_t)++counts->epochs);
@@ -273,7 +275,8 @@ START_TEST(bad_recipes_are_refused)
     ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL, "lr");
     ck_assert_ptr_null(trainer);
     opts = recipe(0);
-    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL, "epochs");
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL,
+                  "epochs");
     opts = recipe(1);
     opts.accumulate = 0;
     ck_fails(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL);
@@ -292,7 +295,8 @@ START_TEST(bad_recipes_are_refused)
     opts.batch = BATCH - 1;
     trainer = make(model, &opts);
     vgg_loader *train = load(BATCH, 1);
-    ck_fails_with(vgg_trainer_fit(trainer, train, NULL, NULL), VGG_ESHAPE, "batches of 16");
+    ck_fails_with(vgg_trainer_fit(trainer, train, NULL, NULL), VGG_ESHAPE,
+                  "batches of 16");
     vgg_trainer_free(trainer);
     vgg_loader_free(train);
     vgg_model_free(model);
