@@ -6,8 +6,8 @@
 
 FOLDER holds NAME.build ("passed", "failed" or "skipped: why") and, for a build that was
 tested, NAME.json (Meson's log of its tests) and NAME.seconds. A test program that prints
-Check's line "100%: Checks: 12, Failures: 0, Errors: 0" counts for as many tests. Ends with
-status 1 if anything failed or a sanitizer reported something.
+Check's line "100%: Checks: 12, Failures: 0, Errors: 0" counts for as many tests, and a line
+"skipped NAME: why" is one skipped. Ends with status 1 if anything failed or a sanitizer reported something.
 """
 import json
 import pathlib
@@ -15,6 +15,7 @@ import re
 import sys
 
 CHECKS = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
+SKIPPED = re.compile(r"^skipped (.*)$", re.M)
 REPORT = re.compile(r"(?:ERROR|WARNING): \w+Sanitizer|runtime error: ")
 
 
@@ -23,17 +24,20 @@ def count(test):
     if test["result"] == "SKIP":
         return 0, 0, 1
     found = [tuple(map(int, m)) for m in CHECKS.findall(test.get("stdout") or "")]
+    left_out = len(SKIPPED.findall(test.get("stdout") or ""))
     bad = sum(failures + errors for _, failures, errors in found)
     total = max(sum(checks for checks, _, _ in found), 1)
     if test["result"] in ("OK", "EXPECTEDFAIL"):
-        return total, 0, 0
-    return max(total - max(bad, 1), 0), max(bad, 1), 0
+        return total, 0, left_out
+    return max(total - max(bad, 1), 0), max(bad, 1), left_out
 
 
-def reason(test):
-    """Why a test was skipped: the last line it said."""
+def reasons(test):
+    """What a test left out and why; of a skipped one, the last line that it said."""
+    if test["result"] != "SKIP":
+        return SKIPPED.findall(test.get("stdout") or "")
     lines = ((test.get("stdout") or "") + (test.get("stderr") or "")).strip().splitlines()
-    return lines[-1].strip() if lines else "no reason given"
+    return [lines[-1].strip() if lines else "no reason given"]
 
 
 def add_build(folder, name, told):
@@ -59,8 +63,8 @@ def add_tests(folder, name, told):
         sums = [a + b for a, b in zip(sums, counts)]
         if counts[1]:
             told["failed"].append(f"{name} {test['name']} ({test['result'].lower()})")
-        if counts[2]:
-            told["skipped"].append(f"{name} {test['name']}: {reason(test)}")
+        for why in reasons(test):
+            told["skipped"].append(f"{name} {test['name']}: {why}")
         output = (test.get("stdout") or "") + (test.get("stderr") or "")
         told["reports"] += [f"{name} {test['name']}" for _ in REPORT.findall(output)]
     return sums
