@@ -23,7 +23,7 @@ import tree
 
 DOCUMENTS = ("README.md", "docs/getting-started.md")
 LINKED = ("docs/architecture.md", "docs/conventions.md", "docs/testing.md", "docs/security.md")
-BLOCK = re.compile(r"^```(.*)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
 
