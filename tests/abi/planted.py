@@ -17,7 +17,7 @@ HEADER = "VGG_API int vgg_a(void);\nVGG_API const char *\nvgg_b(int x,\n      in
 MAP = "/* text */\nVGG_0.1 {\nglobal:\n    vgg_a;\n    vgg_b;\nlocal:\n    *;\n};\n"
 EXPORTS = "0 A VGG_0.1\n1 T vgg_a@@VGG_0.1\n2 T vgg_b@@VGG_0.1\n"
 IMPORTS = "   U read@GLIBC_2.2.5\n   w __cxa_finalize@GLIBC_2.2.5\n"
-VERSION = '#define VGG_VERSION_MAJOR 1 /* */\n#define VGG_VERSION_MINOR 2 /* */\n' \
+VERSION = '#define VGG_VERSION_MAJOR 1 /* */\n#define VGG_VERSION_MINOR   2 /* */\n' \
     '#define VGG_VERSION_PATCH 3\n#define VGG_VERSION "1.2.3"\n#define VGG_ABI_VERSION 4\n'
 DYNAMIC = " 0x0e (SONAME) Library soname: [libvgg.so.4]\n"
 STRUCT = "typedef struct s {\n    size_t size; /* a; b */\n    int (*f)(int a);\n" \
@@ -71,7 +71,7 @@ CASES = [
     ("sound version", symbols.check_versions(VERSION, DYNAMIC, "1.2.3"), None),
     ("version of the build", symbols.check_versions(VERSION, DYNAMIC, "1.2.4"), "build's"),
     ("version's numbers", symbols.check_versions(
-        VERSION.replace("MINOR 2", "MINOR 3"), DYNAMIC, "1.2.3"), "numbers are 1.3.3"),
+        VERSION.replace("MINOR   2", "MINOR 3"), DYNAMIC, "1.2.3"), "numbers are 1.3.3"),
     ("soname", symbols.check_versions(
         VERSION.replace("ABI_VERSION 4", "ABI_VERSION 5"), DYNAMIC, "1.2.3"), "soname"),
     ("no soname", symbols.check_versions(VERSION, "", "1.2.3"), "soname"),

@@ -89,7 +89,7 @@ def check_imports(nm_text, asserts):
 
 def check_versions(header, dynamic, version):
     """`header` is version.h, `dynamic` readelf -d, `version` the build system's."""
-    value = dict(re.findall(r"^#define (VGG_\w+) (\S+)", header, flags=re.M))
+    value = dict(re.findall(r"^#define (VGG_\w+) +(\S+)", header, flags=re.M))
     text = value["VGG_VERSION"].strip('"')
     numbers = ".".join(value[f"VGG_VERSION_{p}"] for p in ("MAJOR", "MINOR", "PATCH"))
     problems = []
