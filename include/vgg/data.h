@@ -24,13 +24,14 @@ typedef struct vgg_loader vgg_loader;
 /**
  * Open a known data set in a folder of files as published.
  *
- * @param name  "fashion-mnist", "mnist" (IDX files, each plain or .gz), "cifar10",
- *              "cifar100" (binary version).
+ * @param name  "fashion-mnist", "mnist" (IDX files), "cifar10", "cifar100" (binary
+ *              version). Each file may be plain or .gz; where both are there, the plain one
+ *              is read.
  * @param dir   folder of the files.
  * @param split "train" or "test".
  * @return VGG_OK; VGG_EINVAL (name, split); VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT,
- *         VGG_ELIMIT, VGG_ECHECKSUM, VGG_EMISMATCH: what is wrong with which file;
- *         VGG_ENOMEM.
+ *         VGG_ELIMIT, VGG_ECHECKSUM, VGG_EMISMATCH, VGG_EUNSUPPORTED: what is wrong with
+ *         which file; VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_dataset_open(vgg_context *ctx, const char *name, const char *dir,
                                     const char *split, vgg_dataset **out);
@@ -64,7 +65,8 @@ VGG_API vgg_status vgg_dataset_open_cifar(vgg_context *ctx, const char *const *f
  *
  * @param images u8 [n][c][h][w].
  * @param labels n classes, copied, each below `classes`.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ELIMIT (an image over 32768 pixels a side, over
+ *         2^20 classes), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_dataset_from_arrays(vgg_context *ctx, vgg_tensor *images,
                                            const uint32_t *labels, uint32_t classes,
@@ -88,7 +90,7 @@ typedef struct vgg_source {
  * Make a data set of a caller's source. On failure `close` is not called.
  *
  * @param source copied.
- * @return VGG_OK, VGG_EINVAL, VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL, VGG_ELIMIT (as vgg_dataset_from_arrays()), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_dataset_from_source(vgg_context *ctx, const vgg_source *source,
                                            vgg_dataset **out);
@@ -124,7 +126,8 @@ VGG_API vgg_status vgg_dataset_read(const vgg_dataset *data, uint64_t index,
 typedef enum vgg_resize_rule {
     VGG_RESIZE_OPENCV = 0, /**< cv::resize INTER_LINEAR with its integer rounding */
     VGG_RESIZE_EXACT = 1,  /**< the same samples, the exact value rounded half up */
-    VGG_RESIZE_PILLOW = 2  /**< Pillow BILINEAR: antialiased when it makes smaller */
+    VGG_RESIZE_PILLOW = 2 /**< Pillow BILINEAR: antialiased when it makes smaller; first
+                                along x, as Pillow did always until version 12 */
 } vgg_resize_rule;
 
 /** Most channels a transform can normalise. */
@@ -181,7 +184,7 @@ VGG_API vgg_status vgg_transform_normalize(vgg_transform *transform, const char 
  * @param index  of the sample in its data set; seed, epoch and index fix all that is
  *               random.
  * @param output f32 [c][h'][w'] with the size that the transform gives.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ELIMIT, VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_transform_apply(const vgg_transform *transform,
                                        const vgg_tensor *input, int train,
@@ -218,12 +221,15 @@ typedef struct vgg_batch {
 /**
  * Make a loader. The data set stays alive with it.
  *
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (crop over the image), VGG_ELIMIT, VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (crop over the image), VGG_ELIMIT (more channels
+ *         than #VGG_MAX_CHANNELS, more samples than can be shuffled), VGG_ENOMEM,
+ *         VGG_EDEVICE (no thread can be started).
  */
 VGG_API vgg_status vgg_loader_create(vgg_dataset *data, const vgg_loader_options *opts,
                                      vgg_loader **out);
 
-/** Give a loader back; its threads end before this returns. */
+/** Give a loader back; its threads end before this returns. Its process alone may use it:
+ *  after a fork() the child's copy does nothing. */
 VGG_API void vgg_loader_free(vgg_loader *loader);
 
 /** Number of batches an epoch. */
@@ -242,7 +248,8 @@ VGG_API const vgg_dataset *vgg_loader_dataset(const vgg_loader *loader);
  * Go to batch `first` of an epoch: the next batch is the one that an uninterrupted run
  * would have given there.
  *
- * @return VGG_OK, VGG_EINVAL (past the epoch's end).
+ * @param first at most the number of batches; that is the epoch's end.
+ * @return VGG_OK, VGG_EINVAL (past the epoch's end), VGG_ESTATE (a child after fork()).
  */
 VGG_API vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first);
 
@@ -250,7 +257,8 @@ VGG_API vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t 
  * The next batch. After the last one comes an empty batch once, and then the next
  * epoch.
  *
- * @return VGG_OK, or what reading a sample gave.
+ * @return VGG_OK, or what reading a sample gave: then the next call tries the same batch
+ *         again; VGG_EINVAL, VGG_ESTATE (a child after fork()).
  */
 VGG_API vgg_status vgg_loader_next(vgg_loader *loader, vgg_batch *out);
 
