@@ -16,7 +16,7 @@ import sys
 
 CHECKS = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
 SKIPPED = re.compile(r"^skipped (.*)$", re.M)
-REPORT = re.compile(r"(?:ERROR|WARNING): \w+Sanitizer|runtime error: ")
+REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error: ")
 
 
 def count(test):
