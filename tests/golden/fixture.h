@@ -34,8 +34,8 @@ vgg_arch fixture_arch(const struct fixture *fixture);
 /* A model of the fixture's architecture with its initial values. */
 vgg_model *fixture_model(const struct fixture *fixture);
 
-/* An f32 tensor of `rows` samples of `shape`, filled with what `values` gives (unless it
- * is NULL). */
+/* An f32 tensor of `rows` samples of `shape`, filled with what `values` gives (unless
+ * it is NULL). */
 vgg_tensor *fixture_tensor(const vgg_shape *shape, uint32_t rows, const double *values);
 
 #endif

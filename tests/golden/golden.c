@@ -2,8 +2,8 @@
 /* The engines against PyTorch in double precision, by way of the public interface:
  * logits, losses, gradients, running statistics, and ten steps of four optimisers.
  *
- * Figures are compared by the size of the whole array, |a - b| <= tolerance * max |b|, so
- * that an element that happens to be near zero asks for nothing impossible. */
+ * Figures are compared by the size of the whole array, |a - b| <= tolerance * max |b|,
+ * so that an element that happens to be near zero asks for nothing impossible. */
 #include "fixture.h"
 #include "harness.h"
 
@@ -15,8 +15,8 @@
 
 #define STEPS 10
 
-/* An engine in a precision, and how far from PyTorch it may be: about ten times the largest
- * difference seen on any fixture, which was
+/* An engine in a precision, and how far from PyTorch it may be: about ten times the
+ * largest difference seen on any fixture, which was
  *
  *     ref, double   logits 2e-15, loss 2e-16, NMSE 4e-29
  *     ref, single   logits 3e-6,  loss 9e-8,  NMSE 8e-13, losses in training 2e-7 */
@@ -56,7 +56,7 @@ enum {
     OPTIMIZERS = sizeof optimizers / sizeof optimizers[0]
 };
 
-/* ---- What a case needs -------------------------------------------------------------- */
+/* ---- What a case needs ---------------------------------------------------------- */
 
 struct bench {
     const struct engine *engine;
@@ -122,7 +122,7 @@ static vgg_tensor *make_f64(const vgg_shape *shape)
     return tensor;
 }
 
-/* ---- Comparisons -------------------------------------------------------------------- */
+/* ---- Comparisons ---------------------------------------------------------------- */
 
 static void ck_close(const struct bench *bench, const char *name, const double *found,
                      uint64_t count, double tolerance)
@@ -203,7 +203,7 @@ static void ck_gradients(const struct bench *bench, vgg_plan *plan, const char *
     }
 }
 
-/* ---- Tests, one fixture on one engine each ------------------------------------------ */
+/* ---- Tests, one fixture on one engine each -------------------------------------- */
 
 START_TEST(loss_and_gradients)
 {
@@ -226,7 +226,7 @@ START_TEST(loss_and_gradients)
 }
 END_TEST
 
-/* Running statistics instead of the batch's; without batch normalisation no difference. */
+/* Running statistics, not the batch's; without batch normalisation no difference. */
 START_TEST(inference)
 {
     struct bench bench;
