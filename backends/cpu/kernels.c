@@ -27,6 +27,7 @@
 typedef float vec __attribute__((vector_size(VEC_BYTES)));
 typedef float loose __attribute__((vector_size(VEC_BYTES), aligned(4))); /* in memory */
 typedef int32_t mask __attribute__((vector_size(VEC_BYTES)));
+typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1)));
 
 static inline vec load(const float *x)
 {
@@ -133,37 +134,104 @@ static void tile(uint32_t rows, bool wide, const struct vgg__tile *g)
         tile_rows(rows, 1, g);
 }
 
+/* Sum of the lanes, in their order. */
+static float lanes(vec v)
+{
+    float sum = v[0];
+    for (int i = 1; i < LANES; i++) sum += v[i];
+    return sum;
+}
+
+static void dot4(float out[4], const float *w, size_t w_row, const float *x, size_t k)
+{
+    vec sum[4] = {{0}, {0}, {0}, {0}}, more[4] = {{0}, {0}, {0}, {0}};
+    size_t l = 0;
+    for (; l + 2 * LANES <= k; l += 2 * LANES) {
+        const vec x0 = load(x + l), x1 = load(x + l + LANES);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            sum[i] += load(w + i * w_row + l) * x0;
+            more[i] += load(w + i * w_row + l + LANES) * x1;
+        }
+    }
+    for (size_t i = 0; i < 4; i++) {
+        out[i] = lanes(sum[i] + more[i]);
+        for (size_t j = l; j < k; j++) out[i] += w[i * w_row + j] * x[j];
+    }
+}
+
+static inline void copy(float *to, const float *from, size_t count)
+{
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) store(to + i, load(from + i));
+    for (; i < count; i++) to[i] = from[i];
+}
+
+static inline void clear(float *to, size_t count)
+{
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) store(to + i, (vec){0});
+    for (; i < count; i++) to[i] = 0;
+}
+
+/* One row of the kernel (its pixels lie side by side in x) for a row of pixels. */
+static void columns_row(const struct vgg__columns *m, size_t y, bool inside, float *out)
+{
+    const size_t c = m->c, width = m->kernel * c, pad = m->kernel / 2;
+    for (size_t i = 0; i < m->cols; i++, out += m->stride) {
+        const size_t x = m->left + i;
+        if (!inside) {
+            clear(out, width);
+        } else if (x >= pad && x + pad < m->w) {
+            const float *from = m->x + (y * m->w + x - pad) * c;
+            if (c == 1 && pad == 1)
+                out[0] = from[0], out[1] = from[1], out[2] = from[2];
+            else
+                copy(out, from, width);
+        } else {
+            clear(out, width);
+            const size_t skip = x < pad, past = x + pad >= m->w;
+            copy(out + skip * c, m->x + (y * m->w + x - pad + skip) * c,
+                 (m->kernel - skip - past) * c);
+        }
+    }
+}
+
+static void columns(const struct vgg__columns *m)
+{
+    const size_t pad = m->kernel / 2;
+    for (size_t r = 0; r < m->rows; r++)
+        for (size_t kh = 0; kh < m->kernel; kh++) {
+            const size_t y = m->top + r + kh; /* one pad too large */
+            columns_row(m, y - pad, y >= pad && y - pad < m->h,
+                        m->out + r * m->cols * m->stride + kh * m->kernel * m->c);
+        }
+}
+
 static void bias_relu(float *x, size_t rows, size_t c, const float *bias, bool relu)
 {
     for (size_t i = 0; i < rows; i++, x += c) {
         size_t j = 0;
         for (; j + LANES <= c; j += LANES) {
-            const vec v = load(x + j) + load(bias + j);
-            store(x + j, relu ? (vec)((mask)v & ~(v < 0)) : v);
+            const vec v = bias ? load(x + j) + load(bias + j) : load(x + j);
+            store(x + j, relu ? (vec)((mask)v & ~(v <= 0)) : v);
         }
         for (; j < c; j++) {
-            const float v = x[j] + bias[j];
-            x[j] = relu && v < 0 ? 0 : v;
+            const float v = bias ? x[j] + bias[j] : x[j];
+            x[j] = relu && v <= 0 ? 0 : v;
         }
     }
 }
 
-/* The greater one by PyTorch's rule: the first of equals, and NaN wins over all. */
-static inline float max_of(float best, float v, uint8_t place, uint8_t *winner)
-{
-    if (!(v > best || v != v)) return best;
-    *winner = place;
-    return v;
-}
-
-static void max_pool(const struct vgg__pool_row *r)
+/* The first of equals wins, and NaN over numbers, the last over the others. */
+static void max_pool(const struct vgg__windows *r)
 {
     const size_t c = r->c;
-    for (size_t x = 0; x < r->w; x++) {
+    for (size_t x = 0; x < r->count; x++) {
         const float *from[4] = {r->top + 2 * x * c, r->top + (2 * x + 1) * c,
                                 r->bottom + 2 * x * c, r->bottom + (2 * x + 1) * c};
         float *y = r->y + x * c;
-        uint8_t *winner = r->winner ? r->winner + x * c : NULL;
+        uint8_t *kept = r->kept ? r->kept + x * c : NULL;
         size_t j = 0;
         for (; j + LANES <= c; j += LANES) {
             vec best = load(from[0] + j);
@@ -176,34 +244,71 @@ static void max_pool(const struct vgg__pool_row *r)
                 place = ((i - (mask){0}) & take) | (place & ~take);
             }
             store(y + j, best);
-            if (winner)
-                for (int i = 0; i < LANES; i++)
-                    winner[j + (size_t)i] = (uint8_t)place[i];
+            if (kept) *(bytes *)(kept + j) = __builtin_convertvector(place, bytes);
         }
         for (; j < c; j++) {
-            uint8_t place = 0;
-            float best = from[0][j];
-            for (uint8_t i = 1; i < 4; i++) best = max_of(best, from[i][j], i, &place);
-            y[j] = best;
-            if (winner) winner[j] = place;
+            uint8_t best = 0;
+            for (uint8_t i = 1; i < 4; i++)
+                if (from[i][j] > from[best][j] || from[i][j] != from[i][j]) best = i;
+            y[j] = from[best][j];
+            if (kept) kept[j] = best;
         }
     }
 }
 
-static void average_pool(const struct vgg__pool_row *r)
+static void average_pool(const struct vgg__windows *r, bool relu)
 {
     const size_t c = r->c;
-    for (size_t x = 0; x < r->w; x++) {
-        const float *top = r->top + 2 * x * c, *bottom = r->bottom + 2 * x * c;
-        float *y = r->y + x * c;
+    for (size_t x = 0; x < r->count; x++)
+        for (size_t j = 0; j < c; j++) {
+            const size_t at = 2 * x * c + j;
+            float v[4] = {r->top[at], r->top[at + c], r->bottom[at], r->bottom[at + c]};
+            unsigned passed = 0;
+            for (unsigned i = 0; i < 4; i++) {
+                passed |= (unsigned)!(v[i] <= 0) << i;
+                if (relu && v[i] <= 0) v[i] = 0;
+            }
+            r->y[x * c + j] = (v[0] + v[1] + v[2] + v[3]) * 0.25f;
+            if (r->kept) r->kept[x * c + j] = (uint8_t)(relu ? passed : 15);
+        }
+}
+
+static void max_unpool(const struct vgg__unpool *u)
+{
+    const size_t c = u->c;
+    float *out = u->out;
+    for (size_t x = u->begin; x < u->end; x++, out += c) {
+        const int place = 2 * u->row + (int)(x & 1);
+        const size_t at = x / 2 * c;
+        size_t j = 0;
+        for (; j + LANES <= c; j += LANES) {
+            const bytes kept = *(const bytes *)(u->kept + at + j);
+            mask take = __builtin_convertvector(kept, mask) == place;
+            if (u->y) take &= ~(load(u->y + at + j) <= 0);
+            store(out + j, (vec)((mask)load(u->dy + at + j) & take));
+        }
+        for (; j < c; j++) {
+            const bool take = u->kept[at + j] == place && !(u->y && u->y[at + j] <= 0);
+            out[j] = take ? u->dy[at + j] : 0;
+        }
+    }
+}
+
+static void average_unpool(const struct vgg__unpool *u)
+{
+    const size_t c = u->c;
+    float *out = u->out;
+    for (size_t x = u->begin; x < u->end; x++, out += c) {
+        const int place = 2 * u->row + (int)(x & 1);
+        const size_t at = x / 2 * c;
         for (size_t j = 0; j < c; j++)
-            y[j] = (((top[j] + top[j + c]) + bottom[j]) + bottom[j + c]) * 0.25f;
+            out[j] = u->kept[at + j] >> place & 1 ? u->dy[at + j] * 0.25f : 0;
     }
 }
 
 static void relu_mask(float *out, const float *d, const float *y, size_t count)
 {
-    for (size_t i = 0; i < count; i++) out[i] = y[i] > 0 ? d[i] : 0;
+    for (size_t i = 0; i < count; i++) out[i] = y[i] <= 0 ? 0 : d[i];
 }
 
 static void add_rows(float *sum, const float *x, size_t rows, size_t c)
@@ -223,9 +328,13 @@ const struct vgg__kernels VGG_KERNELS = {
     .rows = ROWS,
     .cols = 2 * LANES,
     .tile = tile,
+    .dot4 = dot4,
+    .columns = columns,
     .bias_relu = bias_relu,
     .max_pool = max_pool,
     .average_pool = average_pool,
+    .max_unpool = max_unpool,
+    .average_unpool = average_unpool,
     .relu_mask = relu_mask,
     .add_rows = add_rows,
     .add = add,

@@ -31,12 +31,36 @@ struct vgg__tile {
     bool accumulate;
 };
 
-/* Epilogue of a convolution: rows of y = relu(x + bias), pooled 2x2. */
-struct vgg__pool_row {
-    const float *top, *bottom; /* [2 * w][c]: the two rows of a window */
-    size_t w, c;               /* w: windows */
-    float *y;                  /* [w][c] */
-    uint8_t *winner;           /* [w][c], 0..3 in reading order; NULL: not kept */
+/* Pixels of a map and their neighbours, laid side by side: the left-hand matrix of a
+ * convolution. */
+struct vgg__columns {
+    const float *x;    /* [h][w][c] */
+    size_t h, w, c;    /* outside of it all is zero */
+    size_t top, left;  /* first pixel */
+    size_t rows, cols; /* pixels */
+    size_t kernel;     /* 1 or 3 */
+    float *out;        /* [rows][cols][stride]: kh, kw, c, and nothing in the rest */
+    size_t stride;
+};
+
+/* A row of 2x2 windows. */
+struct vgg__windows {
+    const float *top, *bottom; /* [2 * count][c] */
+    size_t count, c;
+    float *y; /* [count][c] */
+    /* [count][c]; NULL: not kept. Maximum: the winner's place, 0..3 in reading order.
+     * Average: bit i is set if the value at place i passes the ReLU. */
+    uint8_t *kept;
+};
+
+/* A row of gradients before pooling, from the gradients behind it. */
+struct vgg__unpool {
+    const float *dy, *y; /* [count][c] of windows; y NULL: no ReLU */
+    const uint8_t *kept; /* as above */
+    size_t c;
+    size_t begin, end; /* columns of the map before pooling */
+    uint8_t row;       /* of the window, 0 or 1 */
+    float *out;        /* [end - begin][c] */
 };
 
 struct vgg__kernels {
@@ -45,11 +69,17 @@ struct vgg__kernels {
     uint32_t rows, cols; /* of a full block of C */
     /* `rows` here: 1 .. the table's. `wide` false: only cols / 2 columns. */
     void (*tile)(uint32_t rows, bool wide, const struct vgg__tile *tile);
-    /* x += bias, then max(x, 0) if relu; NaN stays NaN. x [rows][c], in place. */
+    /* out[i] = sum over l < k of w[i * w_row + l] * x[l], for four rows. */
+    void (*dot4)(float out[4], const float *w, size_t w_row, const float *x, size_t k);
+    void (*columns)(const struct vgg__columns *columns);
+    /* x [rows][c] += bias (NULL: none), then max(x, 0) if relu; NaN stays NaN. */
     void (*bias_relu)(float *x, size_t rows, size_t c, const float *bias, bool relu);
-    void (*max_pool)(const struct vgg__pool_row *row);
-    void (*average_pool)(const struct vgg__pool_row *row);
-    /* d = y > 0 ? d : 0, also 0 where y is NaN. */
+    void (*max_pool)(const struct vgg__windows *windows);
+    /* The average of max(x, 0) if relu. */
+    void (*average_pool)(const struct vgg__windows *windows, bool relu);
+    void (*max_unpool)(const struct vgg__unpool *unpool);
+    void (*average_unpool)(const struct vgg__unpool *unpool);
+    /* out = y <= 0 ? 0 : d; out may be d. */
     void (*relu_mask)(float *out, const float *d, const float *y, size_t count);
     /* sum[c] += column sums of x [rows][c], in the order of rows. */
     void (*add_rows)(float *sum, const float *x, size_t rows, size_t c);

@@ -11,7 +11,7 @@
 #include "core/fpmode.h"
 #include "core/memory.h"
 
-static const vgg_engine *const engines[] = {&vgg__engine_ref};
+static const vgg_engine *const engines[] = {&vgg__engine_cpu, &vgg__engine_ref};
 
 const vgg_engine *vgg__engine_at(uint32_t index)
 {

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolution with bias, and ReLU and 2x2 pooling if they are fused: forward.
+ *
+ * A task is a rectangle of pixels of one sample. Its neighbourhoods are laid side by side
+ * in the worker's scratch, [pixels][kh][kw][ic], multiplied by the weights packed as
+ * [kh][kw][ic][oc], and the product is finished while it is in the cache: what comes before
+ * the pooling is never stored. Maximum pooling comes first, bias and ReLU after it, on a
+ * quarter of the values: they are monotone and so is rounding, so the result is the same. */
+#include "cpu/conv.h"
+
+#include <string.h>
+
+#define CACHE_FLOATS 65536 /* of a rectangle's columns: 256 KiB */
+#define FEWEST       56    /* pixels: four blocks of the widest kernel */
+#define MOST         1024
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- Cutting ------------------------------------------------------------------------- */
+
+struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even)
+{
+    const size_t unit = even ? 2 : 1;
+    size_t pixels = CACHE_FLOATS / k;
+    if (pixels < FEWEST) pixels = FEWEST;
+    if (pixels > MOST) pixels = MOST;
+    struct vgg__cut cut = {.k = k, .h = h, .w = w};
+    cut.tw = min_size(w, pixels / unit / unit * unit);
+    cut.th = min_size(h, pixels / cut.tw);
+    if (even) cut.th = cut.th < 2 ? 2 : cut.th / 2 * 2;
+    cut.rows = (h + cut.th - 1) / cut.th;
+    cut.cols = (w + cut.tw - 1) / cut.tw;
+    /* Rows of columns at multiples of 4 KiB would share sets of the cache. */
+    cut.stride = k % 1024 == 0 ? k + 16 : k;
+    return cut;
+}
+
+struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index)
+{
+    const size_t sample = cut->rows * cut->cols, place = index % sample;
+    struct vgg__piece p = {.n = index / sample,
+                           .top = place / cut->cols * cut->th,
+                           .left = place % cut->cols * cut->tw};
+    p.rows = min_size(cut->th, cut->h - p.top);
+    p.cols = min_size(cut->tw, cut->w - p.left);
+    return p;
+}
+
+/* Forward cuts what the pooling reads. */
+static struct vgg__cut cut_forward(const vgg_stage *s)
+{
+    const size_t k = (size_t)s->kernel * s->kernel * s->in.c;
+    if (s->pool == VGG_NO_POOL) return vgg__cut_map(k, s->mid.h, s->mid.w, false);
+    return vgg__cut_map(k, 2 * (size_t)s->out.h, 2 * (size_t)s->out.w, true);
+}
+
+/* ---- Weights ------------------------------------------------------------------------- */
+
+size_t vgg__conv_packed(const struct vgg__cpu *cpu, const vgg_stage *s)
+{
+    const size_t taps = (size_t)s->kernel * s->kernel;
+    return vgg__cpu_floats(
+        vgg__gemm_packed_count(&cpu->gemm, taps * s->in.c, s->mid.c));
+}
+
+size_t vgg__conv_packed_back(const struct vgg__cpu *cpu, const vgg_stage *s)
+{
+    const size_t taps = (size_t)s->kernel * s->kernel;
+    return vgg__cpu_floats(
+        vgg__gemm_packed_count(&cpu->gemm, taps * s->mid.c, s->in.c));
+}
+
+struct prepare {
+    const struct vgg__stage_args *args;
+    float *forward, *back; /* plain [k][n], before packing */
+};
+
+/* Kernel place `task` of all channels. */
+static void permute_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct prepare *p = arg;
+    const vgg_stage *s = p->args->stage;
+    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
+    const float *weight = p->args->weight;
+    for (size_t o = 0; o < oc; o++)
+        for (size_t i = 0; i < ic; i++) {
+            const float v = weight[(o * ic + i) * taps + task];
+            p->forward[(task * ic + i) * oc + o] = v;
+            if (p->back) p->back[((taps - 1 - task) * oc + o) * ic + i] = v;
+        }
+}
+
+void vgg__conv_prepare(const struct vgg__stage_args *args)
+{
+    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
+    const vgg_stage *s = args->stage;
+    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
+    const bool back = args->mode != VGG_MODE_INFER;
+    struct prepare p = {args, args->scratch, NULL};
+    if (back) p.back = p.forward + vgg__cpu_floats(taps * ic * oc);
+    args->machine->parallel(args->machine, (uint32_t)taps, permute_task, &p);
+    float *packed = args->prepared;
+    struct vgg__product product = {
+        .n = oc, .k = taps * ic, .b = p.forward, .b_row = oc, .b_col = 1};
+    vgg__gemm_pack(&cpu->gemm, &product, 0, vgg__gemm_panels(&cpu->gemm, oc), packed);
+    if (!back) return;
+    product = (struct vgg__product){
+        .n = ic, .k = taps * oc, .b = p.back, .b_row = ic, .b_col = 1};
+    vgg__gemm_pack(&cpu->gemm, &product, 0, vgg__gemm_panels(&cpu->gemm, ic),
+                   packed + vgg__conv_packed(cpu, s));
+}
+
+/* ---- Forward ------------------------------------------------------------------------- */
+
+struct forward {
+    const struct vgg__stage_args *args;
+    struct vgg__cut cut;
+    size_t columns, out; /* floats of a worker's two areas */
+};
+
+static struct forward plan_forward(const vgg_stage *s)
+{
+    struct forward f = {.cut = cut_forward(s)};
+    const size_t pixels = f.cut.th * f.cut.tw;
+    f.columns = vgg__cpu_floats(pixels * f.cut.stride);
+    f.out = vgg__cpu_floats(pixels * s->mid.c);
+    return f;
+}
+
+/* Pool the product's rows into y, then bias and ReLU. */
+static void finish_pooled(const struct forward *f, const struct vgg__piece *p,
+                          const float *out)
+{
+    const struct vgg__kernels *kernels = vgg__cpu_of(f->args->machine)->gemm.kernels;
+    const vgg_stage *s = f->args->stage;
+    const size_t c = s->mid.c, count = p->cols / 2;
+    for (size_t r = 0; r < p->rows; r += 2) {
+        const size_t at =
+            ((p->n * s->out.h + (p->top + r) / 2) * s->out.w + p->left / 2) * c;
+        float *y = (float *)f->args->y + at;
+        uint8_t *kept = f->args->saved ? (uint8_t *)f->args->saved + at : NULL;
+        const float *top = out + r * p->cols * c;
+        const struct vgg__windows windows = {top, top + p->cols * c, count, c, y, kept};
+        if (s->pool == VGG_MAX_POOL) {
+            kernels->max_pool(&windows);
+            kernels->bias_relu(y, count, c, f->args->bias, s->relu);
+        } else {
+            kernels->bias_relu((float *)top, 2 * p->cols, c, f->args->bias, false);
+            kernels->average_pool(&windows, s->relu);
+        }
+    }
+}
+
+static void finish_plain(const struct forward *f, const struct vgg__piece *p,
+                         float *out)
+{
+    const struct vgg__kernels *kernels = vgg__cpu_of(f->args->machine)->gemm.kernels;
+    const vgg_stage *s = f->args->stage;
+    const size_t c = s->mid.c;
+    kernels->bias_relu(out, p->rows * p->cols, c, f->args->bias, s->relu);
+    for (size_t r = 0; r < p->rows; r++) {
+        const size_t at = ((p->n * s->mid.h + p->top + r) * s->mid.w + p->left) * c;
+        memcpy((float *)f->args->y + at, out + r * p->cols * c,
+               p->cols * c * sizeof(float));
+    }
+}
+
+static void forward_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct forward *f = arg;
+    const struct vgg__cpu *cpu = vgg__cpu_of(f->args->machine);
+    const vgg_stage *s = f->args->stage;
+    const struct vgg__piece p = vgg__cut_piece(&f->cut, task);
+    float *columns = (float *)f->args->scratch + worker * (f->columns + f->out);
+    float *out = columns + f->columns;
+    const struct vgg__columns lay = {.x = (const float *)f->args->x +
+                                          p.n * vgg__extent_count(s->in),
+                                     .h = s->in.h,
+                                     .w = s->in.w,
+                                     .c = s->in.c,
+                                     .top = p.top,
+                                     .left = p.left,
+                                     .rows = p.rows,
+                                     .cols = p.cols,
+                                     .kernel = s->kernel,
+                                     .out = columns,
+                                     .stride = f->cut.stride};
+    cpu->gemm.kernels->columns(&lay);
+    const struct vgg__product product = {.m = p.rows * p.cols,
+                                         .n = s->mid.c,
+                                         .k = f->cut.k,
+                                         .a = columns,
+                                         .a_row = f->cut.stride,
+                                         .a_col = 1,
+                                         .b = f->args->prepared,
+                                         .packed = true,
+                                         .c = out,
+                                         .c_row = s->mid.c};
+    vgg__gemm_run(&cpu->gemm, worker, &product);
+    if (s->pool != VGG_NO_POOL)
+        finish_pooled(f, &p, out);
+    else
+        finish_plain(f, &p, out);
+}
+
+static void forward(const struct vgg__stage_args *args)
+{
+    struct forward f = plan_forward(args->stage);
+    f.args = args;
+    args->machine->parallel(args->machine,
+                            (uint32_t)(args->count * f.cut.rows * f.cut.cols),
+                            forward_task, &f);
+}
+
+static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)
+{
+    const struct vgg__cpu *cpu = vgg__cpu_of(env->machine);
+    const vgg_stage *s = env->stage;
+    const bool back = env->mode != VGG_MODE_INFER;
+    const struct forward f = plan_forward(s);
+    const size_t plain =
+        (back ? 2 : 1) *
+        vgg__cpu_floats((size_t)s->kernel * s->kernel * s->in.c * s->mid.c);
+    const size_t work = cpu->workers * (f.columns + f.out);
+    need->algorithm =
+        cpu->gemm.blas ? "columns x weights, OpenBLAS" : "columns x weights";
+    need->reads_x = env->wants_dparams;
+    need->reads_y = s->relu != 0;
+    need->prepared = sizeof(float) * (vgg__conv_packed(cpu, s) +
+                                      (back ? vgg__conv_packed_back(cpu, s) : 0));
+    if (back && s->pool != VGG_NO_POOL)
+        need->saved = vgg__size_mul(vgg__extent_count(s->out), env->batch);
+    need->forward_scratch = sizeof(float) * (plain > work ? plain : work);
+    if (back) need->backward_scratch = vgg__conv_backward_scratch(env);
+}
+
+static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
+                     const char **why)
+{
+    *why = "batch normalisation is a stage of its own here";
+    return !stage->batch_norm;
+}
+
+const struct vgg__stage_impl vgg__cpu_conv = {.supports = supports,
+                                              .measure = measure,
+                                              .prepare = vgg__conv_prepare,
+                                              .forward = forward,
+                                              .backward = vgg__conv_backward};

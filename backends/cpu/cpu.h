@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CPU engine: its device and its stages.
+ *
+ * Activations are [n][h][w][c] between stages. A stage cuts its work in tasks by its
+ * shapes alone, sums partial results in a fixed order and runs matrix products within
+ * tasks, so results do not depend on the number of workers. */
+#ifndef VGG_CPU_CPU_H
+#define VGG_CPU_CPU_H
+
+#include "common/program.h"
+#include "cpu/gemm.h"
+
+struct vgg__cpu {
+    struct vgg__machine machine; /* first: the toolkit's view of the device */
+    struct vgg__gemm gemm;
+    uint32_t workers;
+    char processor[64];
+};
+
+/* The device of a call. */
+static inline const struct vgg__cpu *vgg__cpu_of(const struct vgg__machine *machine)
+{
+    return (const struct vgg__cpu *)machine;
+}
+
+/* One a file; device.c lists them by vgg_stage_kind. */
+extern const struct vgg__stage_impl vgg__cpu_conv;
+extern const struct vgg__stage_impl vgg__cpu_batch_norm;
+extern const struct vgg__stage_impl vgg__cpu_relu;
+extern const struct vgg__stage_impl vgg__cpu_pool;
+extern const struct vgg__stage_impl vgg__cpu_adaptive_pool;
+extern const struct vgg__stage_impl vgg__cpu_flatten;
+extern const struct vgg__stage_impl vgg__cpu_linear;
+extern const struct vgg__stage_impl vgg__cpu_dropout;
+extern const struct vgg__stage_impl vgg__cpu_loss;
+
+/* [rows][cols] to [cols][rows]. */
+void vgg__cpu_transpose(const float *in, size_t rows, size_t cols, float *out);
+
+/* A worker's part of a stage's scratch, rounded to lines of the cache. Saturates. */
+static inline size_t vgg__cpu_floats(size_t floats)
+{
+    return floats > SIZE_MAX / 8 ? SIZE_MAX / 8 : (floats + 15) & ~(size_t)15;
+}
+
+/* Part `i` of `parts` about equal parts of `count` begins here. */
+static inline size_t vgg__cpu_part(size_t count, size_t i, size_t parts)
+{
+    return (size_t)((unsigned __int128)count * i / parts);
+}
+
+#endif
