@@ -22,9 +22,9 @@ static void print_layers(const vgg_model *model)
         const vgg_layer *layer = vgg_model_layer(model, i);
         char shape[64];
         vgg_shape_text(vgg_layer_out_shape(layer), shape, sizeof shape);
-        printf("%-8s  %-12s", vgg_layer_name(layer), shape);
+        printf("%-8s  %s", vgg_layer_name(layer), shape);
         if (vgg_layer_macs(layer) > 0)
-            printf("%8.2f M multiplications", (double)vgg_layer_macs(layer) / 1e6);
+            printf("  (%.2f M multiplications)", (double)vgg_layer_macs(layer) / 1e6);
         printf("\n");
     }
     printf("%" PRIu64 " parameters, %.1f M multiplications an image\n\n",

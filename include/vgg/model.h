@@ -92,7 +92,8 @@ VGG_API void vgg_model_free(vgg_model *model);
  * @param channels output channels, at least 1.
  * @param kernel   1 or 3.
  * @param name     NULL for the automatic name (see layer.h); at most 63 printable
- *                 ASCII characters without blanks, not yet a name or alias in the model.
+ *                 ASCII characters without blanks, not yet a name or alias in
+ *                 the model.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (the input is not [c][h][w]), VGG_ELIMIT
  *         (as vgg_arch_check()), VGG_ENOMEM, VGG_ESTATE (a plan was already made from
  *         it).
