@@ -24,7 +24,7 @@ static vgg_tensor *like_output(uint32_t n)
     return tensor(VGG_F32, (vgg_shape){2, {n, 3}});
 }
 
-static const char *const engines[] = {"ref", "ref"};
+static const char *const engines[] = {"ref", "cpu"};
 
 static void open_engine(const char *name)
 {
@@ -319,12 +319,14 @@ START_TEST(devices_are_listed_and_opened)
 {
     vgg_device_list *list;
     ck_ok(vgg_device_list_create(NULL, &list));
-    ck_assert_uint_ge(vgg_device_list_count(list), 1);
+    ck_assert_uint_ge(vgg_device_list_count(list), 2);
+    ck_assert_str_eq(vgg_device_list_name(list, 0), "cpu");
     ck_assert_ptr_null(vgg_device_list_name(list, 100));
     ck_assert(strlen(vgg_device_list_text(list, 0)) > 8);
     vgg_device_list_free(list);
     vgg_device *opened;
     ck_ok(vgg_device_open(NULL, "auto", &opened));
+    ck_assert_str_eq(vgg_device_engine(opened), "cpu");
     vgg_device_free(opened);
     ck_fails_with(vgg_device_open(NULL, "tpu", &opened), VGG_EINVAL,
                   "\"tpu\" is unknown");
