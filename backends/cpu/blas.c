@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/context.h"
 #include "cpu/kernels.h"
 
 #define LIBRARY      "libopenblas.so.0"
@@ -53,7 +52,7 @@ struct party {
     uint32_t places;
 };
 
-static void party_main(void *arg)
+static void *party_main(void *arg)
 {
     struct party *party = arg;
     pthread_mutex_lock(&party->lock);
@@ -61,25 +60,37 @@ static void party_main(void *arg)
     while (!party->open) pthread_cond_wait(&party->changed, &party->lock);
     pthread_mutex_unlock(&party->lock);
     if (party->part != NULL) party->part(party->arg, place);
+    return NULL;
+}
+
+/* Start up to `count` threads of a party that block all signals. */
+static uint32_t start_party(struct party *party, pthread_t *threads, uint32_t count)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by the threads */
+    uint32_t started = 0;
+    while (started < count &&
+           pthread_create(&threads[started], NULL, party_main, party) == 0)
+        started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
 }
 
 /* Whether `count` more threads can live at once; each does `part` if there is one. */
 static bool run_party(uint32_t count, void (*part)(void *, uint32_t), void *arg)
 {
     struct party party = {.part = part, .arg = arg};
-    struct vgg__thread threads[MOST_THREADS];
+    pthread_t threads[MOST_THREADS];
     pthread_mutex_init(&party.lock, NULL);
     pthread_cond_init(&party.changed, NULL);
-    uint32_t started = 0;
-    while (started < count && vgg__thread_start(&threads[started], "vgg-probe",
-                                                party_main, &party) == VGG_OK)
-        started++;
+    const uint32_t started = start_party(&party, threads, count);
     pthread_mutex_lock(&party.lock);
     party.open = true;
     if (started < count) party.part = NULL;
     pthread_cond_broadcast(&party.changed);
     pthread_mutex_unlock(&party.lock);
-    for (uint32_t i = 0; i < started; i++) vgg__thread_join(&threads[i]);
+    for (uint32_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
     pthread_cond_destroy(&party.changed);
     pthread_mutex_destroy(&party.lock);
     return started == count;
