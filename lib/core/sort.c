@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define LARGEST 64 /* bytes of an element */
+#define LARGEST 128 /* bytes of an element */
 
 static void swap(char *a, char *b, size_t size)
 {

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-/* `count` elements of `size` bytes (at most 64); compare() as for qsort(). */
+/* `count` elements of `size` bytes (at most 128); compare() as for qsort(). */
 void vgg__sort(void *base, size_t count, size_t size,
                int (*compare)(const void *a, const void *b));
 

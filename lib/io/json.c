@@ -76,6 +76,18 @@ static size_t utf8_length(const struct vgg__json *json)
     return length;
 }
 
+bool vgg__json_can_hold(const char *text)
+{
+    struct vgg__json json;
+    vgg__json_begin(&json, "", text, strlen(text));
+    while (json.at < json.size) {
+        const size_t length = utf8_length(&json);
+        if (length == 0) return false;
+        json.at += length;
+    }
+    return true;
+}
+
 static int hex_value(unsigned char c)
 {
     if (c >= '0' && c <= '9') return c - '0';

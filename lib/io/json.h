@@ -87,6 +87,9 @@ vgg_status vgg__json_read_text(struct vgg__json *json, char *out, size_t size);
 /* A string as vgg__json_put_exact() writes it. */
 vgg_status vgg__json_read_exact(struct vgg__json *json, double *out);
 
+/* Can this text be in a JSON string, that is, is it valid UTF-8? */
+bool vgg__json_can_hold(const char *text);
+
 /* A writer, indented by two spaces a level or compact. */
 struct vgg__json_out {
     vgg_context *ctx;
