@@ -136,7 +136,7 @@ class Consumer:
         text = CMAKE.replace("@SOURCE@", str(HERE / "shapes.c"))
         text = text.replace("@TARGET@", target).replace("@VERSION@", version)
         (folder / "CMakeLists.txt").write_text(text)
-        run(["cmake", "-S", folder, "-B", folder / "build",
+        run(["cmake", "-G", "Ninja", "-S", folder, "-B", folder / "build",
              f"-DCMAKE_PREFIX_PATH={self.moved.prefix}"])
         run(["cmake", "--build", folder / "build"])
         return folder / "build" / "shapes"
