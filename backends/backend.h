@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The contract between lib/ and the engines.
  *
- * lib/plan lowers a model to a list of stages and hands it to an engine, which *compiles*
- * it for one batch size and mode into a program of its own (layouts, algorithms, memory)
- * and *runs* that program phase by phase. Stages are as large as the engine can take: it
- * says in `fusions` what may be folded into a convolution or linear stage, and gets every
- * other layer as a stage of its own.
+ * lib/plan lowers a model to a list of stages and hands it to an engine, which
+ * *compiles* it for one batch size and mode into a program of its own (layouts,
+ * algorithms, memory) and *runs* that program phase by phase. Stages are as large as
+ * the engine can take: it says in `fusions` what may be folded into a convolution or
+ * linear stage, and gets every other layer as a stage of its own.
  *
- * lib/ has checked every argument, shape and limit; an engine assumes they hold, never logs
- * in a run, never falls back to something else, allocates nothing after compile() (but
- * optimiser state, at the first update that needs it). Layout between stages is the
- * engine's business; at the boundary images and outputs are [n][c][h][w] f32 and parameters
- * are in the canonical layout: OIHW, and [out][in] with columns in c, h, w order.
+ * lib/ has checked every argument, shape and limit; an engine assumes they hold, never
+ * logs in a run, never falls back to something else, allocates nothing after compile()
+ * (but optimiser state, at the first update that needs it). Layout between stages is
+ * the engine's business; at the boundary images and outputs are [n][c][h][w] f32 and
+ * parameters are in the canonical layout: OIHW, and [out][in] with columns in c, h, w
+ * order.
  *
  * Parameter gradients accumulate, activation gradients overwrite.
  *
- * Versioned both ways: host table in, engine table out, each with `abi` and `size`. Only
- * plain data and function pointers; a plugin engine calls back through the host table and
- * has no undefined vgg_* symbol. */
+ * Versioned both ways: host table in, engine table out, each with `abi` and `size`.
+ * Only plain data and function pointers; a plugin engine calls back through the host
+ * table and has no undefined vgg_* symbol. */
 #ifndef VGG_BACKEND_H
 #define VGG_BACKEND_H
 
@@ -40,14 +41,14 @@ typedef struct vgg_host {
     void (*log)(vgg_context *ctx, vgg_log_level level, const char *format, ...);
 } vgg_host;
 
-/* ---- Parameters ------------------------------------------------------------------- */
+/* ---- Parameters ------------------------------------------------------------------ */
 
 /* A parameter or buffer of the model. Its index in the list is its slot. */
 typedef struct vgg_param_desc {
     vgg_shape shape;
-    uint64_t count;   /* elements */
-    uint32_t linear;  /* 1: weight of a linear layer, whose columns may be permuted */
-    uint32_t buffer;  /* 1: running statistics; never updated by an optimiser */
+    uint64_t count;     /* elements */
+    uint32_t linear;    /* 1: weight of a linear layer, whose columns may be permuted */
+    uint32_t buffer;    /* 1: running statistics; never updated by an optimiser */
     uint32_t trainable; /* 1: has a gradient */
 } vgg_param_desc;
 
@@ -67,18 +68,18 @@ typedef struct vgg_update {
     uint64_t t; /* from 1 */
 } vgg_update;
 
-/* ---- Stages ------------------------------------------------------------------------ */
+/* ---- Stages ---------------------------------------------------------------------- */
 
 typedef enum vgg_stage_kind {
-    VGG_STAGE_CONV = 0,          /* kernel 1 or 3, bias [bn] [relu] [pool] */
-    VGG_STAGE_BATCH_NORM = 1,    /* [relu] */
+    VGG_STAGE_CONV = 0,       /* kernel 1 or 3, bias [bn] [relu] [pool] */
+    VGG_STAGE_BATCH_NORM = 1, /* [relu] */
     VGG_STAGE_RELU = 2,
     VGG_STAGE_POOL = 3,          /* 2x2, stride 2, floor */
     VGG_STAGE_ADAPTIVE_POOL = 4, /* average, to out.h x out.w */
     VGG_STAGE_FLATTEN = 5,       /* [c][h][w] to [c*h*w] */
     VGG_STAGE_LINEAR = 6,        /* bias [relu] [dropout] */
     VGG_STAGE_DROPOUT = 7,
-    VGG_STAGE_LOSS = 8 /* softmax and cross-entropy; always last if the output is flat */
+    VGG_STAGE_LOSS = 8 /* softmax, cross-entropy; always last if the output is flat */
 } vgg_stage_kind;
 
 /* What an engine can fold into the stage before. */
@@ -101,25 +102,25 @@ typedef struct vgg_stage {
     vgg_extent in;
     vgg_extent mid; /* conv: before its fused pool; else as out */
     vgg_extent out;
-    uint32_t kernel;     /* conv: 1 or 3 */
-    uint32_t batch_norm; /* conv: 1 if fused */
-    uint32_t relu;       /* 1 if fused */
-    uint32_t pool;       /* VGG_NO_POOL, ...; of a pool stage: which */
-    float dropout;       /* rate; 0: none */
-    uint32_t dropout_layer; /* index of the dropout layer, for VGG_RANDOM_DROPOUT */
+    uint32_t kernel;          /* conv: 1 or 3 */
+    uint32_t batch_norm;      /* conv: 1 if fused */
+    uint32_t relu;            /* 1 if fused */
+    uint32_t pool;            /* VGG_NO_POOL, ...; of a pool stage: which */
+    float dropout;            /* rate; 0: none */
+    uint32_t dropout_layer;   /* index of the dropout layer, for VGG_RANDOM_DROPOUT */
     double epsilon, momentum; /* batch norm */
     /* Slots of parameters, -1: none. */
-    int32_t weight, bias;       /* conv, linear */
-    int32_t gamma, beta;        /* batch norm, its own or fused */
-    int32_t mean, var;          /* running statistics */
-    uint32_t flattened; /* linear: its input was [c][h][w] = `in` before flattening */
-    uint32_t input_relu; /* 1: the input is a ReLU's output (or its max pool's) */
-    int32_t tap;         /* >= 0: its output is tap number so-and-so; -1: none */
-    const char *name;    /* of its first layer, for describe and errors */
+    int32_t weight, bias; /* conv, linear */
+    int32_t gamma, beta;  /* batch norm, its own or fused */
+    int32_t mean, var;    /* running statistics */
+    uint32_t flattened;   /* linear: its input was [c][h][w] = `in` before flattening */
+    uint32_t input_relu;  /* 1: the input is a ReLU's output (or its max pool's) */
+    int32_t tap;          /* >= 0: its output is tap number so-and-so; -1: none */
+    const char *name;     /* of its first layer, for describe and errors */
 } vgg_stage;
 
-/* A network for one batch size and mode. Borrowed during compile(); an engine that needs
- * it later copies it. */
+/* A network for one batch size and mode. Borrowed during compile(); an engine that
+ * needs it later copies it. */
 typedef struct vgg_program_desc {
     const vgg_stage *stages;
     uint32_t stage_count;
@@ -134,10 +135,10 @@ typedef struct vgg_program_desc {
     uint32_t param_count;
 } vgg_program_desc;
 
-/* ---- Running ------------------------------------------------------------------------ */
+/* ---- Running --------------------------------------------------------------------- */
 
-/* A forward may be followed by any number of losses. A backward consumes what its forward
- * and loss have kept: one for each forward. */
+/* A forward may be followed by any number of losses. A backward consumes what its
+ * forward and loss have kept: one for each forward. */
 typedef enum vgg_phase {
     VGG_PHASE_FORWARD = 0,
     VGG_PHASE_LOSS = 1,
@@ -167,7 +168,7 @@ typedef enum vgg_view {
     VGG_VIEW_INPUT_GRADIENT = 2
 } vgg_view;
 
-/* ---- The engine ----------------------------------------------------------------------- */
+/* ---- The engine ------------------------------------------------------------------ */
 
 typedef struct vgg_device_desc {
     char name[32];  /* to open it by: "cpu", "cuda:0" */
@@ -180,7 +181,8 @@ typedef struct vgg_engine {
     const char *name;
     uint32_t fusions; /* VGG_FUSE_... */
 
-    /* List devices without opening anything. On failure the text is the refusal's reason. */
+    /* List devices without opening anything. On failure the text is the refusal's
+       reason. */
     vgg_status (*probe)(const vgg_host *host, vgg_device_desc *list, uint32_t capacity,
                         uint32_t *count);
     vgg_status (*open)(const vgg_host *host, uint32_t index, void **device);
@@ -190,8 +192,8 @@ typedef struct vgg_engine {
 
     /* Parameters, gradients and optimiser state, shared by programs. `gradients`: with
      * room for gradients (may be asked for later by store_gradients). */
-    vgg_status (*store_create)(void *device, const vgg_param_desc *params, uint32_t count,
-                               uint32_t precision, void **store);
+    vgg_status (*store_create)(void *device, const vgg_param_desc *params,
+                               uint32_t count, uint32_t precision, void **store);
     void (*store_free)(void *store);
     /* Make sure that gradients exist (zero when new). Also takes a changed set of
      * trainable parameters. */
@@ -201,8 +203,8 @@ typedef struct vgg_engine {
      * VGG_ESTATE; writing makes it. */
     vgg_status (*store_read)(void *store, uint32_t param, vgg_slot slot, void *out,
                              vgg_dtype dtype);
-    vgg_status (*store_write)(void *store, uint32_t param, vgg_slot slot, const void *in,
-                              vgg_dtype dtype);
+    vgg_status (*store_write)(void *store, uint32_t param, vgg_slot slot,
+                              const void *in, vgg_dtype dtype);
     vgg_status (*store_zero_gradients)(void *store);
     /* Sum of squares of all gradients, in a fixed order. */
     vgg_status (*store_gradient_norm2)(void *store, double *out);
@@ -218,15 +220,16 @@ typedef struct vgg_engine {
                           void **program);
     void (*program_free)(void *program);
     vgg_status (*run)(void *program, vgg_phase phase, const vgg_run *run);
-    /* `index` is the tap's number, else 0; `out` holds count samples of the last run. */
+    /* `index` is the tap's number, else 0; `out` holds count samples of the last
+       run. */
     vgg_status (*read)(void *program, vgg_view view, uint32_t index, void *out,
                        vgg_dtype dtype);
     /* A line a stage: algorithm, bytes, workspace. `stage` counts from 0. */
     void (*describe)(void *program, uint32_t stage, char *text, size_t size);
 } vgg_engine;
 
-/* Built-in engines. A plugin exports one function of this type, `vgg_engine_entry`, which
- * returns NULL if it can't work with the host's abi. */
+/* Built-in engines. A plugin exports one function of this type, `vgg_engine_entry`,
+ * which returns NULL if it can't work with the host's abi. */
 typedef const vgg_engine *(*vgg_engine_entry_fn)(const vgg_host *host);
 
 extern const vgg_engine vgg__engine_ref;

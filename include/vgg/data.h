@@ -25,13 +25,13 @@ typedef struct vgg_loader vgg_loader;
  * Open a known data set in a folder of files as published.
  *
  * @param name  "fashion-mnist", "mnist" (IDX files), "cifar10", "cifar100" (binary
- *              version). Each file may be plain or .gz; where both are there, the plain one
- *              is read.
+ *              version). Each file may be plain or .gz; where both are there, the plain
+ *              one is read.
  * @param dir   folder of the files.
  * @param split "train" or "test".
  * @return VGG_OK; VGG_EINVAL (name, split); VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT,
- *         VGG_ELIMIT, VGG_ECHECKSUM, VGG_EMISMATCH, VGG_EUNSUPPORTED: what is wrong with
- *         which file; VGG_ENOMEM.
+ *         VGG_ELIMIT, VGG_ECHECKSUM, VGG_EMISMATCH, VGG_EUNSUPPORTED: what is wrong
+ *         with which file; VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_dataset_open(vgg_context *ctx, const char *name, const char *dir,
                                     const char *split, vgg_dataset **out);
@@ -65,8 +65,8 @@ VGG_API vgg_status vgg_dataset_open_cifar(vgg_context *ctx, const char *const *f
  *
  * @param images u8 [n][c][h][w].
  * @param labels n classes, copied, each below `classes`.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ELIMIT (an image over 32768 pixels a side, over
- *         2^20 classes), VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ELIMIT (an image over 32768 pixels a
+ *         side, over 2^20 classes), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_dataset_from_arrays(vgg_context *ctx, vgg_tensor *images,
                                            const uint32_t *labels, uint32_t classes,
@@ -221,15 +221,15 @@ typedef struct vgg_batch {
 /**
  * Make a loader. The data set stays alive with it.
  *
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (crop over the image), VGG_ELIMIT (more channels
- *         than #VGG_MAX_CHANNELS, more samples than can be shuffled), VGG_ENOMEM,
- *         VGG_EDEVICE (no thread can be started).
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (crop over the image), VGG_ELIMIT (more
+ *         channels than #VGG_MAX_CHANNELS, more samples than can be shuffled),
+ *         VGG_ENOMEM, VGG_EDEVICE (no thread can be started).
  */
 VGG_API vgg_status vgg_loader_create(vgg_dataset *data, const vgg_loader_options *opts,
                                      vgg_loader **out);
 
-/** Give a loader back; its threads end before this returns. Its process alone may use it:
- *  after a fork() the child's copy does nothing. */
+/** Give a loader back; its threads end before this returns. Its process alone may use
+ *  it: after a fork() the child's copy does nothing. */
 VGG_API void vgg_loader_free(vgg_loader *loader);
 
 /** Number of batches an epoch. */
@@ -257,8 +257,8 @@ VGG_API vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t 
  * The next batch. After the last one comes an empty batch once, and then the next
  * epoch.
  *
- * @return VGG_OK, or what reading a sample gave: then the next call tries the same batch
- *         again; VGG_EINVAL, VGG_ESTATE (a child after fork()).
+ * @return VGG_OK, or what reading a sample gave: then the next call tries the same
+ *         batch again; VGG_EINVAL, VGG_ESTATE (a child after fork()).
  */
 VGG_API vgg_status vgg_loader_next(vgg_loader *loader, vgg_batch *out);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is random about a training sample. Draw 0 decides on shift and flip and whether to
- * erase; draws 1 to 10 are attempts to place the rectangle. */
+/* What is random about a training sample. Draw 0 decides on shift and flip and whether
+ * to erase; draws 1 to 10 are attempts to place the rectangle. */
 #include "core/random.h"
 #include "data/transform.h"
 
@@ -15,8 +15,8 @@ static uint32_t below(uint32_t word, uint32_t count)
     return (uint32_t)((uint64_t)word * count >> 32);
 }
 
-/* e^x for |x| <= 1.2 from + and * alone: the C library's exp() may differ by a bit between
- * machines, and the place of a rectangle with it. */
+/* e^x for |x| <= 1.2 from + and * alone: the C library's exp() may differ by a bit
+ * between machines, and the place of a rectangle with it. */
 static double exponential(double x)
 {
     double term = 1.0, sum = 1.0;
@@ -27,9 +27,9 @@ static double exponential(double x)
     return sum;
 }
 
-/* Zhong et al., "Random erasing data augmentation", 2017, with torchvision's distribution:
- * area uniform in 0.02 to 0.33 of the image, log of the ratio of height to width uniform
- * in log 0.3 to log 3.3. */
+/* Zhong et al., "Random erasing data augmentation", 2017, with torchvision's
+ * distribution: area uniform in 0.02 to 0.33 of the image, log of the ratio of height
+ * to width uniform in log 0.3 to log 3.3. */
 static bool draw_rectangle(const uint32_t word[4], uint32_t height, uint32_t width,
                            struct vgg__augment *out)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The data sets that the library knows by name: their files, as published, and the names of
- * their classes.
+/* The data sets that the library knows by name: their files, as published, and the
+ * names of their classes.
  *
  * A file may be plain or gzip; where both are there, the plain one is read. */
 #include "core/error.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CIFAR, the binary version: records without any header, each of one label byte (CIFAR-10)
- * or two (CIFAR-100: coarse, fine), then 3 x 32 x 32 pixels, [c][h][w].
+/* CIFAR, the binary version: records without any header, each of one label byte
+ * (CIFAR-10) or two (CIFAR-100: coarse, fine), then 3 x 32 x 32 pixels, [c][h][w].
  *
  * A file's number of records follows from its size. A gzip file doesn't tell its size
  * reliably, so it's inflated once to count and once to read: nothing is allocated for

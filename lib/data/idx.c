@@ -2,8 +2,8 @@
 /* IDX, the format of MNIST: two zero bytes, a type, the number of axes, the extents (32
  * bits, big-endian, slowest axis first), then the elements.
  *
- * Both headers are checked, against each other and against what the files can hold, before
- * anything is allocated. */
+ * Both headers are checked, against each other and against what the files can hold,
+ * before anything is allocated. */
 #include "core/error.h"
 #include "core/memory.h"
 #include "data/dataset.h"
@@ -84,8 +84,8 @@ static vgg_status check_rank(const struct idx *idx, const struct role *role,
     return VGG_OK;
 }
 
-/* Extents are at least 1 and within limits, so that no product below can overflow 64 bits
- * unseen; idx->bytes becomes their product. */
+/* Extents are at least 1 and within limits, so that no product below can overflow 64
+ * bits unseen; idx->bytes becomes their product. */
 static vgg_status check_extents(struct idx *idx)
 {
     const char *const name = vgg__reader_name(idx->reader);
@@ -106,8 +106,8 @@ static vgg_status check_extents(struct idx *idx)
     return VGG_OK;
 }
 
-/* The elements that the header promises must be what the file has, or for gzip what it can
- * have. */
+/* The elements that the header promises must be what the file has, or for gzip what it
+ * can have. */
 static vgg_status check_size(const struct idx *idx)
 {
     const uint64_t most = vgg__reader_most(idx->reader);

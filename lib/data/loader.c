@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loader: batches in a fixed order, made ahead of time by a thread of its own.
  *
- * What a batch holds is a function of (seed, epoch, number of the batch) alone; the thread
- * only decides when it is made. The thread (the maker) and the caller (the taker) share a
- * ring of slots, each with memory for a batch:
+ * What a batch holds is a function of (seed, epoch, number of the batch) alone; the
+ * thread only decides when it is made. The thread (the maker) and the caller (the
+ * taker) share a ring of slots, each with memory for a batch:
  *
  *     made - taken batches wait in slots taken % slots ... (made - 1) % slots,
  *     and the slot before them is the one that the caller looks at.
@@ -12,7 +12,8 @@
  * vgg_loader_create(). To go elsewhere (seek, or again after an error) the taker raises
  * `version` and empties the ring; a batch that was begun before is thrown away.
  *
- * Without a thread (prefetch 0) the taker makes the batch itself, by the same function. */
+ * Without a thread (prefetch 0) the taker makes the batch itself, by the same
+ * function. */
 #include "core/context.h"
 #include "core/error.h"
 #include "core/fpmode.h"
@@ -76,7 +77,7 @@ struct vgg_loader {
     bool stop;
 };
 
-/* ---- Places ------------------------------------------------------------------------ */
+/* ---- Places ---------------------------------------------------------------------- */
 
 static struct cursor after(const vgg_loader *loader, struct cursor at)
 {
@@ -89,7 +90,7 @@ static uint32_t samples_at(const vgg_loader *loader, uint64_t index)
     return index + 1 == loader->batches ? loader->last_count : loader->opts.batch;
 }
 
-/* ---- Making a batch ----------------------------------------------------------------- */
+/* ---- Making a batch -------------------------------------------------------------- */
 
 static void order_samples(vgg_loader *loader, uint64_t epoch)
 {
@@ -119,8 +120,8 @@ static vgg_status make_sample(vgg_loader *loader, uint64_t epoch, uint64_t index
     return VGG_OK;
 }
 
-/* Fill a slot with the batch at `slot->at`. Ends early, with a batch that nobody will look
- * at, when `version` is no longer the loader's. */
+/* Fill a slot with the batch at `slot->at`. Ends early, with a batch that nobody will
+ * look at, when `version` is no longer the loader's. */
 static void make_batch(vgg_loader *loader, struct slot *slot, unsigned version)
 {
     const struct cursor at = slot->at;
@@ -145,7 +146,7 @@ static void make_batch(vgg_loader *loader, struct slot *slot, unsigned version)
     }
 }
 
-/* ---- The maker's thread ------------------------------------------------------------- */
+/* ---- The maker's thread ---------------------------------------------------------- */
 
 /* Wait until a batch is wanted. False: until the loader goes. */
 static bool wait_for_room(vgg_loader *loader)
@@ -176,9 +177,9 @@ static void run_maker(void *arg)
     pthread_mutex_unlock(&loader->lock);
 }
 
-/* Empty the ring and have the maker go on at the taker's place. The slot that the caller
- * may still look at is overwritten no earlier than at the next call: it's the one before
- * `taken`, and the ring has one slot more than batches are made ahead. */
+/* Empty the ring and have the maker go on at the taker's place. The slot that the
+ * caller may still look at is overwritten no earlier than at the next call: it's the
+ * one before `taken`, and the ring has one slot more than batches are made ahead. */
 static void restart(vgg_loader *loader)
 {
     pthread_mutex_lock(&loader->lock);
@@ -212,7 +213,7 @@ static struct slot *take(vgg_loader *loader)
     return slot;
 }
 
-/* ---- Creating and giving back ------------------------------------------------------- */
+/* ---- Creating and giving back ---------------------------------------------------- */
 
 static vgg_status read_options(const vgg_dataset *data, const vgg_loader_options *given,
                                vgg_loader *loader)
@@ -348,7 +349,7 @@ void vgg_loader_free(vgg_loader *loader)
     vgg__context_unref(ctx);
 }
 
-/* ---- Asking ------------------------------------------------------------------------- */
+/* ---- Asking ---------------------------------------------------------------------- */
 
 uint64_t vgg_loader_batches(const vgg_loader *loader)
 {
@@ -370,7 +371,7 @@ const vgg_dataset *vgg_loader_dataset(const vgg_loader *loader)
     return loader != NULL ? loader->data : NULL;
 }
 
-/* ---- Going on ----------------------------------------------------------------------- */
+/* ---- Going on -------------------------------------------------------------------- */
 
 static vgg_status check_process(const vgg_loader *loader)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bilinear resizing as Pillow does it: a triangle filter that widens with the scale when
- * the image is made smaller, so that every input pixel counts (antialiasing). First along
- * x, then along y, each pass rounded to 8 bits; weights are fractions of 22 bits, which
- * leaves 8 bits for a pixel and 2 for sign and carry. */
+/* Bilinear resizing as Pillow does it: a triangle filter that widens with the scale
+ * when the image is made smaller, so that every input pixel counts (antialiasing).
+ * First along x, then along y, each pass rounded to 8 bits; weights are fractions of 22
+ * bits, which leaves 8 bits for a pixel and 2 for sign and carry. */
 #include "core/memory.h"
 #include "data/resize.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bilinear resizing of u8 planes.
  *
- * To make m pixels of n, output pixel d looks at place (d + 1/2) n/m - 1/2 of the input: a
- * sample s and a fraction w between s and s + 1. An output row mixes two input rows, each
- * of which is mixed along x first. Neighbouring output rows need the same input rows, so
- * the last two mixed rows are kept: to make an image larger costs one mix an input row.
+ * To make m pixels of n, output pixel d looks at place (d + 1/2) n/m - 1/2 of the
+ * input: a sample s and a fraction w between s and s + 1. An output row mixes two input
+ * rows, each of which is mixed along x first. Neighbouring output rows need the same
+ * input rows, so the last two mixed rows are kept: to make an image larger costs one
+ * mix an input row.
  *
  * OPENCV  cv::resize INTER_LINEAR on 8 bits: weights are multiples of 1/2048, and the
  *         sums are cut at two places on the way.
@@ -54,9 +55,9 @@ static uint32_t clamp(int64_t sample, uint32_t count)
 /* ---- OpenCV: places in float, weights of 11 bits --------------------------------- */
 
 /* The scale is the inverse of a quotient, and the fraction is cut to float before it is
- * used: both can move a weight by one. Along x, a place outside the samples has its weight
- * on the border sample; along y, it mixes the border row with itself by the weights as they
- * are, which the cuts below make different. */
+ * used: both can move a weight by one. Along x, a place outside the samples has its
+ * weight on the border sample; along y, it mixes the border row with itself by the
+ * weights as they are, which the cuts below make different. */
 static void opencv_plan(struct pair *pairs, uint32_t from, uint32_t to, bool vertical)
 {
     const double scale = 1.0 / ((double)to / from);
@@ -129,9 +130,9 @@ static void exact_mix(const struct pair *pairs, uint32_t width, const uint8_t *f
     }
 }
 
-/* floor(sum / one + 1/2) without a division: sum and one are integers, one is at most 2^32
- * and even, so (sum + one/2 + 1/2) / one is no nearer than 2^-33 to an integer, and the
- * error of a double below 256 is 2^-44. */
+/* floor(sum / one + 1/2) without a division: sum and one are integers, one is at most
+ * 2^32 and even, so (sum + one/2 + 1/2) / one is no nearer than 2^-33 to an integer,
+ * and the error of a double below 256 is 2^-44. */
 static void exact_blend(struct vgg__size size, const struct pair *rows,
                         const void *const mixed[2], uint8_t *restrict to)
 {
@@ -143,7 +144,7 @@ static void exact_blend(struct vgg__size size, const struct pair *rows,
         to[x] = (uint8_t)(int32_t)((top[x] * w0 + bottom[x] * w1 + half) * inverse);
 }
 
-/* ---- All rules -------------------------------------------------------------------- */
+/* ---- All rules ------------------------------------------------------------------- */
 
 static const struct rule rules[] = {
     [VGG_RESIZE_OPENCV] = {opencv_plan, sizeof(int16_t), opencv_mix, opencv_blend},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bilinear resizing of u8 planes by one of three rules, with tables made once per size.
  *
- * The rules agree on where a sample lies (pixel centres are at half-integers) and differ in
- * arithmetic; each gives bit for bit what its model gives. */
+ * The rules agree on where a sample lies (pixel centres are at half-integers) and
+ * differ in arithmetic; each gives bit for bit what its model gives. */
 #ifndef VGG_DATA_RESIZE_H
 #define VGG_DATA_RESIZE_H
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fisher and Yates' shuffle, with numbers that are drawn anew where taking one would
- * prefer some places (Lemire, "Fast random integer generation in an interval", 2019). */
+ * prefer some places (Lemire, "Fast random integer generation in an interval",
+ * 2019). */
 #include "data/shuffle.h"
 
 #include "core/random.h"
 
-/* 0 to count - 1, all equally likely. A round gives four words, each of which is refused
- * with a chance of count / 2^32 at most, so a second round is rare. */
+/* 0 to count - 1, all equally likely. A round gives four words, each of which is
+ * refused with a chance of count / 2^32 at most, so a second round is rare. */
 static uint32_t draw_below(uint64_t seed, uint64_t epoch, uint32_t position,
                            uint32_t count)
 {

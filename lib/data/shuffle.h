@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* Fill order[0] to order[count - 1] with a permutation of 0 to count - 1, every one with
- * the same chance. */
+/* Fill order[0] to order[count - 1] with a permutation of 0 to count - 1, every one
+ * with the same chance. */
 void vgg__shuffle(uint64_t seed, uint64_t epoch, uint32_t *order, uint32_t count);
 
 #endif

@@ -2,9 +2,9 @@
 /* From a stored image to the network's input.
  *
  * Up to the crop everything is u8; then a table of 256 entries a channel gives the
- * normalised f32, so the arithmetic of normalising is done once per value, not per pixel.
- * Crop, shift and flip are no passes of their own: they say which input pixel an output
- * pixel looks up. */
+ * normalised f32, so the arithmetic of normalising is done once per value, not per
+ * pixel. Crop, shift and flip are no passes of their own: they say which input pixel an
+ * output pixel looks up. */
 #include "data/transform.h"
 
 #include "core/error.h"
@@ -28,7 +28,7 @@ struct vgg__transformer {
     float (*table)[256];              /* [c][value] */
 };
 
-/* ---- Presets of mean and std: those of gray images for any channel ---------------- */
+/* ---- Presets of mean and std: those of gray images for any channel --------------- */
 
 static const struct preset {
     const char *name;
@@ -62,7 +62,7 @@ vgg_status vgg_transform_normalize(vgg_transform *transform, const char *name)
                      name);
 }
 
-/* ---- Checks ------------------------------------------------------------------------ */
+/* ---- Checks ---------------------------------------------------------------------- */
 
 static vgg_status check_chance(const char *name, float chance)
 {
@@ -92,7 +92,7 @@ vgg_status vgg__transform_read(const vgg_transform *given, vgg_transform *out)
     return VGG_OK;
 }
 
-/* ---- Making one ready -------------------------------------------------------------- */
+/* ---- Making one ready ------------------------------------------------------------ */
 
 /* Where a crop of `size` begins: torchvision's int(round((from - size) / 2.0)), and
  * Python rounds one half to even. */
@@ -192,7 +192,7 @@ const vgg_shape *vgg__transformer_shape(const struct vgg__transformer *t)
     return &t->output;
 }
 
-/* ---- Applying it ------------------------------------------------------------------- */
+/* ---- Applying it ----------------------------------------------------------------- */
 
 static void look_up_row(const float *table, const uint8_t *row, uint32_t width,
                         float *to)
@@ -262,7 +262,7 @@ void vgg__transformer_apply(struct vgg__transformer *t, const uint8_t *image,
         erase(&t->output, augment, output);
 }
 
-/* ---- The public function ----------------------------------------------------------- */
+/* ---- The public function --------------------------------------------------------- */
 
 static vgg_status check_tensors(const vgg_tensor *input, const vgg_tensor *output)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening devices. An engine is asked by name; "auto" takes the first, in order of
- * preference, that opens. A named device that fails is an error with the engine's reason. */
+ * preference, that opens. A named device that fails is an error with the engine's
+ * reason. */
 #include "device/device.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this machine has: every engine is probed, and the ones that can't run are kept with
- * their reason. */
+/* What this machine has: every engine is probed, and the ones that can't run are kept
+ * with their reason. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What happens to gradients between backward and the next step: norm, scale, update, zero;
- * and reading any slot of a parameter. */
+/* What happens to gradients between backward and the next step: norm, scale, update,
+ * zero; and reading any slot of a parameter. */
 #include <math.h>
 
 #include "core/error.h"

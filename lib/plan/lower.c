@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lowering: from layers to the stages of one engine.
  *
- * Layers are taken in order. Each is first tried as a part of the stage before it (a ReLU
- * into its convolution, a pooling into the two, ...): the engine must have said that it
- * fuses such things, must support the fused stage, and nobody may want to see the value in
- * between (a tap splits a stage). Otherwise the layer becomes a stage of its own. */
+ * Layers are taken in order. Each is first tried as a part of the stage before it (a
+ * ReLU into its convolution, a pooling into the two, ...): the engine must have said
+ * that it fuses such things, must support the fused stage, and nobody may want to see
+ * the value in between (a tap splits a stage). Otherwise the layer becomes a stage of
+ * its own. */
 #include "plan/lower.h"
 
 #include <stdio.h>
@@ -62,7 +63,8 @@ static void set_batch_norm(vgg_stage *stage, const vgg_layer *layer)
     stage->momentum = VGG_BN_MOMENTUM;
 }
 
-/* Change `stage` so that it also does `layer`; false if the engine does not fuse that. */
+/* Change `stage` so that it also does `layer`; false if the engine does not fuse
+   that. */
 static bool fuse(uint32_t fusions, const vgg_layer *layer, vgg_stage *stage)
 {
     const bool bare =
@@ -237,8 +239,8 @@ static void add_loss(struct lowering *low)
                                                 .name = "loss"};
 }
 
-/* Two taps may name the same value (an idle dropout and the layer before it, or twice the
- * same layer): they share a number. */
+/* Two taps may name the same value (an idle dropout and the layer before it, or twice
+ * the same layer): they share a number. */
 static void number_taps(struct lowering *low)
 {
     int32_t next = 0;

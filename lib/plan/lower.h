@@ -19,8 +19,8 @@ struct vgg__lowered {
     char (*names)[VGG_NAME_SIZE * 2 + 2]; /* of stages: "conv1_1..pool1" */
 };
 
-/* Lower a model for a device. Fails when a tap is unknown or the engine can't run a stage
- * even by itself. */
+/* Lower a model for a device. Fails when a tap is unknown or the engine can't run a
+ * stage even by itself. */
 vgg_status vgg__lower(vgg_model *model, vgg_device *device,
                       const vgg_plan_options *opts, struct vgg__lowered **out);
 

@@ -12,7 +12,8 @@
 #include "core/options.h"
 #include "plan/lower.h"
 
-/* Most elements of one activation of a whole batch: keeps all byte counts in 64 bits. */
+/* Most elements of one activation of a whole batch: keeps all byte counts in 64
+   bits. */
 #define MAX_ACTIVATION (UINT64_C(1) << 44)
 #define MAX_TAPS       256
 

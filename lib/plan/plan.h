@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The plan's own structs. A plan is a lowered model (lower.h), an engine's program made of
- * it, and the parameters' store that it shares with other plans of the model. */
+/* The plan's own structs. A plan is a lowered model (lower.h), an engine's program made
+ * of it, and the parameters' store that it shares with other plans of the model. */
 #ifndef VGG_LIB_PLAN_H
 #define VGG_LIB_PLAN_H
 
@@ -11,8 +11,8 @@
 #include "device/device.h"
 #include "model/model.h"
 
-/* Parameters of one model on one device in one precision. Counted by its plans; the list
- * of a model's stores hangs on the model and is guarded by its lock. */
+/* Parameters of one model on one device in one precision. Counted by its plans; the
+ * list of a model's stores hangs on the model and is guarded by its lock. */
 struct vgg__store {
     struct vgg__store *next;
     uint32_t plans;
@@ -28,7 +28,8 @@ struct vgg__store {
 vgg_status vgg__store_acquire(vgg_model *model, vgg_device *device, uint32_t precision,
                               bool gradients, struct vgg__store **out);
 
-/* One plan less; with the last one the values go back to the model and the store goes. */
+/* One plan less; with the last one the values go back to the model and the store
+   goes. */
 void vgg__store_release(struct vgg__store *store);
 
 /* Before a run: the device has the newest values. */
@@ -37,7 +38,8 @@ vgg_status vgg__store_refresh(struct vgg__store *store);
 /* After the device changed values: the store is now the newest. */
 void vgg__store_touched(struct vgg__store *store);
 
-/* Descriptors of a model's parameters, `param_count` of them, or NULL: out of memory. */
+/* Descriptors of a model's parameters, `param_count` of them, or NULL: out of
+   memory. */
 vgg_param_desc *vgg__store_describe(vgg_model *model);
 
 struct vgg_plan {

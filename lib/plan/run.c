@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Running a plan: the one place that calls an engine's run, read and store functions.
  *
- * Every call enters the default floating-point mode and leaves the caller's as it was. */
+ * Every call enters the default floating-point mode and leaves the caller's as it
+ * was. */
 #include <math.h>
 #include <string.h>
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parameters of a model on a device: one store for each (model, device, precision), shared
- * by all plans.
+/* Parameters of a model on a device: one store for each (model, device, precision),
+ * shared by all plans.
  *
  * Who has the newest values is written on the model: its own copy, or one store
  * (model->newest). A store that trained makes itself the newest; reading the model, or
- * running on another store, first pulls the values back. Everything is under the model's
- * lock, so that inference plans in several threads may find out at once that their common
- * store is out of date. */
+ * running on another store, first pulls the values back. Everything is under the
+ * model's lock, so that inference plans in several threads may find out at once that
+ * their common store is out of date. */
 #include "core/error.h"
 #include "core/fpmode.h"
 #include "core/memory.h"

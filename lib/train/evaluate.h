@@ -16,8 +16,8 @@ vgg_status vgg__check_loader(const vgg_model *model, const char *what,
 vgg_status vgg__evaluate_plan(vgg_model *model, vgg_device *device,
                               const vgg_loader *loader, vgg_plan **out);
 
-/* Run one epoch from its beginning and add to `metrics`. VGG_ECANCELED as soon as *cancel
- * is not 0; `cancel` may be NULL. */
+/* Run one epoch from its beginning and add to `metrics`. VGG_ECANCELED as soon as
+ * *cancel is not 0; `cancel` may be NULL. */
 vgg_status vgg__evaluate(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics,
                          const atomic_int *cancel);
 

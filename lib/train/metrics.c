@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Metrics of a classifier, as scikit-learn 1.x defines them: see metrics.h.
  *
- * A confusion matrix [truth][predicted] and a histogram of the true class's rank are kept
- * up to date; the softmax scores [sample][class] are kept whole for the ROC AUC. All
- * arithmetic is in double, sums run in the order of the samples. */
+ * A confusion matrix [truth][predicted] and a histogram of the true class's rank are
+ * kept up to date; the softmax scores [sample][class] are kept whole for the ROC AUC.
+ * All arithmetic is in double, sums run in the order of the samples. */
 #include <vgg/metrics.h>
 
 #include "core/context.h"
@@ -277,8 +277,8 @@ static int compare_scores(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Mann-Whitney's U over the number of pairs: how often a sample of the class has a higher
- * score than one that is not, equal ones counting half. */
+/* Mann-Whitney's U over the number of pairs: how often a sample of the class has a
+ * higher score than one that is not, equal ones counting half. */
 static double one_versus_rest(struct scored *samples, size_t count, uint64_t positives)
 {
     const uint64_t negatives = count - positives;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The trainer: batches to optimiser steps, steps to epochs.
  *
- * Its whole state is in struct vgg_trainer, the parameters and the optimiser's slots; what
- * happens next is a function of these, so a checkpoint that carries them continues the
- * very same training. */
+ * Its whole state is in struct vgg_trainer, the parameters and the optimiser's slots;
+ * what happens next is a function of these, so a checkpoint that carries them continues
+ * the very same training. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -100,7 +100,7 @@ void vgg_trainer_free(vgg_trainer *trainer)
     vgg__context_unref(ctx);
 }
 
-/* ---- One step ------------------------------------------------------------------------ */
+/* ---- One step -------------------------------------------------------------------- */
 
 /* Give up what has been accumulated; the parameters are as before. */
 static vgg_status abandon(vgg_trainer *trainer, vgg_status status)
@@ -131,11 +131,13 @@ static vgg_status update(vgg_trainer *trainer)
     vgg_progress *progress = &trainer->progress;
     const uint32_t accumulate = trainer->opts.accumulate;
     double lr = trainer->opts.lr;
-    /* Before the number of steps an epoch is known, only a constant rate makes sense. */
+    /* Before the number of steps an epoch is known, only a constant rate makes
+       sense. */
     if (trainer->steps_per_epoch > 0)
         VGG_TRY(vgg_schedule_rate(&trainer->schedule, trainer->opts.lr, progress->step,
                                   trainer->steps_per_epoch, trainer->opts.epochs, &lr));
-    /* Each batch's gradient was scaled by 1 / accumulate; fewer came at an epoch's end. */
+    /* Each batch's gradient was scaled by 1 / accumulate; fewer came at an epoch's
+       end. */
     if (trainer->pending < accumulate)
         VGG_TRY(vgg_plan_scale_gradients(trainer->plan,
                                          (double)accumulate / trainer->pending));
@@ -195,7 +197,7 @@ vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
     return VGG_OK;
 }
 
-/* ---- Epochs -------------------------------------------------------------------------- */
+/* ---- Epochs ---------------------------------------------------------------------- */
 
 static vgg_status canceled(void)
 {
@@ -207,8 +209,8 @@ static bool wants_stop(const vgg_trainer *trainer)
     return atomic_load_explicit(&trainer->cancel, memory_order_relaxed) != 0;
 }
 
-/* Train what is left of the present epoch. Stops only between two optimiser steps, where a
- * checkpoint can be made. */
+/* Train what is left of the present epoch. Stops only between two optimiser steps,
+ * where a checkpoint can be made. */
 static vgg_status train_epoch(vgg_trainer *trainer, vgg_loader *loader,
                               const vgg_callbacks *callbacks)
 {

@@ -2,9 +2,9 @@
 /* The trainer's own struct, for train/ and store/ (checkpoints).
  *
  * What a checkpoint must carry: `opts` with `optimizer` and `schedule` (the recipe),
- * `progress` (position and sums), the parameters, the optimiser's slots, and the model's
- * `batches_tracked`. The number of updates done is progress.step. Nothing else has state:
- * order, augmentation and dropout follow from seeds and positions. */
+ * `progress` (position and sums), the parameters, the optimiser's slots, and the
+ * model's `batches_tracked`. The number of updates done is progress.step. Nothing else
+ * has state: order, augmentation and dropout follow from seeds and positions. */
 #ifndef VGG_LIB_TRAINER_H
 #define VGG_LIB_TRAINER_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sorting: every count up to 300, with equal elements, and bounded work in any order. */
+/* Sorting: every count up to 300, with equal elements, and bounded work in any
+   order. */
 #include "core/sort.h"
 #include "harness.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Atomic files and folders: whatever call fails, and wherever the process is killed, the
- * old content or the new is there, whole, and nothing else is left. */
+/* Atomic files and folders: whatever call fails, and wherever the process is killed,
+ * the old content or the new is there, whole, and nothing else is left. */
 #include "io/atomic.h"
 #include "core/error.h"
 #include "faults.h"
@@ -235,7 +235,8 @@ END_TEST
 static const enum fault kinds[] = {FAULT_EIO, FAULT_ENOSPC, FAULT_EINTR, FAULT_SHORT,
                                    FAULT_NO_EXCHANGE};
 
-/* Every call fails once, in every way; first with nothing there, then with an older one. */
+/* Every call fails once, in every way; first with nothing there, then with an older
+   one. */
 static void fail_each_call(vgg_status (*save)(const char *), bool is_folder)
 {
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)

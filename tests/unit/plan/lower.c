@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lowering: which layers become one stage, for engines that fuse much, little or nothing.
- * The engine here is a made-up one: only its `fusions` and `supports` are asked. */
+/* Lowering: which layers become one stage, for engines that fuse much, little or
+ * nothing. The engine here is a made-up one: only its `fusions` and `supports` are
+ * asked. */
 #include <string.h>
 
 #include "harness.h"

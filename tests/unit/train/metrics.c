@@ -127,7 +127,8 @@ END_TEST
 
 START_TEST(equal_scores)
 {
-    /* All logits equal: class 0 is predicted, ranks follow the classes, AUC is a half. */
+    /* All logits equal: class 0 is predicted, ranks follow the classes, AUC is a
+       half. */
     static const double logits[4 * 2] = {3, 3, 3, 3, 3, 3, 3, 3};
     static const uint32_t labels[4] = {0, 1, 1, 1};
     vgg_metrics *metrics = collect(logits, labels, 4, 2);

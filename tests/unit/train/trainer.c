@@ -73,7 +73,8 @@ static vgg_trainer *make(vgg_model *model, const vgg_trainer_options *opts)
     return trainer;
 }
 
-/* All parameters of a model as one run of bytes; `size` floats are enough for this one. */
+/* All parameters of a model as one run of bytes; `size` floats are enough for this
+   one. */
 static size_t snapshot(vgg_model *model, float *out, size_t size)
 {
     size_t at = 0;
