@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* args.json: every setting of a run. Flags that hold for one call only are not in it. */
+#include "args.h"
+#include "files.h"
+#include "json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool kept(const struct flag *flag)
+{
+    return (flag->verbs & TRAIN) && flag->life != LIFE_CALL;
+}
+
+static void save_flag(struct json *j, const struct settings *s, const struct flag *flag)
+{
+    char text[TEXT_SIZE];
+    const void *field = (const char *)s + flag->offset;
+    switch (flag->kind) {
+    case FLAG_SWITCH: json_bool(j, flag->name, *(const uint64_t *)field != 0); break;
+    case FLAG_COUNT: json_count(j, flag->name, *(const uint64_t *)field); break;
+    case FLAG_REAL: json_real(j, flag->name, *(const double *)field); break;
+    default:
+        settings_text(s, flag, text);
+        json_text(j, flag->name, text);
+    }
+}
+
+int args_save(const struct settings *s, const char *path)
+{
+    struct new_file file;
+    const int status = file_begin(&file, path);
+    if (status != 0) return status;
+    struct json j = {.file = file.file, .pretty = true};
+    json_object(&j, NULL);
+    json_text(&j, "version", vgg_version());
+    for (unsigned i = 0; i < flag_count; i++)
+        if (kept(&flags[i])) save_flag(&j, s, &flags[i]);
+    json_end(&j);
+    return file_commit(&file);
+}
+
+/* Set a flag from its member; a switch is a bool there. */
+static int set_member(struct settings *s, const struct flag *flag,
+                      const struct json_member *member)
+{
+    if (flag->kind == FLAG_SWITCH) {
+        *(uint64_t *)((char *)s + flag->offset) = member->number == 1.0;
+        s->source[flag - flags] = FROM_FILE;
+        return 0;
+    }
+    return settings_set(s, flag, member->text, FROM_FILE);
+}
+
+/* One value of the file meets what the user said, if anything. */
+static int load_flag(struct settings *s, const struct flag *flag,
+                     const struct json_member *member)
+{
+    static struct settings theirs;
+    char mine[TEXT_SIZE], file[TEXT_SIZE];
+    const bool given = s->source[flag - flags] == FROM_USER;
+    if (!given) return set_member(s, flag, member);
+    if (flag->life == LIFE_OPEN) return 0;
+    settings_init(&theirs);
+    const int status = set_member(&theirs, flag, member);
+    if (status != 0) return status;
+    settings_text(s, flag, mine);
+    settings_text(&theirs, flag, file);
+    if (strcmp(mine, file) == 0) return 0;
+    return misuse("--%s %s: the run being resumed has %s, and that can't change; leave "
+                  "the flag out, or start a new run",
+                  flag->name, mine, file[0] ? file : "none");
+}
+
+int args_load(struct settings *s, const char *path)
+{
+    char *text = file_read(path, NULL);
+    if (!text) return STATUS_RUN;
+    const char *at = text;
+    struct json_member member;
+    int status = 0, more = 0;
+    while (status == 0 && (more = json_next(&at, &member)) == 1) {
+        const struct flag *flag = flag_find(member.key);
+        if (flag && kept(flag)) status = load_flag(s, flag, &member);
+    }
+    free(text);
+    if (more < 0) return fail("%s: not what vgg train wrote; start a new run", path);
+    return status;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Preprocessing and classes in the metadata of weights, so that they can be used without
+ * knowing how they were trained. The keys are described in session.h. */
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void floats_text(const float *values, uint32_t count, char *text, size_t size)
+{
+    size_t length = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < count && length < size; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s%.9g", i ? " " : "",
+                                   (double)values[i]);
+}
+
+/* The names of all classes, one a line; to be freed. */
+static char *class_names(const vgg_dataset *data)
+{
+    size_t size = 1, length = 0;
+    const char *name;
+    for (uint32_t i = 0; (name = vgg_dataset_class_name(data, i)); i++)
+        size += strlen(name) + 1;
+    char *text = malloc(size);
+    for (uint32_t i = 0; text && (name = vgg_dataset_class_name(data, i)); i++)
+        length += (size_t)snprintf(text + length, size - length, "%s%s", i ? "\n" : "",
+                                   name);
+    return text;
+}
+
+static bool set(vgg_metadata *metadata, const char *key, const char *value)
+{
+    return vgg_metadata_set(metadata, key, value) == VGG_OK;
+}
+
+int card_write(struct session *it, const struct settings *s,
+               const vgg_transform *transform, const vgg_dataset *data)
+{
+    char resize[32], crop[32], mean[128], std[128];
+    const uint32_t channels = vgg_dataset_shape(data)->dim[0];
+    const uint32_t most = channels < VGG_MAX_CHANNELS ? channels : VGG_MAX_CHANNELS;
+    snprintf(resize, sizeof resize, "%ux%u", (unsigned)s->resize.height,
+             (unsigned)s->resize.width);
+    snprintf(crop, sizeof crop, "%ux%u", (unsigned)s->crop.height,
+             (unsigned)s->crop.width);
+    floats_text(transform->mean, most, mean, sizeof mean);
+    floats_text(transform->std, most, std, sizeof std);
+    if (vgg_metadata_create(it->ctx, &it->metadata) != VGG_OK) return fail_vgg(NULL);
+    char *classes = class_names(data);
+    const char *rule = flag_find("resize-rule")->choices[s->resize_rule];
+    vgg_metadata *m = it->metadata;
+    const bool good = classes && set(m, "app.dataset", dataset_name(s)) &&
+                      set(m, "app.classes", classes) && set(m, "app.resize", resize) &&
+                      set(m, "app.resize_rule", rule) && set(m, "app.crop", crop) &&
+                      set(m, "app.mean", mean) && set(m, "app.std", std);
+    free(classes);
+    return good ? 0 : fail_vgg("metadata of the weights");
+}
+
+/* A number a channel; false if the text is anything else. */
+static bool read_floats(const char *text, float *out, bool positive)
+{
+    unsigned count = 0;
+    while (text && *text && count < VGG_MAX_CHANNELS) {
+        char *end;
+        const float value = strtof(text, &end);
+        if (end == text || !(value > (positive ? 0.0f : -1e6f)) || value > 1e6f)
+            return false;
+        out[count++] = value;
+        text = end + (*end == ' ');
+    }
+    return text && *text == '\0' && count > 0;
+}
+
+/* A value through the flag of the same meaning, which knows what is valid. */
+static int read_flag(const vgg_metadata *metadata, const char *key, const char *flag,
+                     struct settings *s)
+{
+    const char *value = vgg_metadata_get(metadata, key);
+    if (!value)
+        return fail("the weights do not say %s: they are not from `vgg train`", key);
+    if (settings_set(s, flag_find(flag), value, FROM_FILE) == 0) return 0;
+    return fail("the weights' %s is '%.80s', which this program does not know", key,
+                value);
+}
+
+int card_read(const vgg_metadata *metadata, struct settings *s, vgg_transform *out)
+{
+    int status = read_flag(metadata, "app.dataset", "dataset", s);
+    if (status == 0) status = read_flag(metadata, "app.resize", "resize", s);
+    if (status == 0) status = read_flag(metadata, "app.resize_rule", "resize-rule", s);
+    if (status == 0) status = read_flag(metadata, "app.crop", "crop", s);
+    if (status != 0) return status;
+    *out = (vgg_transform)VGG_TRANSFORM_INIT;
+    out->resize_height = s->resize.height;
+    out->resize_width = s->resize.width;
+    out->resize_rule = (uint32_t)s->resize_rule;
+    out->crop_height = s->crop.height;
+    out->crop_width = s->crop.width;
+    if (!read_floats(vgg_metadata_get(metadata, "app.mean"), out->mean, false) ||
+        !read_floats(vgg_metadata_get(metadata, "app.std"), out->std, true))
+        return fail("the weights' app.mean or app.std is not a list of numbers");
+    return 0;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Help pages, written from the table of flags, and suggestions for misspelt words. */
+#include "settings.h"
+
+#include <string.h>
+
+enum { WORD_SIZE = 64 };
+
+/* Edit distance of two words: insertions, deletions, changes, each 1. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[WORD_SIZE + 1];
+    const size_t length = strlen(b);
+    if (length > WORD_SIZE) return WORD_SIZE;
+    for (size_t j = 0; j <= length; j++) row[j] = (unsigned)j;
+    for (size_t i = 0; a[i]; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i + 1;
+        for (size_t j = 1; j <= length; j++) {
+            const unsigned change = diagonal + (a[i] != b[j - 1]);
+            diagonal = row[j];
+            unsigned least = change;
+            if (row[j] + 1 < least) least = row[j] + 1;
+            if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
+            row[j] = least;
+        }
+    }
+    return row[length];
+}
+
+/* Near is: at most a third of the word is wrong, or it begins the known one. */
+static unsigned misfit(const char *word, const char *known)
+{
+    const size_t length = strlen(word);
+    const unsigned edits = distance(word, known);
+    if (length >= 2 && strncmp(word, known, length) == 0) return 1;
+    return edits <= 1 + length / 3 ? edits + 1 : WORD_SIZE;
+}
+
+const char *flag_nearest(const char *name, enum verb verb)
+{
+    const char *best = NULL;
+    unsigned least = WORD_SIZE;
+    for (unsigned i = 0; i < flag_count; i++) {
+        const unsigned wrong = misfit(name, flags[i].name);
+        if (!(flags[i].verbs & verb) || wrong >= least) continue;
+        least = wrong;
+        best = flags[i].name;
+    }
+    return best;
+}
+
+const char *word_nearest(const char *word, const char *const *words)
+{
+    const char *best = NULL;
+    unsigned least = WORD_SIZE;
+    for (unsigned i = 0; words[i]; i++) {
+        const unsigned wrong = misfit(word, words[i]);
+        if (wrong >= least) continue;
+        least = wrong;
+        best = words[i];
+    }
+    return best;
+}
+
+static const struct {
+    enum verb verb;
+    const char *usage, *text;
+} pages[] = {
+    {TRAIN, "vgg train [--preset d2l|quick] [FLAG...]",
+     "Train a network. Without --preset, --arch or --blocks this is the chapter's recipe\n"
+     "(--preset d2l). Progress goes to stderr, the result to stdout, and everything else\n"
+     "to the run directory: args.json, metrics.csv, log.jsonl, curves.svg, last/, best/.\n"
+     "Ctrl-C saves and stops after the present batch; a second one stops at once."},
+    {EVAL, "vgg eval DIR|FILE [FLAG...]",
+     "Evaluate a run directory (its best/), a checkpoint or a weights file on the data\n"
+     "set that it was trained for."},
+    {INFO, "vgg info [DIR|FILE] [FLAG...]",
+     "Show the shape of every block, parameters, multiply-accumulates and memory, of a\n"
+     "network given by flags (--preset d2l if none) or of saved weights."},
+    {DEVICES, "vgg devices [FLAG...]", "Show what can compute here, and what can't and why."},
+    {BENCH, "vgg bench [FLAG...]",
+     "Measure steps of training or inference on random images."},
+};
+
+/* The default as people would type it; empty if there is nothing to say. */
+static void default_text(const struct flag *flag, char text[TEXT_SIZE])
+{
+    struct settings s;
+    settings_init(&s);
+    text[0] = '\0';
+    const bool decided_elsewhere = strcmp(flag->name, "channels") == 0 ||
+                                   strcmp(flag->name, "classes") == 0 ||
+                                   strcmp(flag->name, "hidden") == 0 ||
+                                   strcmp(flag->name, "dropout") == 0 ||
+                                   strcmp(flag->name, "head") == 0 ||
+                                   strcmp(flag->name, "steps") == 0;
+    if (decided_elsewhere || flag->kind == FLAG_SWITCH || flag->kind == FLAG_EXTENT)
+        return;
+    if (flag->kind == FLAG_REAL)
+        snprintf(text, TEXT_SIZE, "%g", *(double *)((char *)&s + flag->offset));
+    else
+        settings_text(&s, flag, text);
+}
+
+static void help_flag(const struct flag *flag)
+{
+    char left[64], value[TEXT_SIZE];
+    if (flag->heading) printf("\n%s\n", flag->heading);
+    snprintf(left, sizeof left, "--%s%s%s", flag->name, flag->operand ? " " : "",
+             flag->operand ? flag->operand : "");
+    printf("  %-23s %s", left, flag->help);
+    default_text(flag, value);
+    if (value[0]) printf(" [%s]", value);
+    putchar('\n');
+    for (unsigned i = 0; flag->choices && flag->choices[i]; i++)
+        printf("%s%s%s", i == 0 ? "                            " : ", ", flag->choices[i],
+               flag->choices[i + 1] ? "" : "\n");
+}
+
+void help_verb(enum verb verb)
+{
+    const char *heading = NULL;
+    for (unsigned i = 0; i < sizeof pages / sizeof pages[0]; i++)
+        if (pages[i].verb == verb)
+            printf("usage: %s\n\n%s\n", pages[i].usage, pages[i].text);
+    for (unsigned i = 0; i < flag_count; i++) {
+        struct flag row = flags[i];
+        if (row.heading) heading = row.heading;
+        if (!(row.verbs & verb)) continue;
+        row.heading = heading;
+        heading = NULL;
+        help_flag(&row);
+    }
+    printf("\nA value in brackets is the default. Exit status: 0 ok, 1 failed, 2 usage.\n");
+}

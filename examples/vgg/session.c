@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening what every verb needs, with the remedy in the message when it is not there. */
+#include "session.h"
+#include "files.h"
+
+#include <string.h>
+
+static const char debian_folder[] = "/usr/share/datasets/fashion-mnist";
+
+int session_open(struct session *it, const struct settings *s)
+{
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.threads = (uint32_t)s->threads;
+    opts.gemm = (uint32_t)s->gemm;
+    if (vgg_context_create(&opts, &it->ctx) != VGG_OK) return fail_vgg(NULL);
+    if (vgg_device_open(it->ctx, s->device, &it->device) != VGG_OK)
+        return fail("--device %s: %s; `vgg devices` lists what can run here", s->device,
+                    vgg_last_error());
+    return 0;
+}
+
+int session_data(struct session *it, const struct settings *s, const char *split,
+                 vgg_dataset **out)
+{
+    const char *name = dataset_name(s);
+    const bool fashion = strcmp(name, "fashion-mnist") == 0;
+    const char *folder = s->data[0] ? s->data : fashion ? debian_folder : NULL;
+    if (!folder)
+        return fail("%s: say with --data DIR where its files are", name);
+    if (!is_folder(folder))
+        return fail("no folder %s: %s", folder,
+                    fashion ? "install the Debian package dataset-fashion-mnist (apt install "
+                              "dataset-fashion-mnist), or give --data DIR"
+                            : "say with --data DIR where the files are");
+    if (vgg_dataset_open(it->ctx, name, folder, split, out) == VGG_OK) return 0;
+    return fail("%s: %s%s", folder, vgg_last_error(),
+                fashion ? " (a sound copy: Debian package dataset-fashion-mnist)" : "");
+}
+
+int session_loader(const struct settings *s, const vgg_transform *transform,
+                   vgg_dataset *data, bool train, vgg_loader **out)
+{
+    vgg_loader_options opts = VGG_LOADER_OPTIONS_INIT;
+    opts.transform = transform;
+    opts.seed = s->seed;
+    opts.batch = (uint32_t)s->batch;
+    opts.train = train;
+    return vgg_loader_create(data, &opts, out) == VGG_OK ? 0 : fail_vgg("data");
+}
+
+int session_model(struct session *it, struct settings *s, const vgg_loader *loader)
+{
+    vgg_arch arch;
+    const int status =
+        loader ? settings_arch(s, vgg_loader_shape(loader),
+                               vgg_dataset_classes(vgg_loader_dataset(loader)), &arch)
+               : settings_arch(s, NULL, 0, &arch);
+    if (status != 0) return status;
+    vgg_model_options opts = VGG_MODEL_OPTIONS_INIT;
+    opts.seed = s->seed;
+    opts.init = (uint32_t)s->init;
+    const uint32_t ratio = (uint32_t)s->ratio;
+    if (vgg_model_create(it->ctx, &arch, ratio, &opts, &it->model) != VGG_OK)
+        return fail_vgg("network");
+    return 0;
+}
+
+/* The weights file that a path means, and the run's folder. */
+static int find_weights(const char *path, char file[4096], char folder[TEXT_SIZE])
+{
+    static const char *const inside[] = {"best/weights.safetensors",
+                                         "last/weights.safetensors",
+                                         "weights.safetensors"};
+    folder[0] = '\0';
+    if (is_file(path)) {
+        snprintf(file, 4096, "%s", path);
+        return 0;
+    }
+    if (!is_folder(path))
+        return fail("no file or folder %s: give a run directory, a checkpoint or a "
+                    "weights file",
+                    path);
+    for (unsigned i = 0; i < 3; i++) {
+        if (!path_join(file, 4096, path, inside[i]) || !is_file(file)) continue;
+        snprintf(folder, TEXT_SIZE, "%.1000s%s", path, i == 2 ? "/.." : "");
+        return 0;
+    }
+    return fail("%s: no best/, no last/ and no weights.safetensors in it", path);
+}
+
+int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
+{
+    char file[4096];
+    const int status = find_weights(path, file, folder);
+    if (status != 0) return status;
+    if (vgg_model_load(it->ctx, file, &it->metadata, &it->model) == VGG_OK) return 0;
+    return fail_vgg(file);
+}
+
+void session_close(struct session *it)
+{
+    vgg_loader_free(it->train_loader);
+    vgg_loader_free(it->test_loader);
+    vgg_dataset_free(it->train);
+    vgg_dataset_free(it->test);
+    vgg_metadata_free(it->metadata);
+    vgg_model_free(it->model);
+    vgg_device_free(it->device);
+    vgg_context_free(it->ctx);
+    memset(it, 0, sizeof *it);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every verb opens: a context and a device, data, a model. */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include "settings.h"
+
+/* All owned, all may be NULL. Zero it before use; session_close() takes any state. */
+struct session {
+    vgg_context *ctx;
+    vgg_device *device;
+    vgg_dataset *train, *test;
+    vgg_loader *train_loader, *test_loader;
+    vgg_metadata *metadata;
+    vgg_model *model;
+};
+
+/* Context and device as --threads, --gemm and --device say. */
+int session_open(struct session *it, const struct settings *s);
+
+/* One split of the data set. Without --data it is looked for where Debian puts it. */
+int session_data(struct session *it, const struct settings *s, const char *split,
+                 vgg_dataset **out);
+
+/* A loader over a split; `train` also shuffles and augments. */
+int session_loader(const struct settings *s, const vgg_transform *transform,
+                   vgg_dataset *data, bool train, vgg_loader **out);
+
+/* The network that the settings describe, for the samples of a loader (NULL: without
+ * data). */
+int session_model(struct session *it, struct settings *s, const vgg_loader *loader);
+
+/* The weights of a run directory (best/, else last/), a checkpoint or a file, with their
+ * metadata. `folder` receives the folder that holds args.json of the run, if any. */
+int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE]);
+
+void session_close(struct session *it);
+
+/* Preprocessing and classes as strings in the metadata of weights: `app.dataset`,
+ * `app.classes` (a name a line), `app.resize` and `app.crop` (HxW, 0x0 for none),
+ * `app.resize_rule`, `app.mean` and `app.std` (a number a channel). */
+int card_write(struct session *it, const struct settings *s,
+               const vgg_transform *transform, const vgg_dataset *data);
+
+/* Read them back: the data set into the settings, the rest into the transform. */
+int card_read(const vgg_metadata *metadata, struct settings *s, vgg_transform *out);
+
+#endif
