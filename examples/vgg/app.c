@@ -72,7 +72,8 @@ const char *grouped(uint64_t count)
     char digits[24];
     char *out = next_buffer();
     char *at = out;
-    const int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)count);
+    const int length =
+        snprintf(digits, sizeof digits, "%llu", (unsigned long long)count);
     for (int i = 0; i < length; i++) {
         if (i > 0 && (length - i) % 3 == 0) *at++ = ',';
         *at++ = digits[i];

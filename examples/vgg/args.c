@@ -17,9 +17,15 @@ static void save_flag(struct json *j, const struct settings *s, const struct fla
     char text[TEXT_SIZE];
     const void *field = (const char *)s + flag->offset;
     switch (flag->kind) {
-    case FLAG_SWITCH: json_bool(j, flag->name, *(const uint64_t *)field != 0); break;
-    case FLAG_COUNT: json_count(j, flag->name, *(const uint64_t *)field); break;
-    case FLAG_REAL: json_real(j, flag->name, *(const double *)field); break;
+    case FLAG_SWITCH:
+        json_bool(j, flag->name, *(const uint64_t *)field != 0);
+        break;
+    case FLAG_COUNT:
+        json_count(j, flag->name, *(const uint64_t *)field);
+        break;
+    case FLAG_REAL:
+        json_real(j, flag->name, *(const double *)field);
+        break;
     default:
         settings_text(s, flag, text);
         json_text(j, flag->name, text);

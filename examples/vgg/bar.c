@@ -70,7 +70,8 @@ static void gauge(const struct bar *bar, unsigned cells, double share, FILE *out
 }
 
 /* The text right of the gauge, the least important parts left out until it fits. */
-static int figures(const struct bar_state *state, unsigned room, char *text, size_t size)
+static int figures(const struct bar_state *state, unsigned room, char *text,
+                   size_t size)
 {
     char eta[32] = "", rate[32] = "", marks[64], place[64];
     if (state->eta >= 0.0) {
@@ -81,7 +82,8 @@ static int figures(const struct bar_state *state, unsigned room, char *text, siz
     if (state->rate > 0.0)
         snprintf(rate, sizeof rate, "  %.*f img/s", state->rate < 100 ? 1 : 0,
                  state->rate);
-    snprintf(marks, sizeof marks, "  loss %.3f  acc %.3f", state->loss, state->accuracy);
+    snprintf(marks, sizeof marks, "  loss %.3f  acc %.3f", state->loss,
+             state->accuracy);
     snprintf(place, sizeof place, " %llu/%llu", (unsigned long long)state->batch,
              (unsigned long long)state->batches);
     const char *const parts[] = {place, marks, eta, rate};
@@ -100,17 +102,19 @@ void bar_draw(struct bar *bar, const struct bar_state *state, double now, bool f
     FILE *out = fmemopen(frame, sizeof frame, "w");
     if (!out) return;
     const unsigned width = terminal_width() - 1; /* the last column would wrap */
-    const int head_length = snprintf(head, sizeof head, "epoch %llu/%llu ",
-                                     (unsigned long long)state->epoch,
-                                     (unsigned long long)state->epochs);
-    const unsigned room = width > (unsigned)head_length ? width - (unsigned)head_length : 0;
+    const int head_length =
+        snprintf(head, sizeof head, "epoch %llu/%llu ",
+                 (unsigned long long)state->epoch, (unsigned long long)state->epochs);
+    const unsigned room =
+        width > (unsigned)head_length ? width - (unsigned)head_length : 0;
     const int length = figures(state, room, text, sizeof text);
     unsigned cells = room - (unsigned)length;
     if (cells > 30) cells = 30;
     fprintf(out, "\r%.*s", (int)width, head);
     if (cells >= 5)
         gauge(bar, cells,
-              state->batches ? (double)state->batch / (double)state->batches : 0.0, out);
+              state->batches ? (double)state->batch / (double)state->batches : 0.0,
+              out);
     fprintf(out, "%s\033[K", text);
     fclose(out);
     fputs(frame, stderr);

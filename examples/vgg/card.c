@@ -24,8 +24,8 @@ static char *class_names(const vgg_dataset *data)
         size += strlen(name) + 1;
     char *text = malloc(size);
     for (uint32_t i = 0; text && (name = vgg_dataset_class_name(data, i)); i++)
-        length += (size_t)snprintf(text + length, size - length, "%s%s", i ? "\n" : "",
-                                   name);
+        length +=
+            (size_t)snprintf(text + length, size - length, "%s%s", i ? "\n" : "", name);
     return text;
 }
 

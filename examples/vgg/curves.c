@@ -84,7 +84,10 @@ static double round_step(double extent, unsigned parts)
     const double rough = extent / parts;
     double power = pow(10.0, floor(log10(rough)));
     const double ratio = rough / power;
-    return power * (ratio <= 1.0 ? 1.0 : ratio <= 2.0 ? 2.0 : ratio <= 5.0 ? 5.0 : 10.0);
+    return power * (ratio <= 1.0   ? 1.0
+                    : ratio <= 2.0 ? 2.0
+                    : ratio <= 5.0 ? 5.0
+                                   : 10.0);
 }
 
 static struct frame make_frame(const struct curves *curves, uint64_t epochs)
@@ -102,7 +105,8 @@ static struct frame make_frame(const struct curves *curves, uint64_t epochs)
 
 static double x_of(const struct frame *frame, double epoch)
 {
-    return LEFT + (RIGHT - LEFT) * (epoch - frame->first) / (frame->last - frame->first);
+    return LEFT +
+           (RIGHT - LEFT) * (epoch - frame->first) / (frame->last - frame->first);
 }
 
 static double y_of(const struct frame *frame, double value)
@@ -148,8 +152,8 @@ static void draw_axes(FILE *out, const struct frame *frame)
         fprintf(out,
                 "<path d=\"M%d %.1fH%d\" stroke=\"%s\"/>"
                 "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*f</text>\n",
-                LEFT, y, RIGHT, i == 0 ? "#9ca3af" : "#e5e7eb", LEFT - 10, y + 4.0, digits,
-                i * frame->step);
+                LEFT, y, RIGHT, i == 0 ? "#9ca3af" : "#e5e7eb", LEFT - 10, y + 4.0,
+                digits, i * frame->step);
     }
     const double step = fmax(1.0, round_step(frame->last - frame->first, 10));
     for (double epoch = ceil(frame->first / step) * step; epoch <= frame->last + 1e-9;
@@ -160,13 +164,14 @@ static void draw_axes(FILE *out, const struct frame *frame)
                 "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n",
                 x, BOTTOM, x, BOTTOM + 21, epoch);
     }
-    fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">epoch</text>\n</g>\n",
+    fprintf(out,
+            "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">epoch</text>\n</g>\n",
             0.5 * (LEFT + RIGHT), BOTTOM + 42);
 }
 
 /* One series; returns the index of its last point, -1 if it has none. */
-static long draw_series(FILE *out, const struct frame *frame, const struct curves *curves,
-                        const struct series *one)
+static long draw_series(FILE *out, const struct frame *frame,
+                        const struct curves *curves, const struct series *one)
 {
     long last = -1;
     fprintf(out,
@@ -182,8 +187,9 @@ static long draw_series(FILE *out, const struct frame *frame, const struct curve
     }
     fputs(last < 0 ? "M0 0\"/>\n" : "\"/>\n", out);
     if (last < 0) return last;
-    fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.6\" fill=\"%s\" stroke=\"#fff\" "
-                 "stroke-width=\"1.2\"/>\n",
+    fprintf(out,
+            "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.6\" fill=\"%s\" stroke=\"#fff\" "
+            "stroke-width=\"1.2\"/>\n",
             x_of(frame, curves->points[last].epoch),
             y_of(frame, value_of(&curves->points[last], one)), one->colour);
     return last;
@@ -195,7 +201,8 @@ static void place_labels(const double *wanted, double *placed)
     unsigned order[SERIES];
     for (unsigned i = 0; i < SERIES; i++) {
         unsigned at = i;
-        for (; at > 0 && wanted[order[at - 1]] > wanted[i]; at--) order[at] = order[at - 1];
+        for (; at > 0 && wanted[order[at - 1]] > wanted[i]; at--)
+            order[at] = order[at - 1];
         order[at] = i;
     }
     double least = TOP;
@@ -205,19 +212,21 @@ static void place_labels(const double *wanted, double *placed)
     }
     double most = BOTTOM;
     for (unsigned i = SERIES; i-- > 0; most -= LABEL_GAP)
-        if (placed[order[i]] > most) placed[order[i]] = most;
-        else most = placed[order[i]];
+        if (placed[order[i]] > most)
+            placed[order[i]] = most;
+        else
+            most = placed[order[i]];
 }
 
 /* The legend: a sample of the line, name and last value, beside where the line ends. */
-static void draw_labels(FILE *out, const struct frame *frame, const struct curves *curves,
-                        const long *last)
+static void draw_labels(FILE *out, const struct frame *frame,
+                        const struct curves *curves, const long *last)
 {
     double wanted[SERIES], placed[SERIES];
     for (unsigned i = 0; i < SERIES; i++)
-        wanted[i] = last[i] < 0 ? BOTTOM
-                                : y_of(frame, value_of(&curves->points[last[i]],
-                                                       &series[i]));
+        wanted[i] = last[i] < 0
+                        ? BOTTOM
+                        : y_of(frame, value_of(&curves->points[last[i]], &series[i]));
     place_labels(wanted, placed);
     for (unsigned i = 0; i < SERIES; i++) {
         char value[32] = "no epoch yet";

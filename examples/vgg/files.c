@@ -53,7 +53,8 @@ char *file_read(const char *path, size_t *length)
     if (known && S_ISREG(st.st_mode) && (uint64_t)st.st_size < FILE_MOST)
         text = malloc((size_t)st.st_size + 1);
     if (!text) {
-        fail("can't read %s: %s", path, file ? "too large or no file" : strerror(errno));
+        fail("can't read %s: %s", path,
+             file ? "too large or no file" : strerror(errno));
         if (file) fclose(file);
         return NULL;
     }

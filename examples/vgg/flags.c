@@ -4,8 +4,8 @@
 #include "settings.h"
 
 #define AT(field) offsetof(struct settings, field)
-#define NET (TRAIN | INFO | BENCH)
-#define ALL (TRAIN | EVAL | INFO | DEVICES | BENCH)
+#define NET       (TRAIN | INFO | BENCH)
+#define ALL       (TRAIN | EVAL | INFO | DEVICES | BENCH)
 
 static const char *const datasets[] = {"fashion-mnist", "mnist", "cifar10", "cifar100",
                                        NULL};
@@ -13,11 +13,11 @@ static const char *const rules[] = {"opencv", "exact", "pillow", NULL};
 static const char *const heads[] = {"flatten", "adaptive", "gap", "none", NULL};
 static const char *const pools[] = {"max", "average", NULL};
 static const char *const inits[] = {"xavier", "torchvision", "he", NULL};
-static const char *const normals[] = {"none",  "imagenet", "fashion-mnist",
-                                      "mnist", "cifar10",  "cifar100",
-                                      NULL};
+static const char *const normals[] = {
+    "none", "imagenet", "fashion-mnist", "mnist", "cifar10", "cifar100", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
-static const char *const schedules[] = {"constant", "step", "multistep", "cosine", NULL};
+static const char *const schedules[] = {"constant", "step", "multistep", "cosine",
+                                        NULL};
 static const char *const gemms[] = {"auto", "openblas", "own", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 static const char *const modes[] = {"train", "infer", NULL};

@@ -68,17 +68,23 @@ static const struct {
     const char *usage, *text;
 } pages[] = {
     {TRAIN, "vgg train [--preset d2l|quick] [FLAG...]",
-     "Train a network. Without --preset, --arch or --blocks this is the chapter's recipe\n"
-     "(--preset d2l). Progress goes to stderr, the result to stdout, and everything else\n"
-     "to the run directory: args.json, metrics.csv, log.jsonl, curves.svg, last/, best/.\n"
+     "Train a network. Without --preset, --arch or --blocks this is the chapter's "
+     "recipe\n"
+     "(--preset d2l). Progress goes to stderr, the result to stdout, and everything "
+     "else\n"
+     "to the run directory: args.json, metrics.csv, log.jsonl, curves.svg, last/, "
+     "best/.\n"
      "Ctrl-C saves and stops after the present batch; a second one stops at once."},
     {EVAL, "vgg eval DIR|FILE [FLAG...]",
-     "Evaluate a run directory (its best/), a checkpoint or a weights file on the data\n"
+     "Evaluate a run directory (its best/), a checkpoint or a weights file on the "
+     "data\n"
      "set that it was trained for."},
     {INFO, "vgg info [DIR|FILE] [FLAG...]",
-     "Show the shape of every block, parameters, multiply-accumulates and memory, of a\n"
+     "Show the shape of every block, parameters, multiply-accumulates and memory, of "
+     "a\n"
      "network given by flags (--preset d2l if none) or of saved weights."},
-    {DEVICES, "vgg devices [FLAG...]", "Show what can compute here, and what can't and why."},
+    {DEVICES, "vgg devices [FLAG...]",
+     "Show what can compute here, and what can't and why."},
     {BENCH, "vgg bench [FLAG...]",
      "Measure steps of training or inference on random images."},
 };
@@ -89,12 +95,10 @@ static void default_text(const struct flag *flag, char text[TEXT_SIZE])
     struct settings s;
     settings_init(&s);
     text[0] = '\0';
-    const bool decided_elsewhere = strcmp(flag->name, "channels") == 0 ||
-                                   strcmp(flag->name, "classes") == 0 ||
-                                   strcmp(flag->name, "hidden") == 0 ||
-                                   strcmp(flag->name, "dropout") == 0 ||
-                                   strcmp(flag->name, "head") == 0 ||
-                                   strcmp(flag->name, "steps") == 0;
+    const bool decided_elsewhere =
+        strcmp(flag->name, "channels") == 0 || strcmp(flag->name, "classes") == 0 ||
+        strcmp(flag->name, "hidden") == 0 || strcmp(flag->name, "dropout") == 0 ||
+        strcmp(flag->name, "head") == 0 || strcmp(flag->name, "steps") == 0;
     if (decided_elsewhere || flag->kind == FLAG_SWITCH || flag->kind == FLAG_EXTENT)
         return;
     if (flag->kind == FLAG_REAL)
@@ -114,8 +118,8 @@ static void help_flag(const struct flag *flag)
     if (value[0]) printf(" [%s]", value);
     putchar('\n');
     for (unsigned i = 0; flag->choices && flag->choices[i]; i++)
-        printf("%s%s%s", i == 0 ? "                            " : ", ", flag->choices[i],
-               flag->choices[i + 1] ? "" : "\n");
+        printf("%s%s%s", i == 0 ? "                            " : ", ",
+               flag->choices[i], flag->choices[i + 1] ? "" : "\n");
 }
 
 void help_verb(enum verb verb)
@@ -132,5 +136,6 @@ void help_verb(enum verb verb)
         heading = NULL;
         help_flag(&row);
     }
-    printf("\nA value in brackets is the default. Exit status: 0 ok, 1 failed, 2 usage.\n");
+    printf("\nA value in brackets is the default. Exit status: 0 ok, 1 failed, 2 "
+           "usage.\n");
 }

@@ -24,7 +24,8 @@ static void escape(FILE *file, const char *text)
 /* The comma, line break and key before a value. */
 static void lead(struct json *j, const char *key)
 {
-    if (!j->fresh && j->depth > 0) fputs(j->pretty && j->depth == 1 ? "," : ", ", j->file);
+    if (!j->fresh && j->depth > 0)
+        fputs(j->pretty && j->depth == 1 ? "," : ", ", j->file);
     if (j->pretty && j->depth == 1) fputs("\n  ", j->file);
     j->fresh = false;
     if (!key) return;
@@ -118,7 +119,8 @@ static const char *read_string(const char *at, char *out, size_t size)
             if (known) {
                 c = (unsigned char)meant[known - plain];
                 at++;
-            } else if (*at == 'u' && sscanf(at + 1, "00%2x", &code) == 1 && code < 0x80) {
+            } else if (*at == 'u' && sscanf(at + 1, "00%2x", &code) == 1 &&
+                       code < 0x80) {
                 c = (unsigned char)code;
                 at += 5;
             } else {
@@ -138,7 +140,8 @@ static const char *read_word(const char *at, struct json_member *out)
         const char *word;
         enum json_kind kind;
         double number;
-    } words[] = {{"true", JSON_BOOL, 1}, {"false", JSON_BOOL, 0}, {"null", JSON_NULL, NAN}};
+    } words[] = {
+        {"true", JSON_BOOL, 1}, {"false", JSON_BOOL, 0}, {"null", JSON_NULL, NAN}};
     for (unsigned i = 0; i < 3; i++) {
         const size_t length = strlen(words[i].word);
         if (strncmp(at, words[i].word, length) != 0) continue;

@@ -57,7 +57,8 @@ int settings_preset(struct settings *s, const char *name)
         snprintf(s->preset, sizeof s->preset, "%s", name);
         for (unsigned k = 0; k < PRESET_FLAGS && presets[i].flags[k][0]; k++) {
             const struct flag *flag = flag_find(presets[i].flags[k][0]);
-            const int status = settings_set(s, flag, presets[i].flags[k][1], FROM_PRESET);
+            const int status =
+                settings_set(s, flag, presets[i].flags[k][1], FROM_PRESET);
             if (status != 0) return status;
         }
         return 0;
@@ -149,11 +150,13 @@ static int read_blocks(const char *text, vgg_arch *arch)
         at += pair ? used : 0;
         if (pair && *at == 'p' && sscanf(at + 1, "%3u%n", &pointwise, &used) == 1)
             at += 1 + used;
-        if (!pair || channels == 0 || pointwise > convs || (*at != ',' && *at != '\0') ||
-            (*at == ',' && at[1] == '\0') || arch->block_count == VGG_MAX_BLOCKS)
-            return misuse("--blocks: expected at most %d blocks such as 1x64,1x128,2x256 "
-                          "(convolutions x channels), found '%.80s'",
-                          VGG_MAX_BLOCKS, text);
+        if (!pair || channels == 0 || pointwise > convs ||
+            (*at != ',' && *at != '\0') || (*at == ',' && at[1] == '\0') ||
+            arch->block_count == VGG_MAX_BLOCKS)
+            return misuse(
+                "--blocks: expected at most %d blocks such as 1x64,1x128,2x256 "
+                "(convolutions x channels), found '%.80s'",
+                VGG_MAX_BLOCKS, text);
         arch->blocks[arch->block_count++] = (vgg_block){convs, channels, pointwise};
         if (*at == ',') at++;
     }

@@ -35,9 +35,10 @@ static int take_lock(struct run *run)
     }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (fscanf(run->lock, "%ld", &owner) != 1) owner = 0;
-        return fail("%s is in use by another vgg train (process %ld): wait for it, or take "
-                    "another --out",
-                    run->dir, owner);
+        return fail(
+            "%s is in use by another vgg train (process %ld): wait for it, or take "
+            "another --out",
+            run->dir, owner);
     }
     if (ftruncate(fd, 0) != 0 || fprintf(run->lock, "%ld\n", (long)getpid()) < 0 ||
         fflush(run->lock) != 0)
@@ -72,8 +73,8 @@ static int default_dir(char dir[TEXT_SIZE], const char *name)
         if (*at == '/' || *at == '.') *at = '_';
     const int status = make_folders("runs");
     for (unsigned turn = 1; status == 0 && turn < 1000; turn++) {
-        snprintf(dir, TEXT_SIZE, turn == 1 ? "runs/%s-%s" : "runs/%s-%s-%u", plain, stamp,
-                 turn);
+        snprintf(dir, TEXT_SIZE, turn == 1 ? "runs/%s-%s" : "runs/%s-%s-%u", plain,
+                 stamp, turn);
         if (mkdir(dir, 0777) == 0) return 0;
         if (errno != EEXIST) return fail("can't make %s: %s", dir, strerror(errno));
     }
@@ -127,9 +128,10 @@ int run_find(struct run *run, const char *dir)
     else if (latest_dir(run->dir) != 0)
         return STATUS_RUN;
     if (!is_file(run_path(run, "args.json")))
-        return fail("%s is not a run directory (no args.json): leave --resume out to start "
-                    "one there",
-                    run->dir);
+        return fail(
+            "%s is not a run directory (no args.json): leave --resume out to start "
+            "one there",
+            run->dir);
     return take_lock(run);
 }
 

@@ -70,7 +70,8 @@ int run_log_epoch(struct run *run, const struct epoch_row *row)
 
 int run_flush(struct run *run)
 {
-    const bool good = fdatasync(fileno(run->log)) == 0 && fdatasync(fileno(run->csv)) == 0;
+    const bool good =
+        fdatasync(fileno(run->log)) == 0 && fdatasync(fileno(run->csv)) == 0;
     return good ? 0 : fail("can't write the logs in %s: %s", run->dir, strerror(errno));
 }
 
@@ -94,11 +95,13 @@ static bool keep_json(struct run *run, const char *line, const struct position *
     const bool is_epoch = strcmp(member.text, "epoch") == 0;
     const uint64_t epoch = whole(line, "epoch"), batch = whole(line, "batch");
     if (epoch == 0) return false;
-    if (is_epoch ? epoch > end->epoch
-                 : epoch > end->epoch + 1 || (epoch == end->epoch + 1 && batch > end->batch))
+    if (is_epoch
+            ? epoch > end->epoch
+            : epoch > end->epoch + 1 || (epoch == end->epoch + 1 && batch > end->batch))
         return false;
     if (!is_epoch) {
-        curves_step(&run->curves, epoch, batch, json_find_number(line, "mean_loss", NAN),
+        curves_step(&run->curves, epoch, batch,
+                    json_find_number(line, "mean_loss", NAN),
                     json_find_number(line, "accuracy", NAN));
         return true;
     }

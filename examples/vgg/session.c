@@ -25,13 +25,13 @@ int session_data(struct session *it, const struct settings *s, const char *split
     const char *name = dataset_name(s);
     const bool fashion = strcmp(name, "fashion-mnist") == 0;
     const char *folder = s->data[0] ? s->data : fashion ? debian_folder : NULL;
-    if (!folder)
-        return fail("%s: say with --data DIR where its files are", name);
+    if (!folder) return fail("%s: say with --data DIR where its files are", name);
     if (!is_folder(folder))
-        return fail("no folder %s: %s", folder,
-                    fashion ? "install the Debian package dataset-fashion-mnist (apt install "
-                              "dataset-fashion-mnist), or give --data DIR"
-                            : "say with --data DIR where the files are");
+        return fail(
+            "no folder %s: %s", folder,
+            fashion ? "install the Debian package dataset-fashion-mnist (apt install "
+                      "dataset-fashion-mnist), or give --data DIR"
+                    : "say with --data DIR where the files are");
     if (vgg_dataset_open(it->ctx, name, folder, split, out) == VGG_OK) return 0;
     return fail("%s: %s%s", folder, vgg_last_error(),
                 fashion ? " (a sound copy: Debian package dataset-fashion-mnist)" : "");
@@ -68,9 +68,8 @@ int session_model(struct session *it, struct settings *s, const vgg_loader *load
 /* The weights file that a path means, and the run's folder. */
 static int find_weights(const char *path, char file[4096], char folder[TEXT_SIZE])
 {
-    static const char *const inside[] = {"best/weights.safetensors",
-                                         "last/weights.safetensors",
-                                         "weights.safetensors"};
+    static const char *const inside[] = {
+        "best/weights.safetensors", "last/weights.safetensors", "weights.safetensors"};
     folder[0] = '\0';
     if (is_file(path)) {
         snprintf(file, 4096, "%s", path);

@@ -81,7 +81,8 @@ static int set_extent(struct extent *out, const struct flag *flag, const char *v
     unsigned height, width;
     int used = 0;
     const char *at = value;
-    if (value[0] >= '0' && value[0] <= '9' && sscanf(at, "%5u%n", &height, &used) == 1) {
+    if (value[0] >= '0' && value[0] <= '9' &&
+        sscanf(at, "%5u%n", &height, &used) == 1) {
         at += used;
         width = height;
         if (*at == 'x' && at[1] >= '0' && at[1] <= '9' &&
@@ -93,8 +94,8 @@ static int set_extent(struct extent *out, const struct flag *flag, const char *v
             return 0;
         }
     }
-    return misuse("--%s: expected a size such as 224 or 224x192, found '%s'", flag->name,
-                  value);
+    return misuse("--%s: expected a size such as 224 or 224x192, found '%s'",
+                  flag->name, value);
 }
 
 static int set_text(char *out, const struct flag *flag, const char *value)
@@ -115,12 +116,22 @@ int settings_set(struct settings *s, const struct flag *flag, const char *value,
         if (value) return misuse("--%s takes no value, found '%s'", flag->name, value);
         *(uint64_t *)field = 1;
         break;
-    case FLAG_COUNT: status = set_count(field, flag, value); break;
-    case FLAG_REAL: status = set_real(field, flag, value); break;
-    case FLAG_CHOICE: status = set_choice(field, flag, value); break;
-    case FLAG_EXTENT: status = set_extent(field, flag, value); break;
+    case FLAG_COUNT:
+        status = set_count(field, flag, value);
+        break;
+    case FLAG_REAL:
+        status = set_real(field, flag, value);
+        break;
+    case FLAG_CHOICE:
+        status = set_choice(field, flag, value);
+        break;
+    case FLAG_EXTENT:
+        status = set_extent(field, flag, value);
+        break;
     case FLAG_MAYBE:
-    case FLAG_TEXT: status = set_text(field, flag, value ? value : ""); break;
+    case FLAG_TEXT:
+        status = set_text(field, flag, value ? value : "");
+        break;
     }
     if (status == 0) s->source[flag - flags] = (uint8_t)source;
     return status;
@@ -136,7 +147,9 @@ void settings_text(const struct settings *s, const struct flag *flag,
     case FLAG_COUNT:
         snprintf(text, TEXT_SIZE, "%llu", (unsigned long long)*(const uint64_t *)field);
         break;
-    case FLAG_REAL: snprintf(text, TEXT_SIZE, "%.17g", *(const double *)field); break;
+    case FLAG_REAL:
+        snprintf(text, TEXT_SIZE, "%.17g", *(const double *)field);
+        break;
     case FLAG_CHOICE:
         snprintf(text, TEXT_SIZE, "%s", flag->choices[*(const uint64_t *)field]);
         break;
@@ -145,7 +158,9 @@ void settings_text(const struct settings *s, const struct flag *flag,
                  (unsigned)extent->width);
         break;
     case FLAG_MAYBE:
-    case FLAG_TEXT: snprintf(text, TEXT_SIZE, "%s", (const char *)field); break;
+    case FLAG_TEXT:
+        snprintf(text, TEXT_SIZE, "%s", (const char *)field);
+        break;
     }
 }
 
@@ -177,7 +192,8 @@ static int unknown_flag(const char *name, enum verb verb)
 }
 
 /* Read the flag at argv[*at] and its value, move *at to its last word. */
-static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv, int *at)
+static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv,
+                      int *at)
 {
     struct argument argument;
     const int status = split_argument(argv[*at], &argument);

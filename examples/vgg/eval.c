@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `vgg eval`: saved weights on the data set that they were trained for. */
+#include "args.h"
+#include "files.h"
+#include "report.h"
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The folder of the data: --data, else what the run's args.json says, if it is still
+ * there, else the default. */
+static void find_data(struct settings *s, const char *folder)
+{
+    char path[2 * TEXT_SIZE];
+    if (s->data[0] || !folder[0]) return;
+    if (snprintf(path, sizeof path, "%s/args.json", folder) >= (int)sizeof path) return;
+    if (!is_file(path)) { /* best/ and last/ lie within the run */
+        if (snprintf(path, sizeof path, "%s/../args.json", folder) >= (int)sizeof path)
+            return;
+        if (!is_file(path)) return;
+    }
+    struct settings *of_run = malloc(sizeof *of_run);
+    if (!of_run) return;
+    settings_init(of_run);
+    if (args_load(of_run, path) == 0 && is_folder(of_run->data))
+        strcpy(s->data, of_run->data);
+    free(of_run);
+}
+
+/* Refuse data that the network can't have been trained for. */
+static int check_fit(const struct session *it, const vgg_loader *loader)
+{
+    char net[64], data[64];
+    const vgg_shape *in = vgg_model_input_shape(it->model);
+    const vgg_shape *out = vgg_model_output_shape(it->model);
+    const vgg_shape *sample = vgg_loader_shape(loader);
+    vgg_shape_text(in, net, sizeof net);
+    vgg_shape_text(sample, data, sizeof data);
+    if (strcmp(net, data) != 0)
+        return fail("the network takes %s images and this data gives %s", net, data);
+    const uint32_t classes = vgg_dataset_classes(vgg_loader_dataset(loader));
+    if (out->rank != 1 || out->dim[0] < classes)
+        return fail("the network has %u outputs and this data has %u classes",
+                    (unsigned)out->dim[0], (unsigned)classes);
+    return 0;
+}
+
+static int evaluate(struct session *it, struct settings *s)
+{
+    vgg_transform transform;
+    vgg_metrics *metrics = NULL;
+    const char *split = flag_find("split")->choices[s->split];
+    int status = card_read(it->metadata, s, &transform);
+    if (status == 0) status = session_data(it, s, split, &it->test);
+    if (status == 0)
+        status = session_loader(s, &transform, it->test, false, &it->test_loader);
+    if (status == 0) status = check_fit(it, it->test_loader);
+    if (status != 0) return status;
+    const uint32_t classes = vgg_model_output_shape(it->model)->dim[0];
+    const double start = now_seconds();
+    if (vgg_metrics_create(it->ctx, classes, &metrics) != VGG_OK ||
+        vgg_evaluate(it->model, it->device, it->test_loader, metrics) != VGG_OK) {
+        vgg_metrics_free(metrics);
+        return fail_vgg("evaluation");
+    }
+    const struct report report = {
+        .metrics = metrics,
+        .data = it->test,
+        .split = split,
+        .dataset = dataset_name(s),
+        .device = vgg_device_name(it->device),
+        .classes = classes,
+        .seconds = now_seconds() - start,
+    };
+    if (s->format == FORMAT_JSON)
+        report_json(&report);
+    else
+        report_text(&report);
+    vgg_metrics_free(metrics);
+    return 0;
+}
+
+int eval_main(struct settings *s)
+{
+    struct session it = {0};
+    char folder[TEXT_SIZE];
+    if (!s->path[0])
+        return misuse(
+            "what is to be evaluated? Give a run directory, a checkpoint or a "
+            "weights file");
+    int status = session_open(&it, s);
+    if (status == 0) status = session_weights(&it, s->path, folder);
+    if (status == 0) {
+        find_data(s, folder);
+        status = evaluate(&it, s);
+    }
+    session_close(&it);
+    return status;
+}

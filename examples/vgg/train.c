@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `vgg train`: open or resume a run, fit, say how it went. */
+#include "args.h"
+#include "files.h"
+#include "fit.h"
+#include "json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Data, loaders and the network. */
+static int open_parts(struct training *t, struct settings *s)
+{
+    vgg_transform transform;
+    struct session *it = &t->it;
+    int status = session_open(it, s);
+    if (status == 0) status = settings_transform(s, &transform);
+    if (status == 0) status = session_data(it, s, "train", &it->train);
+    if (status == 0) status = session_data(it, s, "test", &it->test);
+    if (status == 0)
+        status = session_loader(s, &transform, it->train, true, &it->train_loader);
+    if (status == 0)
+        status = session_loader(s, &transform, it->test, false, &it->test_loader);
+    if (status == 0) status = session_model(it, s, it->train_loader);
+    if (status == 0) status = card_write(it, s, &transform, it->train);
+    return status;
+}
+
+static int open_trainer(struct training *t, const struct settings *s)
+{
+    vgg_optimizer optimizer;
+    vgg_schedule schedule;
+    int status = settings_optimizer(s, &optimizer);
+    if (status == 0) status = settings_schedule(s, &schedule);
+    if (status != 0) return status;
+    const uint64_t batches = vgg_loader_batches(t->it.train_loader);
+    vgg_trainer_options opts = VGG_TRAINER_OPTIONS_INIT;
+    opts.optimizer = &optimizer;
+    opts.schedule = &schedule;
+    opts.lr = s->lr;
+    opts.clip_norm = s->clip_norm;
+    opts.seed = s->seed;
+    opts.steps_per_epoch = (batches + s->grad_accum - 1) / s->grad_accum;
+    opts.epochs = (uint32_t)s->epochs;
+    opts.batch = (uint32_t)s->batch;
+    opts.accumulate = (uint32_t)s->grad_accum;
+    opts.label_smoothing = (float)s->label_smoothing;
+    t->run.curves.batches = batches;
+    if (s->init_weights[0] &&
+        vgg_weights_load(t->it.model, s->init_weights, NULL, NULL) != VGG_OK)
+        return fail_vgg("--init-weights");
+    if (vgg_trainer_create(t->it.model, t->it.device, &opts, &t->trainer) != VGG_OK)
+        return fail_vgg("training");
+    return 0;
+}
+
+/* What a run is called where it has no name of its own. */
+static const char *run_name(const struct settings *s)
+{
+    return s->preset[0] ? s->preset : s->blocks[0] ? "own" : s->arch;
+}
+
+/* Paths must mean the same when a run is resumed from another folder. */
+static void fix_path(char path[TEXT_SIZE])
+{
+    char *full = path[0] ? realpath(path, NULL) : NULL;
+    if (full && strlen(full) < TEXT_SIZE) strcpy(path, full);
+    free(full);
+}
+
+static int start_run(struct training *t, struct settings *s)
+{
+    int status = open_parts(t, s);
+    if (status == 0) status = open_trainer(t, s);
+    if (status == 0) status = run_create(&t->run, s->out, run_name(s));
+    if (status == 0) status = args_save(s, run_path(&t->run, "args.json"));
+    return status == 0 ? run_logs(&t->run, 0, 0) : status;
+}
+
+static int resume_run(struct training *t, struct settings *s)
+{
+    if (s->resume[0] && s->out[0] && strcmp(s->resume, s->out) != 0)
+        return misuse("--resume %s and --out %s are two run directories; give one",
+                      s->resume, s->out);
+    int status = run_find(&t->run, s->resume[0] ? s->resume : s->out);
+    if (status == 0) status = args_load(s, run_path(&t->run, "args.json"));
+    if (status == 0) status = open_parts(t, s);
+    if (status == 0) status = open_trainer(t, s);
+    if (status != 0) return status;
+    const char *last = run_path(&t->run, "last");
+    /* A run killed before its first checkpoint begins again from its first batch. */
+    if (is_folder(last) && vgg_checkpoint_load(t->trainer, last, NULL) != VGG_OK)
+        return fail("can't resume from %s: %s", last, vgg_last_error());
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    status = run_logs(&t->run, p->epoch, p->batch);
+    return status == 0 ? args_save(s, run_path(&t->run, "args.json")) : status;
+}
+
+static void say_start(struct training *t, const struct settings *s)
+{
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    bar_line(&t->bar, "%s: %s parameters, %s training and %s test images, seed %llu",
+             t->title, grouped(vgg_model_parameters(t->it.model)),
+             grouped(vgg_dataset_count(t->it.train)),
+             grouped(vgg_dataset_count(t->it.test)), (unsigned long long)s->seed);
+    bar_line(&t->bar, "%s", vgg_device_text(t->it.device));
+    bar_line(&t->bar, "run directory %s", t->run.dir);
+    if (p->step > 0)
+        bar_line(&t->bar, "going on in epoch %llu after batch %llu (step %llu)",
+                 (unsigned long long)p->epoch + 1, (unsigned long long)p->batch,
+                 (unsigned long long)p->step);
+}
+
+/* The figures of the end: the last epoch's, or what there is of a first one. */
+static struct epoch_row final_row(const struct training *t)
+{
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    struct epoch_row row = t->run.last_epoch;
+    row.step = p->step;
+    row.images_per_s =
+        t->all_seconds > 0 ? (double)t->all_images / t->all_seconds : row.images_per_s;
+    row.seconds = t->all_seconds;
+    if (row.epoch > 0 || p->seen == 0) return row;
+    row.loss = p->loss_sum / (double)p->seen;
+    row.accuracy = (double)p->correct / (double)p->seen;
+    row.test_loss = p->test_loss;
+    row.test_accuracy = p->test_accuracy;
+    return row;
+}
+
+/* The result in the form of the chapter. */
+static void say_result(const struct training *t, FILE *out)
+{
+    const struct epoch_row row = final_row(t);
+    fprintf(out, "loss %.3f, train acc %.3f", row.loss, row.accuracy);
+    if (row.epoch > 0) fprintf(out, ", test acc %.3f", row.test_accuracy);
+    fprintf(out, "\n%.1f examples/sec on %s (%s)\n", row.images_per_s,
+            vgg_device_name(t->it.device), vgg_device_text(t->it.device));
+    if (row.epoch > 0)
+        fprintf(out, "run directory %s, evaluate it: vgg eval %s\n", t->run.dir,
+                t->run.dir);
+}
+
+static void print_summary(const struct training *t, const struct settings *s)
+{
+    static const char *const stops[] = {"complete", "steps", "signal"};
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    const struct epoch_row row = final_row(t);
+    struct json j = {.file = stdout};
+    json_object(&j, NULL);
+    json_text(&j, "version", vgg_version());
+    json_text(&j, "name", run_name(s));
+    json_text(&j, "out", t->run.dir);
+    json_text(&j, "stopped", stops[t->stop]);
+    json_count(&j, "epochs", p->epoch);
+    json_count(&j, "step", p->step);
+    json_real(&j, "loss", row.loss);
+    json_real(&j, "train_accuracy", row.accuracy);
+    json_real(&j, "test_loss", p->test_loss);
+    json_real(&j, "test_accuracy", p->test_accuracy);
+    json_real(&j, "best_accuracy", p->best_accuracy);
+    json_count(&j, "best_epoch", p->best_epoch);
+    json_count(&j, "parameters", vgg_model_parameters(t->it.model));
+    json_real(&j, "images_per_s", row.images_per_s);
+    json_real(&j, "seconds", row.seconds);
+    json_count(&j, "peak_rss_bytes", peak_rss_bytes());
+    json_text(&j, "device", vgg_device_name(t->it.device));
+    json_count(&j, "threads", vgg_context_threads(t->it.ctx));
+    json_end(&j);
+}
+
+static void say_end(struct training *t, const struct settings *s)
+{
+    if (s->format == FORMAT_JSON)
+        print_summary(t, s);
+    else if (t->all_batches > 0)
+        say_result(t, stdout);
+    if (s->format == FORMAT_JSON && !s->quiet && t->all_batches > 0)
+        say_result(t, stderr);
+}
+
+/* Is there nothing left to do? */
+static bool finished(struct training *t, const struct settings *s)
+{
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    const bool complete = p->epoch >= s->epochs;
+    if (complete)
+        bar_line(&t->bar, "%s has its %llu epochs; --epochs N with more goes on",
+                 t->run.dir, (unsigned long long)s->epochs);
+    else if (s->steps && p->step >= s->steps)
+        bar_line(&t->bar, "%s is at step %llu already", t->run.dir,
+                 (unsigned long long)p->step);
+    else
+        return false;
+    t->stop = complete ? STOP_COMPLETE : STOP_STEPS;
+    return true;
+}
+
+int train_main(struct settings *s)
+{
+    struct training *t = calloc(1, sizeof *t);
+    if (!t) return fail("out of memory");
+    t->s = s;
+    bar_init(&t->bar, s->quiet != 0, s->no_progress != 0);
+    fix_path(s->data);
+    fix_path(s->init_weights);
+    const bool resumed = SOURCE(s, resume) == FROM_USER;
+    int status = resumed ? resume_run(t, s) : start_run(t, s);
+    if (status == 0) {
+        snprintf(t->title, sizeof t->title, "VGG %.60s on %s", run_name(s),
+                 dataset_name(s));
+        if (!finished(t, s)) {
+            say_start(t, s);
+            status = fit(t);
+        }
+    }
+    if (status == 0) {
+        say_end(t, s);
+        if (t->stop == STOP_SIGNAL) status = 128 + t->signal;
+    }
+    vgg_trainer_free(t->trainer);
+    run_close(&t->run);
+    session_close(&t->it);
+    free(t);
+    return status;
+}
