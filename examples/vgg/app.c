@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+const char *verb_name = "";
+
 /* One write a line, so that lines of several processes do not mix. */
 static void say(const char *format, va_list args, const char *tail)
 {
@@ -36,7 +38,10 @@ int misuse(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args, " (vgg --help lists the verbs, vgg VERB --help its flags)");
+    char hint[64];
+    snprintf(hint, sizeof hint, " (see vgg %s%s--help)", verb_name,
+             verb_name[0] ? " " : "");
+    say(format, args, hint);
     va_end(args);
     return STATUS_USAGE;
 }

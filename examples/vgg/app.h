@@ -25,6 +25,9 @@ int info_main(struct settings *s);
 int devices_main(struct settings *s);
 int bench_main(struct settings *s);
 
+/* Name of the verb that runs, for hints; "" before it is known. */
+extern const char *verb_name;
+
 /* Print "vgg: <text>" as one line on stderr. fail() is for what went wrong in a run,
  * misuse() for a command line that can't be meant. */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

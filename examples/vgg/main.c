@@ -56,6 +56,7 @@ static int run_verb(const char *name, int argc, char **argv)
 {
     for (unsigned i = 0; i < VERBS; i++) {
         if (strcmp(verbs[i].name, name) != 0) continue;
+        verb_name = verbs[i].name;
         if (wants_help(argc, argv)) {
             help_verb(verbs[i].verb);
             return 0;

@@ -163,6 +163,18 @@ static int read_blocks(const char *text, vgg_arch *arch)
     return 0;
 }
 
+int settings_check(const struct settings *s)
+{
+    vgg_arch arch = VGG_ARCH_INIT;
+    vgg_optimizer optimizer;
+    vgg_schedule schedule;
+    if (vgg_arch_preset(s->arch, &arch) != VGG_OK)
+        return misuse("--arch: %s", vgg_last_error());
+    int status = s->blocks[0] ? read_blocks(s->blocks, &arch) : 0;
+    if (status == 0) status = settings_optimizer(s, &optimizer);
+    return status == 0 ? settings_schedule(s, &schedule) : status;
+}
+
 /* Image size and classes of a data set that is known but not opened. */
 static void known_data(const struct settings *s, vgg_arch *arch)
 {

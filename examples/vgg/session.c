@@ -33,8 +33,10 @@ int session_data(struct session *it, const struct settings *s, const char *split
                       "dataset-fashion-mnist), or give --data DIR"
                     : "say with --data DIR where the files are");
     if (vgg_dataset_open(it->ctx, name, folder, split, out) == VGG_OK) return 0;
-    return fail("%s: %s%s", folder, vgg_last_error(),
-                fashion ? " (a sound copy: Debian package dataset-fashion-mnist)" : "");
+    const char *why = vgg_last_error();
+    const bool hinted = !fashion || strstr(why, "dataset-fashion-mnist");
+    return fail("%s%s", why,
+                hinted ? "" : " (a sound copy: Debian package dataset-fashion-mnist)");
 }
 
 int session_loader(const struct settings *s, const vgg_transform *transform,

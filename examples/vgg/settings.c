@@ -258,5 +258,6 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
             strcpy(s->path, word);
         }
     }
-    return status;
+    const bool resumed = SOURCE(s, resume) == FROM_USER; /* args.json comes first */
+    return status == 0 && network && !resumed ? settings_check(s) : status;
 }

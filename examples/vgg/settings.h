@@ -121,6 +121,9 @@ const char *word_nearest(const char *word, const char *const *words);
 /* The help page of a verb, on stdout. */
 void help_verb(enum verb verb);
 
+/* Refuse what can't be meant, as far as it shows without data or a device. */
+int settings_check(const struct settings *s);
+
 /* What the settings mean to the library. */
 const char *dataset_name(const struct settings *s);
 int settings_transform(const struct settings *s, vgg_transform *out);

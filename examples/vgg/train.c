@@ -84,6 +84,7 @@ static int resume_run(struct training *t, struct settings *s)
                       s->resume, s->out);
     int status = run_find(&t->run, s->resume[0] ? s->resume : s->out);
     if (status == 0) status = args_load(s, run_path(&t->run, "args.json"));
+    if (status == 0) status = settings_check(s);
     if (status == 0) status = open_parts(t, s);
     if (status == 0) status = open_trainer(t, s);
     if (status != 0) return status;

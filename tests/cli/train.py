@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A training from begin to end on a tiny data set: files, figures, refusals."""
+import csv
+import fcntl
+import json
+import math
+import os
+import xml.dom.minidom
+
+import trainer
+from trainer import make_data, one_line, rows, run, sole_object, train, weights
+
+BATCHES = 13  # 200 images in batches of 16
+
+
+def close(a, b):
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_files_and_figures():
+    make_data("data")
+    done = train("data", "out")
+    final, speed = done.stdout.splitlines()[:2]
+    assert final.startswith("loss 0.") or final.startswith("loss "), final
+    assert ", train acc 0." in final and ", test acc " in final, final
+    assert " examples/sec on cpu (" in speed, speed
+    lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 3 and lines[0].startswith("epoch 1/3  loss "), done.stderr
+    for part in ("  acc ", "  test loss ", "  test acc ", "  lr ", " img/s  ", " s"):
+        assert part in lines[0], lines[0]
+
+    log = rows("out")
+    steps = [row for row in log if row["row"] == "step"]
+    epochs = [row for row in log if row["row"] == "epoch"]
+    assert [row["step"] for row in steps] == list(range(1, 3 * BATCHES + 1))
+    assert [(row["epoch"], row["batch"]) for row in steps] == [
+        (epoch, batch) for epoch in (1, 2, 3) for batch in range(1, BATCHES + 1)]
+    sizes = [16] * 12 + [8]
+    for epoch in epochs:
+        mine = [row for row in steps if row["epoch"] == epoch["epoch"]]
+        mean = sum(row["loss"] * size for row, size in zip(mine, sizes)) / 200
+        assert close(mean, epoch["train_loss"]), (mean, epoch)
+        assert close(mine[-1]["mean_loss"], epoch["train_loss"])
+    assert steps[0]["lr"] > steps[-1]["lr"] > 0, "no cosine"
+    assert epochs[-1]["test_accuracy"] > 0.3, epochs[-1]  # chance is 0.1
+
+    with open("out/metrics.csv", encoding="ascii", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["epoch"] for row in table] == ["1", "2", "3"]
+    for row, epoch in zip(table, epochs):
+        assert abs(float(row["test_accuracy"]) - epoch["test_accuracy"]) < 1e-6
+
+    with open("out/args.json", encoding="utf-8") as file:
+        args = json.load(file)
+    assert args["blocks"] == "1x8,1x12" and args["batch"] == 16 and args["version"]
+    assert args["data"] == os.path.realpath("data") and args["classes"] == 10
+    assert sorted(os.listdir("out")) == ["args.json", "best", "curves.svg", "last", "lock",
+                                         "log.jsonl", "metrics.csv"]
+
+
+def test_curves():
+    make_data("data")
+    train("data", "out")
+    picture = xml.dom.minidom.parse("out/curves.svg").documentElement
+    assert picture.tagName == "svg"
+    paths = [path.getAttribute("d") for path in picture.getElementsByTagName("path")
+             if path.getAttribute("fill") == "none"]
+    points = [path.count("L") + path.count("M") for path in paths]
+    # every 13 // 5 = 2 batches and at the end, 3 epochs; test accuracy once an epoch
+    assert points == [21, 21, 3], points
+    text = " ".join(node.firstChild.data for node in picture.getElementsByTagName("text"))
+    for word in ("train loss", "train accuracy", "test accuracy", "epoch"):
+        assert word in text, text
+
+
+def test_steps_counted_from_the_start():
+    make_data("data")
+    train("data", "whole")
+    done = train("data", "out", "--steps", 5)
+    assert rows("out")[-1]["step"] == 5 and "vgg train --resume out" in done.stderr
+    run("train", "--resume", "out", "--steps", 20)
+    assert [row["step"] for row in rows("out") if row["row"] == "step"] == list(range(1, 21))
+    already = run("train", "--resume", "out", "--steps", 20)
+    assert "already" in already.stderr, already.stderr
+    run("train", "--resume", "out")
+    trainer.same_run("whole", "out")
+    done = run("train", "--resume", "out")
+    assert "has its 3 epochs" in done.stderr, done.stderr
+
+
+def test_json_summary():
+    make_data("data")
+    done = train("data", "out", "--format", "json")
+    summary = sole_object(done.stdout)
+    assert summary["stopped"] == "complete" and summary["epochs"] == 3
+    assert summary["step"] == 39 and 0 <= summary["test_accuracy"] <= 1
+    assert summary["out"] == "out" and summary["images_per_s"] > 0
+    quiet = sole_object(train("data", "quiet", "--format", "json", "--quiet").stdout)
+    assert quiet["loss"] == summary["loss"]
+    assert train("data", "quieter", "--quiet").stderr == ""
+
+
+def test_same_bits_for_any_number_of_threads():
+    make_data("data")
+    for threads in (1, 2, 3):
+        train("data", f"t{threads}", "--threads", threads, "--bn")
+    trainer.same_run("t1", "t2")
+    trainer.same_run("t1", "t3")
+    train("data", "seed", "--bn", "--seed", 1)
+    assert weights("t1") != weights("seed"), "the seed changes nothing"
+
+
+def test_accumulation():
+    make_data("data")
+    train("data", "out", "--grad-accum", 3)
+    steps = [row for row in rows("out") if row["row"] == "step"]
+    # 13 batches: four groups of three and one left over
+    assert [row["batch"] for row in steps[:5]] == [3, 6, 9, 12, 13]
+    assert steps[-1]["step"] == 15
+    train("data", "cut", "--grad-accum", 3, "--steps", 7)
+    run("train", "--resume", "cut")
+    trainer.same_run("out", "cut")
+
+
+def test_initial_weights():
+    make_data("data")
+    train("data", "first")
+    train("data", "next", "--init-weights", "first/best/weights.safetensors", "--steps", 1,
+          "--lr", "1e-9", "--init", "xavier")
+    train("data", "plain", "--steps", 1, "--lr", "1e-9")
+    assert rows("next")[0]["loss"] < rows("plain")[0]["loss"]
+
+
+def test_refusals():
+    make_data("data")
+    train("data", "out", "--steps", 2)
+    before = weights("out")
+    cases = [
+        (["train", *trainer.TINY, "--data", "data", "--out", "out"], 1, "--resume out"),
+        (["train", "--resume", "out", "--lr", "0.5"], 2, "--lr 0.5"),
+        (["train", "--resume", "out", "--blocks", "1x8"], 2, "can't change"),
+        (["train", "--resume", "out", "--bn"], 2, "--bn"),
+        (["train", "--resume", "out", "--preset", "quick"], 2, "--preset quick"),
+        (["train", "--resume", "data"], 1, "not a run directory"),
+    ]
+    for args, status, fragment in cases:
+        done = run(*args, expect=status)
+        assert fragment in one_line(done.stderr), (args, done.stderr)
+    assert weights("out") == before
+    with open("out/lock", "r+", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run("train", "--resume", "out", expect=1)
+        assert "in use by another" in one_line(done.stderr)
+    # What may change does: more epochs, other threads, and the same value said again.
+    run("train", "--resume", "out", "--epochs", 4, "--threads", 1, "--batch", 16)
+    assert rows("out")[-1]["epoch"] == 4
+
+
+def test_loss_that_is_no_number():
+    make_data("data")
+    done = train("data", "out", "--lr", "1e6", "--optimizer", "sgd", expect=1)
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("vgg: step ") and "--lr" in line and "finite" in line, line
+    assert done.stdout == ""
+
+
+def test_damaged_checkpoint():
+    make_data("data")
+    train("data", "out", "--steps", 3)
+    path = "out/last/weights.safetensors"
+    with open(path, "r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-3, os.SEEK_END)
+        file.write(bytes([byte[0] ^ 1]))
+    done = run("train", "--resume", "out", expect=1)
+    assert "weights.safetensors" in one_line(done.stderr), done.stderr
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    for args in (["train", "--resume", "out"], ["eval", "out"], ["info", "out"]):
+        assert "weights.safetensors" in one_line(run(*args, expect=1).stderr)
+
+
+def test_default_run_directory_and_latest():
+    make_data("data")
+    for name in ("one", "two"):
+        run("train", *trainer.TINY, "--data", "data", "--steps", 2)
+    made = sorted(os.listdir("runs"))
+    assert len(made) == 2 and all(name.startswith("own-2") for name in made), made
+    os.utime(f"runs/{made[0]}/log.jsonl", (2e9, 2e9))
+    done = run("train", "--resume", "--steps", 3)
+    assert f"runs/{made[0]}" in done.stderr, done.stderr
+
+
+if __name__ == "__main__":
+    trainer.main(globals())

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: exit status, one line that says what to do, help, version, streams."""
+import os
+import subprocess
+
+import trainer
+from trainer import VGG, make_data, one_line, run
+
+# Arguments, exit status, a fragment of the line on stderr.
+CASES = [
+    ([], 2, "which verb"),
+    (["trian"], 2, "did you mean train?"),
+    (["zzzzzz"], 2, "unknown verb 'zzzzzz'"),
+    (["train", "--epoch", "3"], 2, "did you mean --epochs?"),
+    (["train", "--momentun", "3"], 2, "did you mean --momentum?"),
+    (["train", "--qqqqqqq"], 2, "unknown flag --qqqqqqq"),
+    (["train", "--split", "test"], 2, "--split is not a flag of this verb"),
+    (["train", "-e", "3"], 2, "flags are long"),
+    (["train", "stray"], 2, "unexpected argument 'stray'"),
+    (["train", "--"], 1, None),
+    (["train", "--epochs"], 2, "--epochs needs a value"),
+    (["train", "--epochs", "0"], 2, "expected a whole number from 1"),
+    (["train", "--epochs", "-3"], 2, "found '-3'"),
+    (["train", "--epochs", "3x"], 2, "found '3x'"),
+    (["train", "--epochs="], 2, "found ''"),
+    (["train", "--seed", "99999999999999999999"], 2, "--seed"),
+    (["train", "--lr", "nan"], 2, "--lr"),
+    (["train", "--lr", "inf"], 2, "--lr"),
+    (["train", "--lr", "0"], 2, "--lr"),
+    (["train", "--dropout", "1"], 2, "--dropout"),
+    (["train", "--flip", "1.5"], 2, "--flip"),
+    (["train", "--bn=1"], 2, "--bn takes no value"),
+    (["train", "--sched", "cosin"], 2, "constant, step, multistep, cosine"),
+    (["train", "--sched", "multistep"], 2, "needs --milestones"),
+    (["train", "--milestones", "5,3"], 2, "rising epochs"),
+    (["train", "--nesterov"], 2, "--momentum above 0"),
+    (["train", "--preset", "qick"], 2, "did you mean quick?"),
+    (["train", "--arch", "vgg12"], 2, "vgg13"),
+    (["train", "--blocks", "1x64,"], 2, "--blocks"),
+    (["train", "--blocks", "0x64"], 2, "--blocks"),
+    (["train", "--blocks", "1x64;1x128"], 2, "--blocks"),
+    (["train", "--resize", "224x"], 2, "such as 224"),
+    (["train", "--ratio", "0"], 2, "--ratio"),
+    (["train", "--dataset", "cifar10"], 1, "--data DIR"),
+    (["train", "--data", "nowhere"], 1, "dataset-fashion-mnist"),
+    (["train", "--data", "nowhere", "--device", "gpu9"], 1, "vgg devices"),
+    (["train", "--resume", "nowhere"], 1, "not a run directory"),
+    (["train", "--resume"], 1, "no run in runs/"),
+    (["train", "--resume", "a", "--out", "b"], 2, "give one"),
+    (["eval"], 2, "what is to be evaluated"),
+    (["eval", "nowhere"], 1, "no file or folder nowhere"),
+    (["eval", "."], 1, "no weights.safetensors"),
+    (["eval", "a", "b"], 2, "unexpected argument 'b'"),
+    (["info", "--ratio", "65"], 2, "channel"),
+    (["info", "--resize", "16"], 2, "larger --resize"),
+    (["info", "--threads", "100000"], 2, "--threads"),
+    (["bench", "--mode", "fly"], 2, "train, infer"),
+    (["bench", "--steps", "0"], 2, "--steps"),
+    (["devices", "--format", "xml"], 2, "text, json"),
+]
+
+
+def test_table():
+    for args, status, fragment in CASES:
+        done = run(*args, expect=status) if fragment else run(*args, expect=None)
+        if fragment is None:
+            continue
+        assert done.stdout == "", (args, done.stdout)
+        assert fragment in one_line(done.stderr), (args, done.stderr)
+        assert not os.path.exists("runs"), f"{args} left a run directory"
+
+
+def test_missing_data_names_the_package():
+    done = run("train", "--data", "absent", expect=1)
+    line = one_line(done.stderr)
+    assert "absent" in line and "apt install dataset-fashion-mnist" in line, line
+    os.mkdir("empty")
+    assert "dataset-fashion-mnist" in one_line(run("train", "--data", "empty",
+                                                   expect=1).stderr)
+
+
+def test_bad_data_leaves_no_run():
+    make_data("data")
+    with open("data/t10k-images-idx3-ubyte", "r+b") as file:
+        file.truncate(1000)
+    done = run("train", *trainer.TINY, "--data", "data", "--out", "out", expect=1)
+    assert "t10k-images" in one_line(done.stderr), done.stderr
+    assert not os.path.exists("out")
+
+
+def test_help():
+    verbs = ["train", "eval", "info", "devices", "bench"]
+    done = run("--help")
+    assert all(verb in done.stdout for verb in verbs) and done.stderr == ""
+    for verb in verbs:
+        done = run(verb, "--help")
+        assert done.stdout.startswith(f"usage: vgg {verb}") and done.stderr == ""
+        assert "--format FORM" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 100
+    for flag in ("preset", "data", "resize", "epochs", "lr", "resume", "steps", "threads",
+                 "gemm", "seed", "out"):
+        assert f"--{flag} " in run("train", "--help").stdout, flag
+
+
+def test_version():
+    assert run("--version").stdout == "vgg 0.1.0\n"
+
+
+def test_streams_that_fail():
+    for verb in ("--help", "devices"):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run([VGG, verb], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  check=False)
+        assert done.returncode == 1 and "stdout" in one_line(done.stderr)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([VGG, "--help"], stdout=writing, stderr=subprocess.PIPE, text=True,
+                          check=False)
+    os.close(writing)
+    assert done.returncode == 1, done.returncode
+    # A closed stdout or stderr never becomes one of the run's files.
+    make_data("data")
+    tiny = " ".join(trainer.TINY)
+    line = f"{VGG} train {tiny} --data data --epochs 1 --out out >&- 2>&-"
+    subprocess.run(["sh", "-c", line], check=False, timeout=60)
+    for row in trainer.rows("out"):
+        assert row["row"] in ("step", "epoch")
+
+
+if __name__ == "__main__":
+    trainer.main(globals())
