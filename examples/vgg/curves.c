@@ -13,7 +13,7 @@
 /* Extents in pixels: the picture, and the plot within it. */
 enum { WIDTH = 820, HEIGHT = 460, LEFT = 62, RIGHT = 640, TOP = 74, BOTTOM = 404 };
 
-enum { SERIES = 3, LABEL_GAP = 34 };
+enum { SERIES = 3, LABEL_GAP = 38 };
 
 static const struct series {
     const char *name, *colour, *dash;

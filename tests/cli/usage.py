@@ -18,7 +18,6 @@ CASES = [
     (["train", "--split", "test"], 2, "--split is not a flag of this verb"),
     (["train", "-e", "3"], 2, "flags are long"),
     (["train", "stray"], 2, "unexpected argument 'stray'"),
-    (["train", "--"], 1, None),
     (["train", "--epochs"], 2, "--epochs needs a value"),
     (["train", "--epochs", "0"], 2, "expected a whole number from 1"),
     (["train", "--epochs", "-3"], 2, "found '-3'"),
@@ -63,9 +62,7 @@ CASES = [
 
 def test_table():
     for args, status, fragment in CASES:
-        done = run(*args, expect=status) if fragment else run(*args, expect=None)
-        if fragment is None:
-            continue
+        done = run(*args, expect=status)
         assert done.stdout == "", (args, done.stdout)
         assert fragment in one_line(done.stderr), (args, done.stderr)
         assert not os.path.exists("runs"), f"{args} left a run directory"

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""eval: figures that follow from the confusion matrix are computed again here, and the
+accuracy must be the one that training saw."""
+import math
+import os
+import shutil
+
+import trainer
+from trainer import make_data, one_line, rows, run, sole_object, train
+
+CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker",
+           "bag", "ankle boot"]
+
+
+def evaluate(*args):
+    return sole_object(run("eval", *args, "--format", "json").stdout)
+
+
+def close(a, b):
+    return math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12)
+
+
+def ratio(a, b):
+    return a / b if b else 0.0
+
+
+def test_figures():
+    make_data("data")
+    train("data", "out")
+    result = evaluate("out")
+    best = max((row for row in rows("out") if row["row"] == "epoch"),
+               key=lambda row: row["test_accuracy"])
+    assert close(result["accuracy"], best["test_accuracy"])
+    assert close(result["loss"], best["test_loss"])
+    assert close(result["macro_f1"], best["macro_f1"])
+    matrix = result["confusion"]
+    assert result["images"] == 60 == sum(map(sum, matrix))
+    assert close(result["accuracy"], sum(matrix[i][i] for i in range(10)) / 60)
+    scores = []
+    for i, row in enumerate(result["classes"]):
+        column = sum(line[i] for line in matrix)
+        precision, recall = ratio(matrix[i][i], column), ratio(matrix[i][i], sum(matrix[i]))
+        score = ratio(2 * precision * recall, precision + recall)
+        assert row["name"] == CLASSES[i] and row["support"] == sum(matrix[i]) == 6
+        assert close(row["precision"], precision) and close(row["recall"], recall)
+        assert close(row["f1"], score)
+        scores.append(score)
+    assert close(result["macro_f1"], sum(scores) / 10)
+    assert close(result["weighted"]["f1"], sum(scores) / 10)  # all supports are equal
+    assert result["accuracy"] <= result["top5"] <= 1
+    assert 0.5 < result["macro_auc"] <= 1
+
+
+def test_text():
+    make_data("data")
+    train("data", "out")
+    text = run("eval", "out").stdout
+    for fragment in ("accuracy 0.", "top-5", "macro ROC AUC", "precision", "support",
+                     "ankle boot", "macro mean", "weighted mean", "confusion matrix"):
+        assert fragment in text, text
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("confusion")) + 2
+    matrix = [[int(cell) for cell in line.split()[-10:]] for line in lines[first:first + 10]]
+    assert matrix == evaluate("out")["confusion"]
+    assert len({len(line) for line in lines[first:first + 10]}) == 1, "not aligned"
+
+
+def test_every_way_to_name_the_weights():
+    make_data("data")
+    train("data", "out", "--resize", "16x14", "--crop", "12")
+    best = evaluate("out")
+    assert evaluate("out/best")["confusion"] == best["confusion"]
+    file = evaluate("out/best/weights.safetensors", "--data", "data")
+    assert file["confusion"] == best["confusion"]
+    assert evaluate("out", "--split", "train")["images"] == 200
+    assert evaluate("out", "--batch", 7, "--threads", 1)["accuracy"] == best["accuracy"]
+    last = evaluate("out/last")
+    assert close(last["accuracy"], rows("out")[-1]["test_accuracy"])
+    os.chdir("out")
+    assert evaluate(".")["confusion"] == best["confusion"]
+    os.chdir("..")
+    text = run("info", "out").stdout
+    assert "16x14" in text and "ankle boot" in text, text
+
+
+def test_refusals():
+    make_data("data")
+    train("data", "out", "--steps", 2)
+    shutil.move("data", "gone")
+    done = run("eval", "out", "--data", "data", expect=1)
+    assert "dataset-fashion-mnist" in one_line(done.stderr), done.stderr
+    with open("bad.safetensors", "wb") as file:
+        file.write(b"\xff" * 64)
+    assert "bad.safetensors" in one_line(run("eval", "bad.safetensors", expect=1).stderr)
+
+
+if __name__ == "__main__":
+    trainer.main(globals())

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that are killed or interrupted, and resumed: they end as if nothing had happened."""
+import os
+import random
+import signal
+import subprocess
+import time
+
+import trainer
+from trainer import VGG, environment, make_data, rows, run, sole_object, train, weights
+
+EPOCHS = 6
+BATCHES = 13
+
+
+def start(*args):
+    return subprocess.Popen([VGG, *map(str, args)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env=environment())
+
+
+def first(out, *more):
+    return ["train", *trainer.TINY, "--data", "data", "--out", out, "--epochs", EPOCHS,
+            "--bn", *more]
+
+
+def lines_of(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def wait_for_rows(process, out, count):
+    """Wait until the log has `count` rows, or the process ends."""
+    limit = time.monotonic() + 60
+    while process.poll() is None and lines_of(f"{out}/log.jsonl") < count:
+        assert time.monotonic() < limit, "no progress"
+        time.sleep(0.0005)
+
+
+def test_killed_at_random_moments():
+    make_data("data", train=200)
+    run(*first("whole"))
+    draw = random.Random()
+    seed = draw.randrange(1 << 30)
+    print("kills drawn with seed", seed)
+    draw.seed(seed)
+    kills = 0
+    for attempt in range(3):
+        out = f"cut{attempt}"
+        # --save-every 0 saves after every step, so that resumes begin within epochs too.
+        often = ["--save-every", 0] if attempt != 1 else []
+        args = first(out, *often)
+        for _ in range(60):
+            process = start(*args)
+            ahead = draw.randrange(1, 25)
+            wait_for_rows(process, out, lines_of(f"{out}/log.jsonl") + ahead
+                          if kills or os.path.exists(out) else ahead)
+            time.sleep(draw.random() * 0.01)
+            process.kill()
+            _, stderr = process.communicate()
+            if process.returncode == 0:
+                break
+            assert process.returncode == -signal.SIGKILL, stderr
+            kills += 1
+            begun = os.path.exists(f"{out}/args.json")
+            args = ["train", "--resume", out, *often] if begun else first(out, *often)
+        else:
+            run(*args)
+        trainer.same_run("whole", out)
+    assert kills >= 4, f"only {kills} kills hit a running process"
+
+
+def test_cut_rows_are_dropped():
+    make_data("data")
+    run(*first("whole"))
+    run(*first("out", "--steps", 2 * BATCHES + 4))
+    with open("out/log.jsonl", "a", encoding="ascii") as file:
+        file.write('{"row": "step", "epoch": 3, "batch": 5, "step": 31, "loss": 9}\n')
+        file.write('{"row": "epoch", "epoch": 3, "step": 39}\n{"row": "st')
+    with open("out/metrics.csv", "a", encoding="ascii") as file:
+        file.write("3,39,0.1,0.9,0.1,0.9,0.9,0.1,1,1\n4,5")
+    run("train", "--resume", "out")
+    trainer.same_run("whole", "out")
+
+
+def interrupt(number, out):
+    process = start(*first(out))
+    wait_for_rows(process, out, 17)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def test_interrupts_save_and_say_how_to_resume():
+    make_data("data", train=200)
+    run(*first("whole"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        out = f"out{number}"
+        status, _, stderr = interrupt(number, out)
+        assert status == 128 + number, (status, stderr)
+        assert f"go on with: vgg train --resume {out}" in stderr, stderr
+        assert os.path.exists(f"{out}/last/weights.safetensors")
+        run("train", "--resume", out)
+        trainer.same_run("whole", out)
+
+
+def test_second_interrupt_stops_at_once():
+    # A test set so large that the first interrupt's batch is not the end of it.
+    make_data("data", train=3000, test=10, side=28)
+    process = start("train", "--blocks", "1x64,2x128", "--data", "data", "--out", "out",
+                    "--batch", "3000", "--epochs", 3, "--device", "ref")
+    limit = time.monotonic() + 30
+    while not os.path.exists("out/log.jsonl") and time.monotonic() < limit:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, (process.returncode, stderr)
+    assert time.monotonic() - began < 5 and "at once" in stderr, stderr
+
+
+def test_lost_checkpoint_of_the_best_is_made_again():
+    make_data("data")
+    run(*first("whole"))
+    run(*first("out", "--steps", BATCHES))
+    assert rows("out")[-1]["row"] == "epoch" and weights("out") == weights("out", "best")
+    run("train", "--resume", "out")
+    trainer.same_run("whole", "out")
+
+
+def test_signal_in_json():
+    make_data("data")
+    process = start(*first("out", "--format", "json"))
+    wait_for_rows(process, "out", 3)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    if process.returncode == 130:
+        assert sole_object(stdout)["stopped"] == "signal"
+    train("data", "plain", "--steps", 1)
+
+
+if __name__ == "__main__":
+    trainer.main(globals())
