@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* args.json: every setting of a run. Flags that hold for one call only are not in it. */
+/* args.json: every setting of a run. Flags that hold for one call only are not in
+ * it. */
 #include "args.h"
 #include "files.h"
 #include "json.h"

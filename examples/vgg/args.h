@@ -8,8 +8,8 @@
 /* Write the settings that a run keeps. */
 int args_save(const struct settings *s, const char *path);
 
-/* Read them back over the settings, all but those that the user gave. A user's value that
- * differs from the file's is refused, but where the table says it may change. */
+/* Read them back over the settings, all but those that the user gave. A user's value
+ * that differs from the file's is refused, but where the table says it may change. */
 int args_load(struct settings *s, const char *path);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `vgg bench`: how long steps take. Images are random, never zeros, which some processors
- * multiply faster; --data-loading takes real ones and counts their loading. */
+/* `vgg bench`: how long steps take. Images are random, never zeros, which some
+ * processors multiply faster; --data-loading takes real ones and counts their
+ * loading. */
 #include "json.h"
 #include "session.h"
 

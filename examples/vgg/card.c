@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Preprocessing and classes in the metadata of weights, so that they can be used without
- * knowing how they were trained. The keys are described in session.h. */
+/* Preprocessing and classes in the metadata of weights, so that they can be used
+ * without knowing how they were trained. The keys are described in session.h. */
 #include "session.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The training curves as SVG, written by hand.
  *
- * Losses and accuracies share one axis, as in the chapter. A series is one path; where it
- * ends stand its name and last value, moved apart so that they do not overlap. */
+ * Losses and accuracies share one axis, as in the chapter. A series is one path; where
+ * it ends stand its name and last value, moved apart so that they do not overlap. */
 #include "curves.h"
 #include "files.h"
 
@@ -78,7 +78,8 @@ static double value_of(const struct curve_point *point, const struct series *one
     return value;
 }
 
-/* The smallest 1, 2 or 5 times a power of ten that cuts `extent` into at most `parts`. */
+/* The smallest 1, 2 or 5 times a power of ten that cuts `extent` into at most
+ * `parts`. */
 static double round_step(double extent, unsigned parts)
 {
     const double rough = extent / parts;

@@ -14,11 +14,12 @@ bool is_file(const char *path);
 /* Make a folder and those above it. 0, or STATUS_RUN. */
 int make_folders(const char *path);
 
-/* A text file as a string that ends with a zero byte, to be freed; NULL after saying why.
- * `length` may be NULL. */
+/* A text file as a string that ends with a zero byte, to be freed; NULL after saying
+ * why. `length` may be NULL. */
 char *file_read(const char *path, size_t *length);
 
-/* A file that replaces `path` when it is whole: write to .file between the two calls. */
+/* A file that replaces `path` when it is whole: write to .file between the two
+ * calls. */
 struct new_file {
     FILE *file;
     char path[4096], beside[4096 + 8];

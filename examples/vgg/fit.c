@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens after every batch and epoch.
  *
- * Order matters: rows go to the logs before the checkpoint that covers them, best/ before
- * last/. A run killed between any two of these resumes from the older last/, drops the
- * later rows and makes them again. */
+ * Order matters: rows go to the logs before the checkpoint that covers them, best/
+ * before last/. A run killed between any two of these resumes from the older last/,
+ * drops the later rows and makes them again. */
 #include "fit.h"
 
 #include <math.h>

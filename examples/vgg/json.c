@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON out, and back in for flat objects. The process keeps the C locale, so that numbers
- * have a point. */
+/* JSON out, and back in for flat objects. The process keeps the C locale, so that
+ * numbers have a point. */
 #include "json.h"
 
 #include <math.h>

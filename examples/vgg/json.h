@@ -37,7 +37,8 @@ struct json_member {
 };
 
 /* Read the next member of a flat object. `*at` begins at the text of the object and is
- * moved on. Returns 1, 0 after the closing brace, -1 if it is not a flat JSON object. */
+ * moved on. Returns 1, 0 after the closing brace, -1 if it is not a flat JSON
+ * object. */
 int json_next(const char **at, struct json_member *out);
 
 /* The number or bool of a key in a flat object; `missing` if it is not there. */

@@ -87,7 +87,8 @@ static int run(int argc, char **argv)
     return run_verb(argv[1], argc - 2, argv + 2);
 }
 
-/* A closed standard stream must not become the number of a file that is opened later. */
+/* A closed standard stream must not become the number of a file that is opened
+ * later. */
 static void hold_streams(void)
 {
     for (int fd = 0; fd <= 2; fd++) {

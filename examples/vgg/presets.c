@@ -12,8 +12,8 @@ static const struct {
     const char *name;
     const char *flags[PRESET_FLAGS][2];
 } presets[] = {
-    /* "Dive into Deep Learning", chapter "Networks Using Blocks (VGG)": 10 epochs of plain
-     * SGD on Fashion-MNIST at 224 x 224. */
+    /* "Dive into Deep Learning", chapter "Networks Using Blocks (VGG)": 10 epochs of
+     * plain SGD on Fashion-MNIST at 224 x 224. */
     {"d2l",
      {{"arch", "d2l"},
       {"ratio", "4"},

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A run directory: args.json, log.jsonl (a row a step, a row an epoch), metrics.csv (a row
- * an epoch), curves.svg, last/ and best/.
+/* A run directory: args.json, log.jsonl (a row a step, a row an epoch), metrics.csv (a
+ * row an epoch), curves.svg, last/ and best/.
  *
- * Rows are written whole and before the checkpoint that covers them. A resumed run drops
- * what is later than its checkpoint, so that the files end as those of a run that was
- * never stopped, but for the timing columns (`images_per_s`, `seconds`). */
+ * Rows are written whole and before the checkpoint that covers them. A resumed run
+ * drops what is later than its checkpoint, so that the files end as those of a run that
+ * was never stopped, but for the timing columns (`images_per_s`, `seconds`). */
 #ifndef RUN_H
 #define RUN_H
 

@@ -86,7 +86,8 @@ static uint64_t whole(const char *row, const char *key)
     return number > 0.0 && number < 1e18 ? (uint64_t)number : 0;
 }
 
-/* Is a row of log.jsonl whole, and not past a position? Takes its point for the curves. */
+/* Is a row of log.jsonl whole, and not past a position? Takes its point for the
+ * curves. */
 static bool keep_json(struct run *run, const char *line, const struct position *end)
 {
     const char *at = line;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening what every verb needs, with the remedy in the message when it is not there. */
+/* Opening what every verb needs, with the remedy in the message when it is not
+ * there. */
 #include "session.h"
 #include "files.h"
 

@@ -30,8 +30,9 @@ int session_loader(const struct settings *s, const vgg_transform *transform,
  * data). */
 int session_model(struct session *it, struct settings *s, const vgg_loader *loader);
 
-/* The weights of a run directory (best/, else last/), a checkpoint or a file, with their
- * metadata. `folder` receives the folder that holds args.json of the run, if any. */
+/* The weights of a run directory (best/, else last/), a checkpoint or a file, with
+ * their metadata. `folder` receives the folder that holds args.json of the run, if
+ * any. */
 int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE]);
 
 void session_close(struct session *it);

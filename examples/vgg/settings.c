@@ -220,7 +220,8 @@ static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv,
     return settings_set(s, flag, argument.value, FROM_USER);
 }
 
-/* The preset is needed before anything else is set; find it without reading the rest. */
+/* The preset is needed before anything else is set; find it without reading the
+ * rest. */
 static int find_preset(struct settings *s, int argc, char **argv, bool network)
 {
     const char *preset = NULL;
