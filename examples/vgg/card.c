@@ -6,13 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A number a channel, each the shortest text that reads back as the same float. */
 static void floats_text(const float *values, uint32_t count, char *text, size_t size)
 {
     size_t length = 0;
     text[0] = '\0';
-    for (uint32_t i = 0; i < count && length < size; i++)
-        length += (size_t)snprintf(text + length, size - length, "%s%.9g", i ? " " : "",
-                                   (double)values[i]);
+    for (uint32_t i = 0; i < count && length < size; i++) {
+        char number[32];
+        for (int digits = 4; digits <= 9; digits++) {
+            snprintf(number, sizeof number, "%.*g", digits, (double)values[i]);
+            if (strtof(number, NULL) == values[i]) break;
+        }
+        length += (size_t)snprintf(text + length, size - length, "%s%s", i ? " " : "",
+                                   number);
+    }
 }
 
 /* The names of all classes, one a line; to be freed. */

@@ -30,7 +30,7 @@ static const struct {
       {"dropout", "0.5"}}},
     /* A small VGG on the images as they are. */
     {"quick",
-     {{"blocks", "1x64,1x128,2x256"},
+     {{"blocks", "1x64,1x128,1x256"},
       {"ratio", "4"},
       {"hidden", "128"},
       {"dropout", "0.1"},
@@ -39,7 +39,7 @@ static const struct {
       {"flip", "0.5"},
       {"batch", "64"},
       {"epochs", "8"},
-      {"lr", "0.03"},
+      {"lr", "0.04"},
       {"optimizer", "sgd"},
       {"momentum", "0.9"},
       {"nesterov", NULL},

@@ -20,7 +20,8 @@ def close(a, b):
 
 def test_files_and_figures():
     make_data("data")
-    done = train("data", "out")
+    easy = ["--shift", 0, "--erase", 0, "--dropout", 0]
+    done = train("data", "out", "--lr", 0.08, *easy)
     final, speed = done.stdout.splitlines()[:2]
     assert final.startswith("loss 0.") or final.startswith("loss "), final
     assert ", train acc 0." in final and ", test acc " in final, final
@@ -43,7 +44,7 @@ def test_files_and_figures():
         assert close(mean, epoch["train_loss"]), (mean, epoch)
         assert close(mine[-1]["mean_loss"], epoch["train_loss"])
     assert steps[0]["lr"] > steps[-1]["lr"] > 0, "no cosine"
-    assert epochs[-1]["test_accuracy"] > 0.3, epochs[-1]  # chance is 0.1
+    assert epochs[-1]["test_accuracy"] > 0.8, epochs[-1]
 
     with open("out/metrics.csv", encoding="ascii", newline="") as file:
         table = list(csv.DictReader(file))
