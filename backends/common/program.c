@@ -271,6 +271,12 @@ vgg_status vgg__program_read(void *program, vgg_view view, uint32_t index, void 
     return VGG_OK;
 }
 
+/* Rounded up: what takes any room is not shown as nothing. */
+static size_t kib(size_t bytes)
+{
+    return (bytes + 1023) / 1024;
+}
+
 void vgg__program_describe(void *program, uint32_t stage, char *text, size_t size)
 {
     const struct program *p = program;
@@ -281,13 +287,13 @@ void vgg__program_describe(void *program, uint32_t stage, char *text, size_t siz
         need->forward_scratch > need->backward_scratch || !s->backward
             ? need->forward_scratch
             : need->backward_scratch;
-    snprintf(text, size,
-             "%s: %s, %ux%ux%u -> %ux%ux%u, %zu bytes out, %zu kept, %zu workspace",
-             s->name,
-             need->algorithm  ? need->algorithm
-             : need->identity ? "nothing to do"
-                              : "loops",
-             d->in.c, d->in.h, d->in.w, d->out.c, d->out.h, d->out.w,
-             s->y == stage + 1 ? p->layout.blocks[s->y].size : 0,
-             need->saved + need->prepared, scratch);
+    char in[40], out[40];
+    snprintf(in, sizeof in, "%ux%ux%u", d->in.c, d->in.h, d->in.w);
+    snprintf(out, sizeof out, "%ux%ux%u", d->out.c, d->out.h, d->out.w);
+    const char *algorithm = need->identity    ? "nothing to do"
+                            : need->algorithm ? need->algorithm
+                                              : "loops";
+    snprintf(text, size, "%-18s %11s -> %-11s %7zu KiB out %6zu kept %6zu work  %s",
+             s->name, in, out, s->y == stage + 1 ? kib(p->layout.blocks[s->y].size) : 0,
+             kib(need->saved + need->prepared), kib(scratch), algorithm);
 }

@@ -20,17 +20,15 @@ char *vgg__plan_text(vgg_plan *plan)
     char *text = vgg__alloc(plan->ctx, size);
     if (text == NULL) return NULL;
 
-    int at = snprintf(text, size, "%s: %s\nbatch %u, %s, %s\n", plan->device->desc.name,
-                      plan->device->desc.text, desc->batch, mode_names[desc->mode],
-                      precision_names[desc->precision]);
+    int at = snprintf(text, size, "device %s: %s\nbatch %u, %s, %s\n",
+                      plan->device->desc.name, plan->device->desc.text, desc->batch,
+                      mode_names[desc->mode], precision_names[desc->precision]);
     for (uint32_t i = 0; i < desc->stage_count; i++) {
         char line[LINE] = "";
         plan->device->engine->describe(plan->program, i, line, sizeof line);
-        const vgg_extent out = desc->stages[i].out;
-        at += snprintf(text + at, size - (size_t)at, "%-20s %5ux%ux%u  %s\n",
-                       desc->stages[i].name, out.c, out.h, out.w, line);
+        at += snprintf(text + at, size - (size_t)at, "%s\n", line);
     }
-    snprintf(text + at, size - (size_t)at, "plan %.1f MiB\n",
-             (double)plan->bytes / 1048576.0);
+    snprintf(text + at, size - (size_t)at, "plan: %llu MiB\n",
+             (unsigned long long)((plan->bytes + (1 << 20) - 1) >> 20));
     return text;
 }
