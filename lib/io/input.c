@@ -11,8 +11,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define HASH_BUFFER  ((size_t)1 << 20) /* bytes */
-#define LARGEST_READ ((size_t)1 << 30) /* bytes; a system call takes less than 2 GiB   \
+#define HASH_BUFFER ((size_t)1 << 20) /* bytes */
+#define LARGEST_READ                                                                   \
+    ((size_t)1 << 30) /* bytes; a system call takes less than 2 GiB   \
                                         */
 
 vgg_status vgg__input_open(struct vgg__input *input, int folder, const char *name,

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """C sources look as .clang-format says. Status 77 (skipped) without clang-format."""
+import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -9,14 +11,15 @@ import source
 
 
 def check(root):
-    problems = []
-    for path in source.files(root, (".c", ".h", ".cpp")):
-        run = subprocess.run(["clang-format", "--dry-run", "-Werror", str(path)],
-                             capture_output=True, text=True)
-        if run.returncode:
-            line = run.stderr.split(":")[1] if ":" in run.stderr else "1"
-            problems.append(source.problem(root, path, line, "not as clang-format leaves it"))
-    return problems
+    paths = source.files(root, (".c", ".h", ".cpp"))
+    run = subprocess.run(["clang-format", "--dry-run", "-Werror", *map(str, paths)],
+                         capture_output=True, text=True)
+    first = {}  # of each file, the first line that differs
+    for path, line in re.findall(r"^(/.*?):(\d+):\d+: error:", run.stderr, re.M):
+        first.setdefault(path, line)
+    problems = [source.problem(root, pathlib.Path(path), line, "not as clang-format leaves it")
+                for path, line in first.items()]
+    return problems or ([run.stderr] if run.returncode else [])
 
 
 if __name__ == "__main__":
