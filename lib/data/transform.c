@@ -13,6 +13,7 @@
 #include "core/options.h"
 #include "data/dataset.h"
 #include "data/resize.h"
+#include "tensor/tensor.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -304,7 +305,7 @@ vgg_status vgg_transform_apply(const vgg_transform *transform, const vgg_tensor 
     VGG_TRY(vgg__transform_read(transform, &spec));
     VGG_TRY(check_tensors(input, output));
     struct vgg__transformer *t = NULL;
-    VGG_TRY(vgg__transformer_create(NULL, &spec, vgg_tensor_shape(input), &t));
+    VGG_TRY(vgg__transformer_create(input->ctx, &spec, &input->shape, &t));
     const vgg_status status = check_output(&t->output, vgg_tensor_shape(output));
     if (status == VGG_OK) {
         const uint64_t mode = vgg__fpmode_enter();
