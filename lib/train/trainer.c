@@ -48,6 +48,16 @@ static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *
     return VGG_OK;
 }
 
+/* Make the optimiser's state, all zero, by an update that changes nothing: no step needs
+ * memory then, so none can fail for want of it after its batch was counted. */
+static vgg_status make_state(vgg_trainer *trainer)
+{
+    vgg_optimizer idle = trainer->optimizer;
+    idle.weight_decay = 0.0;
+    VGG_TRY(vgg_plan_zero_gradients(trainer->plan));
+    return vgg_plan_update(trainer->plan, &idle, 0.0, 1);
+}
+
 static vgg_status start(vgg_trainer *trainer, const vgg_trainer_options *given)
 {
     VGG_TRY(read_options(trainer, given));
@@ -64,7 +74,7 @@ static vgg_status start(vgg_trainer *trainer, const vgg_trainer_options *given)
     trainer->steps_per_epoch = trainer->opts.steps_per_epoch;
     trainer->progress =
         (vgg_progress){.test_loss = NAN, .test_accuracy = NAN, .best_accuracy = NAN};
-    return vgg_plan_zero_gradients(trainer->plan);
+    return make_state(trainer);
 }
 
 vgg_status vgg_trainer_create(vgg_model *model, vgg_device *device,
