@@ -20,7 +20,7 @@ _Static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8,
                    #type "." #member)
 #define VALUE(name, number) _Static_assert((name) == (number), #name)
 
-/* ---- context.h ------------------------------------------------------------------- */
+/* ---- context.h ------------------------------------------------------------------ */
 
 FROZEN(vgg_allocator, 24);
 FIELD(vgg_allocator, cookie, 0, 8);
@@ -41,13 +41,13 @@ FIELD(vgg_context_options, gemm, 36, 4);
 FIELD(vgg_context_options, blas, 40, 4);
 FIELD(vgg_context_options, reserved, 44, 4);
 
-/* ---- tensor.h -------------------------------------------------------------------- */
+/* ---- tensor.h ------------------------------------------------------------------- */
 
 FROZEN(vgg_shape, 32);
 FIELD(vgg_shape, rank, 0, 4);
 FIELD(vgg_shape, dim, 4, 28);
 
-/* ---- arch.h ---------------------------------------------------------------------- */
+/* ---- arch.h --------------------------------------------------------------------- */
 
 FROZEN(vgg_block, 12);
 FIELD(vgg_block, convs, 0, 4);
@@ -68,7 +68,7 @@ FIELD(vgg_arch, head, 228, 4);
 FIELD(vgg_arch, pool, 232, 4);
 FIELD(vgg_arch, batch_norm, 236, 4);
 
-/* ---- model.h --------------------------------------------------------------------- */
+/* ---- model.h -------------------------------------------------------------------- */
 
 SIZED(vgg_model_options, 24);
 FIELD(vgg_model_options, size, 0, 8);
@@ -76,7 +76,7 @@ FIELD(vgg_model_options, seed, 8, 8);
 FIELD(vgg_model_options, init, 16, 4);
 FIELD(vgg_model_options, reserved, 20, 4);
 
-/* ---- plan.h ---------------------------------------------------------------------- */
+/* ---- plan.h --------------------------------------------------------------------- */
 
 SIZED(vgg_plan_options, 48);
 FIELD(vgg_plan_options, size, 0, 8);
@@ -99,7 +99,7 @@ FIELD(vgg_optimizer, beta1, 32, 8);
 FIELD(vgg_optimizer, beta2, 40, 8);
 FIELD(vgg_optimizer, epsilon, 48, 8);
 
-/* ---- data.h ---------------------------------------------------------------------- */
+/* ---- data.h --------------------------------------------------------------------- */
 
 FROZEN(vgg_source, 48);
 FIELD(vgg_source, cookie, 0, 8);
@@ -141,7 +141,7 @@ FIELD(vgg_batch, reserved, 20, 4);
 FIELD(vgg_batch, epoch, 24, 8);
 FIELD(vgg_batch, index, 32, 8);
 
-/* ---- metrics.h ------------------------------------------------------------------- */
+/* ---- metrics.h ------------------------------------------------------------------ */
 
 FROZEN(vgg_class_metrics, 32);
 FIELD(vgg_class_metrics, precision, 0, 8);
@@ -149,7 +149,7 @@ FIELD(vgg_class_metrics, recall, 8, 8);
 FIELD(vgg_class_metrics, f1, 16, 8);
 FIELD(vgg_class_metrics, support, 24, 8);
 
-/* ---- train.h --------------------------------------------------------------------- */
+/* ---- train.h -------------------------------------------------------------------- */
 
 SIZED(vgg_schedule, 80);
 FIELD(vgg_schedule, size, 0, 8);
@@ -195,7 +195,7 @@ FIELD(vgg_callbacks, cookie, 0, 8);
 FIELD(vgg_callbacks, on_batch, 8, 8);
 FIELD(vgg_callbacks, on_epoch, 16, 8);
 
-/* ---- weights.h ------------------------------------------------------------------- */
+/* ---- weights.h ------------------------------------------------------------------ */
 
 SIZED(vgg_weights_options, 24);
 FIELD(vgg_weights_options, size, 0, 8);
@@ -204,7 +204,7 @@ FIELD(vgg_weights_options, allow_extra, 12, 4);
 FIELD(vgg_weights_options, allow_infinite, 16, 4);
 FIELD(vgg_weights_options, reserved, 20, 4);
 
-/* ---- Numbers --------------------------------------------------------------------- */
+/* ---- Numbers -------------------------------------------------------------------- */
 
 VALUE(VGG_OK, 0);
 VALUE(VGG_EINVAL, -1);
