@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Average pooling to a given size: output i of `out` covers the inputs from
- * floor(i * in / out) to ceil((i + 1) * in / out), the end not included. A sample a task. */
+ * floor(i * in / out) to ceil((i + 1) * in / out), the end not included. A sample a
+ * task. */
 #include "cpu/cpu.h"
 
 #include <string.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Batch normalisation over n, h, w, and ReLU if it is fused:
- * y = gamma * (x - mean) / sqrt(var + epsilon) + beta. Ioffe and Szegedy 2015; statistics as
- * PyTorch's: the batch's mean and biased variance normalise, the unbiased one goes into the
- * running variance (which stays as it is if a channel has a single value).
+ * y = gamma * (x - mean) / sqrt(var + epsilon) + beta. Ioffe and Szegedy 2015;
+ * statistics as PyTorch's: the batch's mean and biased variance normalise, the unbiased
+ * one goes into the running variance (which stays as it is if a channel has a single
+ * value).
  *
- * x is [rows][c]. Rows are cut in parts by their number alone; sums are in double, of each
- * part, then over parts in their order. */
+ * x is [rows][c]. Rows are cut in parts by their number alone; sums are in double, of
+ * each part, then over parts in their order. */
 #include <math.h>
 #include <string.h>
 
@@ -67,7 +68,7 @@ static void reduce(const struct norm *v, const double *parts, double *sum)
         for (size_t j = 0; j < v->c; j++) sum[j] += parts[p * v->c + j];
 }
 
-/* ---- Forward ------------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------- */
 
 static void sum_task(void *arg, uint32_t task, uint32_t worker)
 {
@@ -150,7 +151,7 @@ static void forward(const struct vgg__stage_args *args)
     for_parts(&v, normalise_task);
 }
 
-/* ---- Backward ------------------------------------------------------------------------ */
+/* ---- Backward -------------------------------------------------------------- */
 
 static float masked(const struct norm *v, size_t at)
 {

@@ -40,7 +40,7 @@ struct vgg__blas {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct vgg__blas loaded;
 
-/* ---- Threads at once ----------------------------------------------------------------- */
+/* ---- Threads at once ------------------------------------------------------- */
 
 /* A number of threads that wait for each other before each does its part. */
 struct party {
@@ -96,7 +96,7 @@ static bool run_party(uint32_t count, void (*part)(void *, uint32_t), void *arg)
     return started == count;
 }
 
-/* ---- Probes -------------------------------------------------------------------------- */
+/* ---- Probes ---------------------------------------------------------------- */
 
 /* Threads that its constructor starts: one a processor of the affinity mask but one. */
 static uint32_t constructor_threads(void)
@@ -118,9 +118,10 @@ static bool probe_memory(uint32_t count)
     return true;
 }
 
-/* ---- What it chose --------------------------------------------------------------------- */
+/* ---- What it chose --------------------------------------------------------- */
 
-/* Instruction sets of the cores that it knows on x86-64; those not listed are below AVX. */
+/* Instruction sets of the cores that it knows on x86-64; those not listed are below
+ * AVX. */
 static const struct {
     const char *core;
     uint32_t isa;
@@ -160,7 +161,7 @@ static void describe(const struct vgg__blas *blas, struct vgg__blas_facts *facts
              length > 40 ? 40 : length, config, core);
 }
 
-/* ---- Loading --------------------------------------------------------------------------- */
+/* ---- Loading --------------------------------------------------------------- */
 
 static bool find_symbols(struct vgg__blas *blas)
 {
@@ -183,7 +184,8 @@ static bool find_symbols(struct vgg__blas *blas)
 }
 
 /* Load it into *blas; otherwise say why not. */
-static bool load(const char *library, struct vgg__blas *blas, char text[128])
+static bool load(const char *library, uint32_t workers, struct vgg__blas *blas,
+                 char text[128])
 {
     struct vgg__blas found = {.handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD)};
     if (found.handle == NULL) {
@@ -191,6 +193,12 @@ static bool load(const char *library, struct vgg__blas *blas, char text[128])
         if (!run_party(threads, NULL, NULL)) {
             snprintf(text, 128, "OpenBLAS not loaded: %u threads can't be started",
                      threads);
+            return false;
+        }
+        /* Its threads take a buffer each as they start, and wait for it for ever. */
+        if (!probe_memory(threads + workers)) {
+            snprintf(text, 128, "OpenBLAS not loaded: no address space for %u buffers",
+                     threads + workers);
             return false;
         }
         found.ours = true;
@@ -208,7 +216,7 @@ static bool load(const char *library, struct vgg__blas *blas, char text[128])
     return true;
 }
 
-/* ---- Use ------------------------------------------------------------------------------- */
+/* ---- Use ------------------------------------------------------------------- */
 
 struct warm_up {
     const struct vgg__blas *blas;
@@ -226,8 +234,8 @@ static void warm_part(void *arg, uint32_t place)
     vgg__blas_run(w->blas, &product);
 }
 
-/* Products of `workers` threads at once, so that every buffer is taken now: later, out of
- * memory, it would wait for one for ever. */
+/* Products of `workers` threads at once, so that every buffer is taken now: later, out
+ * of memory, it would wait for one for ever. */
 static bool warm_up(struct vgg__blas *blas, uint32_t workers)
 {
     if (workers <= blas->warm) return true;
@@ -247,7 +255,8 @@ static vgg_status take(const char *library, uint32_t policy, uint32_t workers,
                        struct vgg__blas_facts *facts)
 {
     struct vgg__blas *blas = &loaded;
-    if (blas->handle == NULL && !load(library, blas, facts->text)) return VGG_EDEVICE;
+    if (blas->handle == NULL && !load(library, workers, blas, facts->text))
+        return VGG_EDEVICE;
     if (!blas->ours && policy != VGG_BLAS_TAKE) {
         snprintf(facts->text, sizeof(facts->text),
                  "OpenBLAS belongs to the host program: left alone");

@@ -2,10 +2,11 @@
 /* OpenBLAS, loaded at run time and only when nothing can go wrong for the host.
  *
  * Why not link it: its constructor starts a thread a processor before main() and raises
- * SIGINT when it can't; without 128 MiB of address space a caller its first product never
- * returns; its thread count is one number for the whole process; and it may have chosen
- * kernels far below what the processor can do. So: probe first, load second, hold it at one
- * thread, and leave an OpenBLAS that the host has loaded alone unless it says otherwise. */
+ * SIGINT when it can't; without 128 MiB of address space a caller its first product
+ * never returns; its thread count is one number for the whole process; and it may have
+ * chosen kernels far below what the processor can do. So: probe first, load second,
+ * hold it at one thread, and leave an OpenBLAS that the host has loaded alone unless it
+ * says otherwise. */
 #ifndef VGG_CPU_BLAS_H
 #define VGG_CPU_BLAS_H
 
@@ -31,9 +32,9 @@ struct vgg__blas_product { /* as cblas_sgemm, row-major, alpha 1 */
     bool accumulate;
 };
 
-/* Load it, or find it loaded, for `workers` callers at once. `library`: NULL for its usual
- * name. *out is NULL when there is none: facts->text says why. VGG_ENOMEM: no room for
- * its buffers. Does not set the thread's error text. */
+/* Load it, or find it loaded, for `workers` callers at once. `library`: NULL for its
+ * usual name. *out is NULL when there is none: facts->text says why. VGG_ENOMEM: no
+ * room for its buffers. Does not set the thread's error text. */
 vgg_status vgg__blas_take(const char *library, uint32_t policy, uint32_t workers,
                           const struct vgg__blas **out, struct vgg__blas_facts *facts);
 

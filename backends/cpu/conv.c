@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution with bias, and ReLU and 2x2 pooling if they are fused: forward.
  *
- * A task is a rectangle of pixels of one sample. Its neighbourhoods are laid side by side
- * in the worker's scratch, [pixels][kh][kw][ic], multiplied by the weights packed as
- * [kh][kw][ic][oc], and the product is finished while it is in the cache: what comes before
- * the pooling is never stored. Maximum pooling comes first, bias and ReLU after it, on a
- * quarter of the values: they are monotone and so is rounding, so the result is the same. */
+ * A task is a rectangle of pixels of one sample. Its neighbourhoods are laid side by
+ * side in the worker's scratch, [pixels][kh][kw][ic], multiplied by the weights packed
+ * as [kh][kw][ic][oc], and the product is finished while it is in the cache: what comes
+ * before the pooling is never stored. Maximum pooling comes first, bias and ReLU after
+ * it, on a quarter of the values: they are monotone and so is rounding, so the result
+ * is the same. */
 #include "cpu/conv.h"
 
 #include <string.h>
@@ -19,7 +20,7 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- Cutting ------------------------------------------------------------------------- */
+/* ---- Cutting --------------------------------------------------------------- */
 
 struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even)
 {
@@ -57,7 +58,7 @@ static struct vgg__cut cut_forward(const vgg_stage *s)
     return vgg__cut_map(k, 2 * (size_t)s->out.h, 2 * (size_t)s->out.w, true);
 }
 
-/* ---- Weights ------------------------------------------------------------------------- */
+/* ---- Weights --------------------------------------------------------------- */
 
 size_t vgg__conv_packed(const struct vgg__cpu *cpu, const vgg_stage *s)
 {
@@ -113,7 +114,7 @@ void vgg__conv_prepare(const struct vgg__stage_args *args)
                    packed + vgg__conv_packed(cpu, s));
 }
 
-/* ---- Forward ------------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------- */
 
 struct forward {
     const struct vgg__stage_args *args;

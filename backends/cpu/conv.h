@@ -5,8 +5,8 @@
 
 #include "cpu/cpu.h"
 
-/* A stage cut in rectangles of pixels, small enough that a rectangle's columns (the pixels'
- * neighbourhoods side by side, [pixels][k]) stay in the second-level cache. */
+/* A stage cut in rectangles of pixels, small enough that a rectangle's columns (the
+ * pixels' neighbourhoods side by side, [pixels][k]) stay in the second-level cache. */
 struct vgg__cut {
     size_t k;          /* kernel * kernel * input channels of the product */
     size_t stride;     /* floats from one pixel's columns to the next's */
@@ -26,8 +26,8 @@ struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even);
 /* Rectangle `index` of all samples', a sample after the other. */
 struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index);
 
-/* OIHW to [kh][kw][ic][oc], and to [kh][kw][oc][ic] with the kernel turned by 180 degrees,
- * both then packed as right-hand matrices. Part of prepare(). */
+/* OIHW to [kh][kw][ic][oc], and to [kh][kw][oc][ic] with the kernel turned by 180
+ * degrees, both then packed as right-hand matrices. Part of prepare(). */
 void vgg__conv_prepare(const struct vgg__stage_args *args);
 
 /* Gradients; see conv_backward.c. */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution: gradients.
  *
- * The rectangles of all samples are cut in a number of parts that depends on shapes alone;
- * a task takes one part, rectangle by rectangle:
- *   dY      the gradient before ReLU and pooling, rebuilt with a margin of the kernel's
- *           radius in the worker's scratch [rows][cols][oc]: it is never stored;
- *   dbias   sums of dY, in double, of this part;
- *   dweight columns^T of x times dY, [kh][kw][ic][oc], of this part;
- *   dx      columns of dY times the turned weights: gathered, so rectangles never overlap.
- * Then the parts are added up in their order into the model's gradients. */
+ * The rectangles of all samples are cut in a number of parts that depends on shapes
+ * alone; a task takes one part, rectangle by rectangle: dY      the gradient before
+ * ReLU and pooling, rebuilt with a margin of the kernel's radius in the worker's
+ * scratch [rows][cols][oc]: it is never stored; dbias   sums of dY, in double, of this
+ * part; dweight columns^T of x times dY, [kh][kw][ic][oc], of this part; dx columns of
+ * dY times the turned weights: gathered, so rectangles never overlap. Then the parts
+ * are added up in their order into the model's gradients. */
 #include "cpu/conv.h"
 
 #include <string.h>
@@ -69,7 +68,7 @@ size_t vgg__conv_backward_scratch(const struct vgg__stage_env *env)
            sizeof(double) * b.parts * env->stage->mid.c;
 }
 
-/* ---- dY ------------------------------------------------------------------------------- */
+/* ---- dY -------------------------------------------------------------------- */
 
 /* One row of the gradient before pooling and ReLU. */
 static void unpool_row(const struct vgg__stage_args *args, size_t n, size_t y,
@@ -143,7 +142,7 @@ static struct patch build_patch(const struct backward *b, const struct vgg__piec
     return q;
 }
 
-/* ---- A part --------------------------------------------------------------------------- */
+/* ---- A part ---------------------------------------------------------------- */
 
 static void add_bias(const struct backward *b, size_t part, const struct vgg__piece *p,
                      const struct patch *q, float *sum)
@@ -248,7 +247,7 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
     }
 }
 
-/* ---- The sum of the parts ------------------------------------------------------------- */
+/* ---- The sum of the parts -------------------------------------------------- */
 
 /* Input channel `task` of dweight, from [kh][kw][ic][oc] to OIHW. */
 static void sum_task(void *arg, uint32_t task, uint32_t worker)

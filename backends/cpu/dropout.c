@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inverted dropout: training drops elements at a rate and scales the others up; the other
- * modes do nothing. What is kept is saved in the canonical order [n][c][h][w], in which
- * the random numbers are drawn. A channel's map a task, of a flat sample a stretch. */
+/* Inverted dropout: training drops elements at a rate and scales the others up; the
+ * other modes do nothing. What is kept is saved in the canonical order [n][c][h][w], in
+ * which the random numbers are drawn. A channel's map a task, of a flat sample a
+ * stretch. */
 #include "common/dropout.h"
 
 #include "cpu/cpu.h"

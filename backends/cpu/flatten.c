@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* [h][w][c] to [c*h*w] in c, h, w order, the order of a linear layer's columns. Maps of one
- * channel or one pixel have nothing to move. A sample a task. */
+/* [h][w][c] to [c*h*w] in c, h, w order, the order of a linear layer's columns. Maps of
+ * one channel or one pixel have nothing to move. A sample a task. */
 #include "cpu/cpu.h"
 
 void vgg__cpu_transpose(const float *in, size_t rows, size_t cols, float *out)

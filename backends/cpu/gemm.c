@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products: the choice of the provider, and the driver of the own kernel.
  *
- * The kernel holds a block of C in registers over up to DEPTH steps of k and reads A where
- * it lies; B is read from panels, [n / cols][k][cols] with the last one padded by zeros,
- * so that its rows come from consecutive lines. Measured on a Zen 4, the kernel reaches
- * 99 % of the FMA peak with both operands in the second-level cache, so nothing but k is
- * blocked for a cache. An element of C is a sum over k in ascending order, cut every DEPTH
- * steps, whatever m and n are. */
+ * The kernel holds a block of C in registers over up to DEPTH steps of k and reads A
+ * where it lies; B is read from panels, [n / cols][k][cols] with the last one padded by
+ * zeros, so that its rows come from consecutive lines. Measured on a Zen 4, the kernel
+ * reaches 99 % of the FMA peak with both operands in the second-level cache, so nothing
+ * but k is blocked for a cache. An element of C is a sum over k in ascending order, cut
+ * every DEPTH steps, whatever m and n are. */
 #include "cpu/gemm.h"
 
 #include <limits.h>
@@ -26,7 +26,7 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- Packing ------------------------------------------------------------------------- */
+/* ---- Packing --------------------------------------------------------------- */
 
 /* Columns j .. j + width of b, k rows of it, to rows of `cols` floats. */
 static void pack_panel(const struct vgg__product *p, size_t l0, size_t depth, size_t j,
@@ -79,10 +79,10 @@ void vgg__gemm_pack(const struct vgg__gemm *g, const struct vgg__product *p,
         pack_panel(p, 0, p->k, panel * cols, cols, out + panel * p->k * cols);
 }
 
-/* ---- The own kernel ------------------------------------------------------------------- */
+/* ---- The own kernel -------------------------------------------------------- */
 
-/* Rows of A at multiples of 4 KiB share a few sets of the first-level cache, and far rows
- * share a few entries of the TLB: such blocks are copied before use. */
+/* Rows of A at multiples of 4 KiB share a few sets of the first-level cache, and far
+ * rows share a few entries of the TLB: such blocks are copied before use. */
 static bool must_copy(const struct vgg__product *p)
 {
     const size_t stride = p->a_col == 1 ? p->a_row : p->a_col;
@@ -185,7 +185,7 @@ static void clear(const struct vgg__product *p)
         memset(p->c + i * p->c_row, 0, p->n * sizeof(float));
 }
 
-/* ---- OpenBLAS ------------------------------------------------------------------------- */
+/* ---- OpenBLAS -------------------------------------------------------------- */
 
 /* Its integers have 32 bits. */
 static bool fits(const struct vgg__product *p, size_t lda, size_t ldb)
@@ -221,7 +221,7 @@ void vgg__gemm_run(const struct vgg__gemm *g, uint32_t worker,
     run_own(g->kernels, g->scratch + (size_t)worker * SCRATCH, &plain);
 }
 
-/* ---- Choice --------------------------------------------------------------------------- */
+/* ---- Choice ---------------------------------------------------------------- */
 
 static vgg_status choose(const vgg_host *host, const struct vgg__gemm_options *options,
                          struct vgg__gemm *g)

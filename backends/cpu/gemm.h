@@ -3,9 +3,9 @@
  * providers.
  *
  * The own kernel runs wherever the engine does. OpenBLAS is loaded at run time if the
- * policy asks for it and it can be loaded without risk to the host (blas.h). Which one is
- * taken is decided by a fixed rule when a device opens, never by timing. A product runs in
- * the calling worker alone, and its result does not depend on the worker. */
+ * policy asks for it and it can be loaded without risk to the host (blas.h). Which one
+ * is taken is decided by a fixed rule when a device opens, never by timing. A product
+ * runs in the calling worker alone, and its result does not depend on the worker. */
 #ifndef VGG_CPU_GEMM_H
 #define VGG_CPU_GEMM_H
 
@@ -44,7 +44,8 @@ struct vgg__product {
     bool accumulate;
 };
 
-/* VGG_EDEVICE: OpenBLAS was asked for and can't be had, the text says why; VGG_ENOMEM. */
+/* VGG_EDEVICE: OpenBLAS was asked for and can't be had, the text says why; VGG_ENOMEM.
+ */
 vgg_status vgg__gemm_open(const vgg_host *host, const struct vgg__gemm_options *options,
                           struct vgg__gemm *out);
 void vgg__gemm_close(struct vgg__gemm *gemm);

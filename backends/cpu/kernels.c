@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inner loops in portable vector extensions; compiled once per instruction set, with
  * VGG_KERNELS naming the table. Contraction is on here and only here: a * b + c is one
- * instruction where the set has it. Every element is computed in one order, whatever the
- * block it falls in, so a result does not depend on how callers cut their work. */
+ * instruction where the set has it. Every element is computed in one order, whatever
+ * the block it falls in, so a result does not depend on how callers cut their work. */
 #include "cpu/kernels.h"
 
 #if defined(__AVX512F__)
@@ -39,9 +39,10 @@ static inline void store(float *x, vec v)
     *(loose *)x = v;
 }
 
-/* `rows` and `vecs` are constants at every call, so that the sums live in registers. Rows
- * of A are reached from every third one: base, base + row, base + 2 row are addressing
- * modes, and fourteen pointers would not fit. x - 0 is a splat that costs nothing. */
+/* `rows` and `vecs` are constants at every call, so that the sums live in registers.
+ * Rows of A are reached from every third one: base, base + row, base + 2 row are
+ * addressing modes, and fourteen pointers would not fit. x - 0 is a splat that costs
+ * nothing. */
 static inline __attribute__((always_inline)) void
 tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inner loops of the CPU engine, built once per instruction set from one source.
  *
- * kernels.c is written in portable vector extensions and compiled several times; a device
- * takes the widest table that its processor runs, when it opens. Between stages the engine
- * keeps images as [n][h][w][c]: channels are the vectors' axis. */
+ * kernels.c is written in portable vector extensions and compiled several times; a
+ * device takes the widest table that its processor runs, when it opens. Between stages
+ * the engine keeps images as [n][h][w][c]: channels are the vectors' axis. */
 #ifndef VGG_CPU_KERNELS_H
 #define VGG_CPU_KERNELS_H
 

@@ -2,10 +2,11 @@
 /* Fully connected, with bias and ReLU if it is fused. x [n][ins], weight [outs][ins].
  *
  * Weights are by far the largest operand and are read once a pass: forward computes
- * y^T = weight * x^T, a block of outputs a task, with x^T packed before; few samples take
- * dot products instead. Backward masks dy in place, then dx = dy * weight by blocks of
- * inputs, dweight += dy^T * x by blocks of outputs. An input that was not flattened before
- * is [h][w][c], the weights' columns are in c, h, w order: it is moved on its way. */
+ * y^T = weight * x^T, a block of outputs a task, with x^T packed before; few samples
+ * take dot products instead. Backward masks dy in place, then dx = dy * weight by
+ * blocks of inputs, dweight += dy^T * x by blocks of outputs. An input that was not
+ * flattened before is [h][w][c], the weights' columns are in c, h, w order: it is moved
+ * on its way. */
 #include "cpu/cpu.h"
 
 #include <string.h>
@@ -93,7 +94,7 @@ static void move_x(struct linear *l)
     l->x = l->moved;
 }
 
-/* ---- Forward ------------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------- */
 
 static struct vgg__product transposed_x(const struct linear *l)
 {
@@ -172,7 +173,7 @@ static void forward(const struct vgg__stage_args *args)
     for_blocks(&l, l.outs, OUTPUTS, forward_task);
 }
 
-/* ---- Backward ------------------------------------------------------------------------ */
+/* ---- Backward -------------------------------------------------------------- */
 
 /* A block of outputs: dy before the ReLU in place, and its sum over samples. */
 static void mask_task(void *arg, uint32_t task, uint32_t worker)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Softmax and cross-entropy with label smoothing (Szegedy et al. 2016), in double; a sample
- * a task, then the sum in the order of samples.
+/* Softmax and cross-entropy with label smoothing (Szegedy et al. 2016), in double; a
+ * sample a task, then the sum in the order of samples.
  *
  * With logits z of one sample, log p[c] = z[c] - log(sum of exp z), and targets
  * q[c] = smoothing / classes, plus 1 - smoothing at the label:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CPU engine gives the same bits for any number of threads, for both providers of
- * matrix products: parameters after two steps, and the input's gradient, are compared. */
+ * matrix products: parameters after two steps, and the input's gradient, are compared.
+ */
 #include "harness.h"
 
 #include <stdbool.h>
@@ -23,7 +24,8 @@ struct outcome {
     double loss[STEPS];
 };
 
-/* Every kind of layer, fused and alone, wide enough for several rectangles and blocks. */
+/* Every kind of layer, fused and alone, wide enough for several rectangles and blocks.
+ */
 static vgg_model *build(vgg_context *context)
 {
     const vgg_shape input = {.rank = 3, .dim = {3, HEIGHT, WIDTH}};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products of the CPU engine: every provider and instruction set against loops in
- * double, exactly where the numbers are small integers. */
+/* Matrix products of the CPU engine: every provider and instruction set against loops
+ * in double, exactly where the numbers are small integers. */
 #include "harness.h"
 
 #include <math.h>
@@ -149,7 +149,8 @@ static void check_guards(const struct problem *q, float value)
     }
 }
 
-/* Sums of whole numbers are exact in any order; others are within a rounding per term. */
+/* Sums of whole numbers are exact in any order; others are within a rounding per term.
+ */
 static void check_values(const struct problem *q, double before, bool whole)
 {
     for (size_t i = 0; i < q->p.m; i++)
