@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """libvgg as its users meet it: installed, moved, linked in every way, uninstalled.
 
-    consumer.py BUILD SOURCE PREFIX LIBDIR KINDS EXAMPLES
+    consumer.py BUILD SOURCE PREFIX LIBDIR KINDS TRAINER
 
 Installs the finished BUILD into a temporary folder and builds shapes.c there, outside the
 source tree, through pkg-config, CMake and as a Meson subproject, shared and static, in C
@@ -55,11 +55,11 @@ def needed(program):
 
 
 class Consumer:
-    def __init__(self, work, build, source, prefix, libdir, kinds, examples):
+    def __init__(self, work, build, source, prefix, libdir, kinds, trainer):
         self.work, self.build, self.source = work, build, pathlib.Path(source)
         self.prefix, self.libdir = prefix, libdir
         self.kinds = {"both": {"shared", "static"}}.get(kinds, {kinds})
-        self.kinds |= {"examples"} if examples == "true" else set()
+        self.kinds |= {"trainer"} if trainer == "true" else set()
         self.moved = tree.Tree(work / "moved", libdir)
 
     def runs(self, program, env):
