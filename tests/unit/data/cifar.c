@@ -75,8 +75,9 @@ static void check_two_files(uint32_t label_bytes, uint32_t classes)
         uint32_t label;
         ck_ok(vgg_dataset_read(data, i, image, &label));
         ck_assert_uint_eq(label, record * 3 % classes); /* of CIFAR-100, the fine one */
-        for (uint32_t k = 0; k < PIXELS; k++)
-            ck_assert_uint_eq(image[k], pixel_at(record, k));
+        uint32_t same = 0;
+        while (same < PIXELS && image[same] == pixel_at(record, same)) same++;
+        ck_assert_uint_eq(same, PIXELS);
     }
     vgg_dataset_free(data);
     bytes_free(&file);
