@@ -286,6 +286,22 @@ START_TEST(unused_fields_are_not_checked)
 }
 END_TEST
 
+/* 2^20 x 2^20 weights are at the limit, but only of a 1x1 convolution. */
+START_TEST(pointwise_ones_are_smaller)
+{
+    vgg_arch arch = VGG_ARCH_INIT;
+    arch.block_count = 2;
+    arch.height = arch.width = 4;
+    arch.blocks[0] = (vgg_block){1, 1u << 20, 0};
+    arch.blocks[1] = (vgg_block){1, 1u << 20, 1};
+    arch.head = VGG_HEAD_NONE;
+    ck_ok(vgg_arch_check(&arch, 1));
+    arch.blocks[1].pointwise = 0;
+    ck_fails_with(vgg_arch_check(&arch, 1), VGG_ELIMIT,
+                  "block 2: a parameter of 1048576x1048576x3x3");
+}
+END_TEST
+
 START_TEST(an_unknown_tail_is_refused)
 {
     struct {
@@ -313,6 +329,7 @@ int main(void)
                         (int)(sizeof wrong / sizeof wrong[0]));
     tcase_add_test(checks, wrong_ratios_are_refused);
     tcase_add_test(checks, unused_fields_are_not_checked);
+    tcase_add_test(checks, pointwise_ones_are_smaller);
     tcase_add_test(checks, an_unknown_tail_is_refused);
     suite_add_tcase(suite, checks);
     return harness_main(&suite, 1);

@@ -2,10 +2,10 @@
 /* vgg_build: names, shapes and counts of whole networks. The torchvision keys and
  * counts are those of torchvision 0.14's state_dict() and model cards. */
 #include "harness.h"
+#include "model/model.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <vgg/model.h>
 
 static vgg_model *build(const char *preset, uint32_t ratio)
 {
@@ -22,11 +22,11 @@ static const struct {
     uint64_t parameters, macs;
     uint32_t tensors; /* parameters and running statistics */
 } counts[] = {
-    {"d2l", 1, 128806154, 7547232256, 22},    {"d2l", 4, 43093322, 512155648, 22},
-    {"d2l", 2, 70512266, 1932337152, 22},     {"d2l", 8, 29815850, 148881408, 22},
-    {"A", 1, 132863336, 7609090048, 22},      {"B", 1, 133047848, 11308466176, 26},
-    {"D", 1, 138357544, 15470264320, 32},     {"E", 1, 143667240, 19632062464, 38},
-    {"vgg11_bn", 4, 47151016, 530661376, 54}, {"vgg16c", 1, 133638952, 11770888192, 32},
+    {"d2l", 1, 128806154, 7547232256, 22},     {"d2l", 4, 43093322, 512155648, 22},
+    {"d2l", 8, 29815850, 148881408, 22},       {"A", 1, 132863336, 7609090048, 22},
+    {"B", 1, 133047848, 11308466176, 26},      {"D", 1, 138357544, 15470264320, 32},
+    {"E", 1, 143667240, 19632062464, 38},      {"vgg11_bn", 4, 47151016, 530661376, 54},
+    {"vgg16c", 1, 133638952, 11770888192, 32},
 };
 
 START_TEST(counts_match)
@@ -271,6 +271,35 @@ START_TEST(any_ratio)
 }
 END_TEST
 
+/* A model knows the architecture it was built from until it becomes something else. */
+START_TEST(architecture_is_remembered)
+{
+    vgg_arch arch = VGG_ARCH_INIT;
+    arch.hidden = 8;
+    vgg_model *model = vgg_build(&arch, 32);
+    ck_assert(model->has_arch);
+    ck_assert_mem_eq(&model->arch, &arch, sizeof arch);
+    ck_assert_uint_eq(model->ratio, 32);
+    ck_fails(vgg_model_add_linear(model, 0, NULL), VGG_EINVAL);
+    ck_assert(model->has_arch);
+    ck_ok(vgg_model_add_linear(model, 3, NULL));
+    ck_assert(!model->has_arch);
+    vgg_model_free(model);
+}
+END_TEST
+
+START_TEST(sealed_models_take_no_layer)
+{
+    vgg_arch arch = VGG_ARCH_INIT;
+    arch.hidden = 8;
+    vgg_model *model = vgg_build(&arch, 32);
+    model->sealed = true; /* as a plan does */
+    ck_fails_with(vgg_model_add_relu(model, NULL), VGG_ESTATE, "no layer can be added");
+    ck_ok(vgg_model_init(model, VGG_INIT_HE, 1));
+    vgg_model_free(model);
+}
+END_TEST
+
 START_TEST(failures_give_nothing)
 {
     vgg_arch arch = VGG_ARCH_INIT;
@@ -320,7 +349,7 @@ int main(void)
 {
     Suite *suite = suite_create("build");
     TCase *tc = tcase_create("networks");
-    tcase_set_timeout(tc, 60); /* VGG-19's weights under valgrind or a sanitiser */
+    tcase_set_timeout(tc, 120); /* VGG-19's weights under a sanitiser */
     tcase_add_loop_test(tc, counts_match, 0, (int)(sizeof counts / sizeof counts[0]));
     tcase_add_loop_test(tc, aliases_are_torchvisions_keys, 0,
                         (int)(sizeof keys / sizeof keys[0]));
@@ -329,6 +358,8 @@ int main(void)
     tcase_add_test(tc, heads);
     tcase_add_test(tc, pointwise_ones_come_last);
     tcase_add_test(tc, any_ratio);
+    tcase_add_test(tc, architecture_is_remembered);
+    tcase_add_test(tc, sealed_models_take_no_layer);
     tcase_add_test(tc, failures_give_nothing);
     tcase_add_test(tc, memory_is_counted);
     suite_add_tcase(suite, tc);

@@ -330,6 +330,7 @@ START_TEST(no_memory_changes_nothing)
     opts.allocator = &allocator;
     vgg_context *ctx = NULL;
     ck_ok(vgg_context_create(&opts, &ctx));
+    const uint64_t before = vgg_context_bytes(ctx);
     const vgg_shape input = {3, {2, 8, 8}};
     vgg_model *model = NULL;
     left = 0;
@@ -352,6 +353,7 @@ START_TEST(no_memory_changes_nothing)
     ck_layer(model, 0, "bn1_1/features.0/1=2x8x8");
     ck_assert_uint_eq(vgg_model_param_count(model), 4);
     vgg_model_free(model);
+    ck_assert_uint_eq(vgg_context_bytes(ctx), before);
     vgg_context_free(ctx);
 }
 END_TEST
