@@ -24,6 +24,7 @@ static char path[4096];
 
 static void setup(void)
 {
+    faults_end();
     harness_mkdtemp(base);
     snprintf(path, sizeof path, "%s/target", base);
 }

@@ -20,7 +20,8 @@ enum fault {
 /* Put the failing table in place; counting starts anew. n counts from 1. */
 void faults_begin(enum fault kind, long n);
 
-/* Put the real table back; returns how many calls there were. */
+/* Nothing fails any more, but nothing is flushed to disk either; returns how many calls
+ * there were. A test may begin with this. */
 long faults_end(void);
 
 /* Open descriptors of this process. */
