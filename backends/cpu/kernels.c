@@ -185,10 +185,7 @@ static void columns_row(const struct vgg__columns *m, size_t y, bool inside, flo
             clear(out, width);
         } else if (x >= pad && x + pad < m->w) {
             const float *from = m->x + (y * m->w + x - pad) * c;
-            if (c == 1 && pad == 1)
-                out[0] = from[0], out[1] = from[1], out[2] = from[2];
-            else
-                copy(out, from, width);
+            copy(out, from, width);
         } else {
             clear(out, width);
             const size_t skip = x < pad, past = x + pad >= m->w;
@@ -198,15 +195,53 @@ static void columns_row(const struct vgg__columns *m, size_t y, bool inside, flo
     }
 }
 
-static void columns(const struct vgg__columns *m)
+/* A row of pixels of a map of one channel, away from its edges: four floats at a time, of
+ * which the fourth is overwritten by what comes next. */
+static void columns_of_one(const struct vgg__columns *m, size_t y, size_t begin,
+                           size_t end, float *out)
+{
+    typedef float quad __attribute__((vector_size(16), aligned(4)));
+    const float *from = m->x + (y - 1) * m->w - 1;
+    for (size_t x = begin; x < end; x++, out += m->stride) {
+        *(quad *)out = *(const quad *)(from + x);
+        *(quad *)(out + 3) = *(const quad *)(from + m->w + x);
+        const float *last = from + 2 * m->w + x;
+        out[6] = last[0], out[7] = last[1], out[8] = last[2];
+    }
+}
+
+static void columns_rows(const struct vgg__columns *m, size_t r, size_t first,
+                         size_t count)
 {
     const size_t pad = m->kernel / 2;
-    for (size_t r = 0; r < m->rows; r++)
-        for (size_t kh = 0; kh < m->kernel; kh++) {
-            const size_t y = m->top + r + kh; /* one pad too large */
-            columns_row(m, y - pad, y >= pad && y - pad < m->h,
-                        m->out + r * m->cols * m->stride + kh * m->kernel * m->c);
+    struct vgg__columns part = *m;
+    part.left += first;
+    part.cols = count;
+    for (size_t kh = 0; kh < m->kernel; kh++) {
+        const size_t y = m->top + r + kh; /* one pad too large */
+        columns_row(&part, y - pad, y >= pad && y - pad < m->h,
+                    m->out + (r * m->cols + first) * m->stride + kh * m->kernel * m->c);
+    }
+}
+
+static void columns(const struct vgg__columns *m)
+{
+    for (size_t r = 0; r < m->rows; r++) {
+        const size_t y = m->top + r, right = m->left + m->cols;
+        const size_t begin = m->left > 0 ? m->left : 1;
+        const size_t end =
+            right + 2 < m->w ? right : m->w - 2; /* reads x - 1 .. x + 2 */
+        const bool inner = m->c == 1 && m->kernel == 3 && m->w > 3 && y > 0 &&
+                           y + 1 < m->h && begin < end;
+        if (!inner) {
+            columns_rows(m, r, 0, m->cols);
+            continue;
         }
+        columns_rows(m, r, 0, begin - m->left);
+        columns_of_one(m, y, begin, end,
+                       m->out + (r * m->cols + begin - m->left) * m->stride);
+        columns_rows(m, r, end - m->left, right - end);
+    }
 }
 
 static void bias_relu(float *x, size_t rows, size_t c, const float *bias, bool relu)
@@ -274,6 +309,16 @@ static void average_pool(const struct vgg__windows *r, bool relu)
         }
 }
 
+/* Written as a loop: GCC 12 converts vectors of bytes one by one. */
+static inline mask widen(const uint8_t *from)
+{
+    int32_t wide[LANES];
+    for (int i = 0; i < LANES; i++) wide[i] = from[i];
+    mask out;
+    __builtin_memcpy(&out, wide, sizeof(out));
+    return out;
+}
+
 static void max_unpool(const struct vgg__unpool *u)
 {
     const size_t c = u->c;
@@ -283,8 +328,7 @@ static void max_unpool(const struct vgg__unpool *u)
         const size_t at = x / 2 * c;
         size_t j = 0;
         for (; j + LANES <= c; j += LANES) {
-            const bytes kept = *(const bytes *)(u->kept + at + j);
-            mask take = __builtin_convertvector(kept, mask) == place;
+            mask take = widen(u->kept + at + j) == place;
             if (u->y) take &= ~(load(u->y + at + j) <= 0);
             store(out + j, (vec)((mask)load(u->dy + at + j) & take));
         }
@@ -314,8 +358,14 @@ static void relu_mask(float *out, const float *d, const float *y, size_t count)
 
 static void add_rows(float *sum, const float *x, size_t rows, size_t c)
 {
-    for (size_t i = 0; i < rows; i++, x += c)
-        for (size_t j = 0; j < c; j++) sum[j] += x[j];
+    size_t j = 0;
+    for (; j + LANES <= c; j += LANES) {
+        vec v = load(sum + j);
+        for (size_t i = 0; i < rows; i++) v += load(x + i * c + j);
+        store(sum + j, v);
+    }
+    for (; j < c; j++)
+        for (size_t i = 0; i < rows; i++) sum[j] += x[i * c + j];
 }
 
 static void add(float *y, const float *x, size_t count)
