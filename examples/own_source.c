@@ -83,7 +83,7 @@ static int on_epoch(void *cookie, const vgg_progress *progress,
 int main(void)
 {
     uint64_t for_training = 0, for_test = 1;
-    vgg_loader *train = make_loader(512, &for_training);
+    vgg_loader *train = make_loader(1024, &for_training);
     vgg_loader *test = make_loader(128, &for_test);
 
     /* One block and one linear layer, added one by one. */
@@ -97,7 +97,7 @@ int main(void)
     check(vgg_model_init(model, VGG_INIT_HE, 1));
 
     vgg_trainer_options how = VGG_TRAINER_OPTIONS_INIT;
-    how.lr = 0.05;
+    how.lr = 0.02;
     how.epochs = 5;
     how.batch = 32;
     vgg_device *device = NULL;
