@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "io/json.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *const heads[] = {"flatten", "adaptive", "gap", "none"};
@@ -159,7 +160,7 @@ static vgg_status check(const char *shown, const vgg_arch *arch, uint32_t ratio)
     const vgg_status status = vgg_arch_check(arch, ratio);
     if (status == VGG_OK || status == VGG_ENOMEM) return status;
     char why[VGG_ERROR_SIZE];
-    strcpy(why, vgg_last_error());
+    snprintf(why, sizeof why, "%s", vgg_last_error());
     return vgg__fail(VGG_EFORMAT, "%s: %s: %s", shown, VGG_ARCH_KEY, why);
 }
 
@@ -174,8 +175,7 @@ vgg_status vgg__arch_parse(const char *shown, const char *text, vgg_arch *arch,
     *ratio = 0;
     const size_t length = strlen(shown);
     const char *end = length > 200 ? shown + length - 200 : shown;
-    strcpy(name, end);
-    strcat(name, ": " VGG_ARCH_KEY);
+    snprintf(name, sizeof name, "%s: %s", end, VGG_ARCH_KEY);
     vgg__json_begin(&json, name, text, strlen(text));
     VGG_TRY(vgg__json_expect(&json, VGG_JSON_OBJECT));
     for (;;) {

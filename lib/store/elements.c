@@ -128,7 +128,7 @@ vgg_status vgg__safetensors_read_i64(const struct vgg__safetensors *st,
     return vgg__input_read(st->input, st->data + tensor->begin, out, sizeof *out);
 }
 
-/* ---- Writing ------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------- */
 
 static uint64_t item_bytes(const struct vgg__st_item *item)
 {

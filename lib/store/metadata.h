@@ -21,8 +21,8 @@ struct vgg_metadata {
     struct vgg__pair *pairs;
 };
 
-/* As vgg_metadata_set(), for strings that are known to be good, and for the library's own
- * keys. VGG_ELIMIT, VGG_ENOMEM. */
+/* As vgg_metadata_set(), for strings that are known to be good, and for the library's
+ * own keys. VGG_ELIMIT, VGG_ENOMEM. */
 vgg_status vgg__metadata_put(vgg_metadata *metadata, const char *key,
                              const char *value);
 

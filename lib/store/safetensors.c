@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the table of a safetensors file: see safetensors.h.
  *
- * Two passes over the header: the first checks its text and counts, the second fills the
- * table, which is then checked as a whole. */
+ * Two passes over the header: the first checks its text and counts, the second fills
+ * the table, which is then checked as a whole. */
 #include "store/safetensors.h"
 
 #include "core/error.h"
@@ -17,8 +17,8 @@
 #define MOST_ELEMENTS ((uint64_t)1 << 62)
 #define LARGEST_SIDE  INT32_MAX /* of a tensor's axis: what a matrix product can take */
 
-/* Every type of the format, so that tensors of a foreign type can be checked, and skipped
- * if the caller wants that. */
+/* Every type of the format, so that tensors of a foreign type can be checked, and
+ * skipped if the caller wants that. */
 static const struct {
     const char *name;
     uint32_t bits;
@@ -218,7 +218,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* The tensors together: no hole, no overlap, no name twice. Leaves them sorted by name. */
+/* The tensors together: no hole, no overlap, no name twice. Leaves them sorted by
+   name. */
 static vgg_status check_table(struct vgg__safetensors *st, uint64_t size)
 {
     const char *shown = st->input->shown;

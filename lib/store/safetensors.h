@@ -3,11 +3,11 @@
  *
  *     u64 N, little-endian | N bytes of JSON, padded with spaces | data
  *
- * The reader is stricter than the reference: no white space before the header, no key that
- * is not known or occurs twice, no name with control characters. It checks everything that
- * the header says against the file before anything is read: the tensors must cover the
- * data without holes or overlap. Elements are little-endian, as is every machine that the
- * library runs on. */
+ * The reader is stricter than the reference: no white space before the header, no key
+ * that is not known or occurs twice, no name with control characters. It checks
+ * everything that the header says against the file before anything is read: the tensors
+ * must cover the data without holes or overlap. Elements are little-endian, as is every
+ * machine that the library runs on. */
 #ifndef VGG_STORE_SAFETENSORS_H
 #define VGG_STORE_SAFETENSORS_H
 
@@ -69,8 +69,8 @@ struct vgg__st_item {
     const void *data;
 };
 
-/* Write a whole file: keys in the order of the items, data so that every tensor is aligned
- * to its element and the first one to 64 bytes. VGG_EIO, VGG_ENOMEM. */
+/* Write a whole file: keys in the order of the items, data so that every tensor is
+ * aligned to its element and the first one to 64 bytes. VGG_EIO, VGG_ENOMEM. */
 vgg_status vgg__safetensors_write(struct vgg__out *out, vgg_context *ctx,
                                   const struct vgg__st_item *items, uint32_t count,
                                   const vgg_metadata *metadata);

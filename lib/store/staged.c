@@ -92,7 +92,8 @@ vgg_status vgg__staged_check_shape(const struct vgg__safetensors *st,
                      param->model->layers[param->layer]->name, has, needs);
 }
 
-/* The model has one counter for all its batch normalisations; a file has one for each. */
+/* The model has one counter for all its batch normalisations; a file has one for
+   each. */
 static vgg_status read_counters(struct binding *binding, struct vgg__staged *staged)
 {
     for (uint32_t i = 0; i < binding->model->layer_count; i++) {
@@ -209,7 +210,7 @@ void vgg__staged_free(struct vgg__staged *staged)
     staged->values = NULL;
 }
 
-/* ---- The other way ------------------------------------------------------------------- */
+/* ---- The other way --------------------------------------------------------------- */
 
 /* Items in the order of the layers; a batch normalisation's counter follows its
  * parameters. `names` is for the counters' names. */

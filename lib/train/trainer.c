@@ -48,8 +48,8 @@ static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *
     return VGG_OK;
 }
 
-/* Make the optimiser's state, all zero, by an update that changes nothing: no step needs
- * memory then, so none can fail for want of it after its batch was counted. */
+/* Make the optimiser's state, all zero, by an update that changes nothing: no step
+ * needs memory then, so none can fail for want of it after its batch was counted. */
 static vgg_status make_state(vgg_trainer *trainer)
 {
     vgg_optimizer idle = trainer->optimizer;

@@ -54,7 +54,8 @@ START_TEST(idx_files_by_split)
 }
 END_TEST
 
-/* Which file is read doesn't depend on chance or dates: the plain one, if it's there. */
+/* Which file is read doesn't depend on chance or dates: the plain one, if it's
+   there. */
 START_TEST(plain_before_gz)
 {
     write_pair("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", 33, 9);

@@ -150,7 +150,8 @@ START_TEST(wrong_files)
 }
 END_TEST
 
-/* Other versions and wrappings of CIFAR, of a size that may be a multiple of a record's. */
+/* Other versions and wrappings of CIFAR, of a size that may be a multiple of a
+   record's. */
 START_TEST(foreign_formats)
 {
     static const struct {

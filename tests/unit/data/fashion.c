@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The real Fashion-MNIST, where Debian's package dataset-fashion-mnist has put it; skipped
- * (exit status 77) elsewhere. */
+/* The real Fashion-MNIST, where Debian's package dataset-fashion-mnist has put it;
+ * skipped (exit status 77) elsewhere. */
 #include "harness.h"
 
 #include <stdio.h>

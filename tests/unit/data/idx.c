@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* IDX files: good ones, and every way of being wrong that has a name.
  *
- * The good pair here is 4 images of 2 x 3 pixels with values 0 to 23, and labels 3 1 0 2.
- * A case replaces one of the two files. */
+ * The good pair here is 4 images of 2 x 3 pixels with values 0 to 23, and labels 3 1 0
+ * 2. A case replaces one of the two files. */
 #include "harness.h"
 
 #include "files.h"
@@ -30,7 +30,8 @@ static void teardown(void)
     harness_rmdir(dir);
 }
 
-/* Open a pair of files with these bytes; a data set that opens is looked at and freed. */
+/* Open a pair of files with these bytes; a data set that opens is looked at and
+   freed. */
 static vgg_status open_pair(const void *images, size_t images_size, const void *labels,
                             size_t labels_size)
 {
@@ -208,8 +209,8 @@ static const struct bad_file bad_labels[] = {
      "label of sample 3 is 255"},
 };
 
-/* Every case plain and as gzip: where the plain file's size gives it away before anything
- * is read, gzip's content does. */
+/* Every case plain and as gzip: where the plain file's size gives it away before
+ * anything is read, gzip's content does. */
 static void run_case(const struct bad_file *bad,
                      vgg_status (*open)(const void *, size_t))
 {
@@ -265,7 +266,8 @@ START_TEST(every_prefix)
 }
 END_TEST
 
-/* Every header byte changed to every other value: none may be taken for the good file. */
+/* Every header byte changed to every other value: none may be taken for the good
+   file. */
 START_TEST(every_header_byte_changed)
 {
     char images[sizeof good_images], labels[sizeof good_labels];
@@ -286,7 +288,8 @@ START_TEST(every_header_byte_changed)
 }
 END_TEST
 
-/* A gzip file of 1 KiB that claims 1 GiB: refused by what deflate can make of its size. */
+/* A gzip file of 1 KiB that claims 1 GiB: refused by what deflate can make of its
+   size. */
 START_TEST(claim_beyond_deflate)
 {
     static const char header[] = {0, 0, 8, 3, BE(1024), BE(1024), BE(1024)};

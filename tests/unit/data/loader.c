@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loader: order, batches, seeking, errors at their place, threads that end; and the
- * shuffle. Sample i of the source here is an image of 2 x 2 pixels of value i % 251, and of
- * class i % 7. */
+ * shuffle. Sample i of the source here is an image of 2 x 2 pixels of value i % 251,
+ * and of class i % 7. */
 #include "harness.h"
 
 #include "data/shuffle.h"
@@ -164,8 +164,8 @@ static void read_epochs(vgg_loader *loader, int epochs, uint32_t *out)
     }
 }
 
-/* Each sample once an epoch, in an order that differs by epoch and seed and follows from
- * them alone, whatever is made ahead. */
+/* Each sample once an epoch, in an order that differs by epoch and seed and follows
+ * from them alone, whatever is made ahead. */
 START_TEST(shuffled)
 {
     uint32_t expected[3 * COUNT], found[3 * COUNT];
@@ -454,7 +454,7 @@ START_TEST(sizes_over_the_limits)
 }
 END_TEST
 
-/* ---- Memory ------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------- */
 
 static _Atomic int left, asked;
 
@@ -512,9 +512,10 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-/* ---- Shuffle ------------------------------------------------------------------------ */
+/* ---- Shuffle --------------------------------------------------------------------- */
 
-/* All 24 orders of 4 equally often: chi-square with 23 degrees of freedom, 0.1 % level. */
+/* All 24 orders of 4 equally often: chi-square with 23 degrees of freedom, 0.1 %
+   level. */
 START_TEST(shuffle_has_no_preference)
 {
     enum { ROUNDS = 24000 };
