@@ -195,8 +195,8 @@ static void columns_row(const struct vgg__columns *m, size_t y, bool inside, flo
     }
 }
 
-/* A row of pixels of a map of one channel, away from its edges: four floats at a time, of
- * which the fourth is overwritten by what comes next. */
+/* A row of pixels of a map of one channel, away from its edges: four floats at a time,
+ * of which the fourth is overwritten by what comes next. */
 static void columns_of_one(const struct vgg__columns *m, size_t y, size_t begin,
                            size_t end, float *out)
 {
