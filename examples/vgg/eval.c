@@ -24,7 +24,7 @@ static void find_data(struct settings *s, const char *folder)
     if (!of_run) return;
     settings_init(of_run);
     if (args_load(of_run, path) == 0 && is_folder(of_run->data))
-        strcpy(s->data, of_run->data);
+        memcpy(s->data, of_run->data, sizeof s->data);
     free(of_run);
 }
 

@@ -10,7 +10,7 @@
 void settings_init(struct settings *s)
 {
     memset(s, 0, sizeof *s);
-    strcpy(s->arch, "d2l");
+    snprintf(s->arch, sizeof s->arch, "d2l");
     s->ratio = 1;
     s->batch = 128;
     s->epochs = 10;
@@ -18,7 +18,7 @@ void settings_init(struct settings *s)
     s->step_epochs = 30;
     s->gamma = 0.1;
     s->grad_accum = 1;
-    strcpy(s->device, "auto");
+    snprintf(s->device, sizeof s->device, "auto");
     s->save_every = 5.0;
     s->warmup = 3;
 }
@@ -65,13 +65,14 @@ static int set_real(double *out, const struct flag *flag, const char *value)
 static int set_choice(uint64_t *out, const struct flag *flag, const char *value)
 {
     char list[256] = "";
+    size_t length = 0;
     for (unsigned i = 0; flag->choices[i]; i++) {
         if (strcmp(flag->choices[i], value) == 0) {
             *out = i;
             return 0;
         }
-        if (i > 0) strcat(list, ", ");
-        strcat(list, flag->choices[i]);
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s",
+                                   i > 0 ? ", " : "", flag->choices[i]);
     }
     return misuse("--%s: expected one of %s, found '%s'", flag->name, list, value);
 }
@@ -102,7 +103,7 @@ static int set_text(char *out, const struct flag *flag, const char *value)
 {
     if (strlen(value) >= TEXT_SIZE)
         return misuse("--%s: longer than %d bytes", flag->name, TEXT_SIZE - 1);
-    strcpy(out, value);
+    memcpy(out, value, strlen(value) + 1);
     return 0;
 }
 
@@ -256,7 +257,7 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
         } else if (strlen(word) >= TEXT_SIZE || word[0] == '\0') {
             status = misuse("a path has 1 to %d bytes", TEXT_SIZE - 1);
         } else {
-            strcpy(s->path, word);
+            memcpy(s->path, word, strlen(word) + 1);
         }
     }
     const bool resumed = SOURCE(s, resume) == FROM_USER; /* args.json comes first */

@@ -64,7 +64,7 @@ static const char *run_name(const struct settings *s)
 static void fix_path(char path[TEXT_SIZE])
 {
     char *full = path[0] ? realpath(path, NULL) : NULL;
-    if (full && strlen(full) < TEXT_SIZE) strcpy(path, full);
+    if (full && strlen(full) < TEXT_SIZE) memcpy(path, full, strlen(full) + 1);
     free(full);
 }
 
