@@ -84,8 +84,11 @@ static int figures(const struct bar_state *state, unsigned room, char *text,
                  state->rate);
     snprintf(marks, sizeof marks, "  loss %.3f  acc %.3f", state->loss,
              state->accuracy);
-    snprintf(place, sizeof place, " %llu/%llu", (unsigned long long)state->batch,
-             (unsigned long long)state->batches);
+    /* As wide as it will become, so that the gauge keeps its length. */
+    const int digits =
+        snprintf(place, sizeof place, "%llu", (unsigned long long)state->batches);
+    snprintf(place, sizeof place, " %*llu/%llu", digits,
+             (unsigned long long)state->batch, (unsigned long long)state->batches);
     const char *const parts[] = {place, marks, eta, rate};
     int length = 0;
     for (unsigned i = 0; i < 4; i++) {
@@ -135,11 +138,14 @@ void bar_clear(struct bar *bar)
 void bar_line(struct bar *bar, const char *format, ...)
 {
     if (!bar->lines) return;
-    bar_clear(bar);
+    char line[2048]; /* one write, so that lines of several programs do not mix */
     va_list args;
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    const int text = vsnprintf(line, sizeof line - 1, format, args);
     va_end(args);
-    fputc('\n', stderr);
+    const size_t length = text < 0 ? 0 : strnlen(line, sizeof line - 2);
+    memcpy(line + length, "\n", 2);
+    bar_clear(bar);
+    fputs(line, stderr);
     fflush(stderr);
 }

@@ -119,7 +119,7 @@ const struct flag flags[] = {
     {"resume", "[DIR]", FLAG_MAYBE, LIFE_CALL, TRAIN, AT(resume), 0, 0, NULL,
      "go on with a run (--out's, or the latest in runs/)", NULL},
     {"steps", "N", FLAG_COUNT, LIFE_CALL, TRAIN | BENCH, AT(steps), 1, 1e15, NULL,
-     "train: stop after step N of the run; bench: steps measured", NULL},
+     "train: stop after step N of the run; bench: measure N (20)", NULL},
     {"save-every", "MIN", FLAG_REAL, LIFE_OPEN, TRAIN, AT(save_every), 0, 1e6, NULL,
      "minutes between checkpoints within an epoch", NULL},
     {"split", "NAME", FLAG_CHOICE, LIFE_CALL, EVAL, AT(split), 0, 0, splits,

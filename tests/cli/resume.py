@@ -107,8 +107,23 @@ def test_interrupts_save_and_say_how_to_resume():
         trainer.same_run("whole", out)
 
 
+def test_interrupted_evaluation_is_made_again():
+    make_data("data", train=200, test=12000)
+    often = ["--device", "ref"]
+    run(*first("whole", *often, "--epochs", 2))
+    process = start(*first("out", *often, "--epochs", 2))
+    wait_for_rows(process, "out", BATCHES)
+    time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "after batch 13" in stderr, stderr
+    assert all(row["row"] == "step" for row in rows("out"))
+    run("train", "--resume", "out")
+    trainer.same_run("whole", "out")
+
+
 def test_second_interrupt_stops_at_once():
-    # A test set so large that the first interrupt's batch is not the end of it.
+    # A batch that takes so long that the first interrupt has to wait for its end.
     make_data("data", train=3000, test=10, side=28)
     process = start("train", "--blocks", "1x64,2x128", "--data", "data", "--out", "out",
                     "--batch", "3000", "--epochs", 3, "--device", "ref")
