@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See compare.h. */
+#include "compare.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+
+void compare_exact(const char *what, const double *got, const double *want,
+                   size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(got[i] == want[i] || (isnan(got[i]) && isnan(want[i])),
+                      "%s[%zu] of %zu: got %.17g, expected exactly %.17g", what, i,
+                      count, got[i], want[i]);
+}
+
+void compare_close(const char *what, const double *got, const double *want,
+                   size_t count, double tolerance)
+{
+    double error = 0, norm = 0, worst = 0, largest = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double difference = fabs(got[i] - want[i]);
+        ck_assert_msg(isfinite(got[i]), "%s[%zu] of %zu: got %g", what, i, count,
+                      got[i]);
+        error += difference * difference;
+        norm += want[i] * want[i];
+        largest = fmax(largest, fabs(want[i]));
+        if (difference > worst) {
+            worst = difference;
+            at = i;
+        }
+    }
+    ck_assert_msg(
+        sqrt(error) <= tolerance * sqrt(norm),
+        "%s: relative error %.3g over %zu elements, allowed %.3g; worst [%zu]: "
+        "got %.9g, expected %.9g",
+        what, sqrt(error / norm), count, tolerance, at, got[at], want[at]);
+    ck_assert_msg(worst <= 10 * tolerance * largest,
+                  "%s[%zu] of %zu: got %.9g, expected %.9g, largest %.3g", what, at,
+                  count, got[at], want[at], largest);
+}
+
+void compare_zero(const char *what, const double *got, size_t count, double tolerance)
+{
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(fabs(got[i]) <= tolerance, "%s[%zu] of %zu: got %.9g, expected 0",
+                      what, i, count, got[i]);
+}
+
+void compare_bounded(const char *what, const double *got, const double *want,
+                     const double *bound, size_t count, double factor)
+{
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(fabs(got[i] - want[i]) <= factor * bound[i],
+                      "%s[%zu] of %zu: got %.9g, expected %.9g within %.3g", what, i,
+                      count, got[i], want[i], factor * bound[i]);
+}
+
+void compare_not_zero(const char *what, const double *got, size_t count)
+{
+    size_t zeros = 0;
+    for (size_t i = 0; i < count; i++) zeros += got[i] == 0;
+    ck_assert_msg((double)zeros < 0.3 * (double)count, "%s: %zu of %zu are zero", what,
+                  zeros, count);
+}
+
+static void compare(const char *what, const double *got, const double *want,
+                    size_t count, double tolerance)
+{
+    ck_assert_msg(!got == !want, "%s: one has it, the other not", what);
+    if (!got) return;
+    if (tolerance == 0)
+        compare_exact(what, got, want, count);
+    else
+        compare_close(what, got, want, count, tolerance);
+}
+
+/* A bias that batch statistics take away again has no gradient. */
+static bool is_null_gradient(const struct net *net, uint32_t mode, uint32_t param)
+{
+    for (uint32_t i = 0; i + 1 < net->stage_count; i++)
+        if (mode == VGG_MODE_TRAIN && net->stages[i].bias == (int32_t)param &&
+            net->stages[i + 1].kind == VGG_STAGE_BATCH_NORM)
+            return true;
+    return false;
+}
+
+static void compare_gradient(const struct net *net, uint32_t param,
+                             const struct outcome *got, const struct outcome *want,
+                             double tolerance)
+{
+    char what[48];
+    snprintf(what, sizeof what, "gradient of parameter %u", param);
+    const size_t count = net->params[param].count;
+    if (got->dparams[param] && tolerance > 0 && is_null_gradient(net, got->mode, param))
+        compare_zero(what, got->dparams[param], count, tolerance);
+    else
+        compare(what, got->dparams[param], want->dparams[param], count, tolerance);
+}
+
+void compare_outcomes(const struct net *net, const struct data *data,
+                      const struct outcome *got, const struct outcome *want,
+                      double tolerance)
+{
+    ck_assert_int_eq(got->loss_status, want->loss_status);
+    ck_assert_uint_eq(got->correct, want->correct);
+    compare("loss", &got->loss, &want->loss, 1, tolerance);
+    compare("output", got->output, want->output, data->count * net_output_count(net),
+            tolerance);
+    compare("dx", got->dx, want->dx, data->count * net_input_count(net), tolerance);
+    for (uint32_t i = 0; i < net->param_count; i++) {
+        char what[48];
+        snprintf(what, sizeof what, "value of parameter %u", i);
+        compare(what, got->params[i], want->params[i], net->params[i].count, tolerance);
+        compare_gradient(net, i, got, want, tolerance);
+    }
+}

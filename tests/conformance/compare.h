@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Comparing what came out; every function fails the running test with a line that names
+ * the array, the element and both values. */
+#ifndef VGG_TEST_COMPARE_H
+#define VGG_TEST_COMPARE_H
+
+#include "session.h"
+
+/* Equal to the last bit, but for the sign of a zero; a NaN equals a NaN. */
+void compare_exact(const char *what, const double *got, const double *want,
+                   size_t count);
+
+/* |got - want| over |want|, both as vectors, and element by element against the largest
+ * of `want`. */
+void compare_close(const char *what, const double *got, const double *want,
+                   size_t count, double tolerance);
+
+/* |got[i]| <= tolerance, where the exact result is zero and rounding leaves something. */
+void compare_zero(const char *what, const double *got, size_t count, double tolerance);
+
+/* |got[i] - want[i]| <= factor * bound[i] */
+void compare_bounded(const char *what, const double *got, const double *want,
+                     const double *bound, size_t count, double factor);
+
+/* An array of zeros would agree with another: fewer than 30 % may be. */
+void compare_not_zero(const char *what, const double *got, size_t count);
+
+/* All arrays of two outcomes of one network: by `tolerance`, or exactly if it is 0. */
+void compare_outcomes(const struct net *net, const struct data *data,
+                      const struct outcome *got, const struct outcome *want,
+                      double tolerance);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a network on an engine through backend.h alone, and collecting what came out. */
+#ifndef VGG_TEST_SESSION_H
+#define VGG_TEST_SESSION_H
+
+#include "net.h"
+
+/* Where to run. */
+struct target {
+    const char *label;
+    const vgg_engine *engine;
+    uint32_t precision;
+    uint32_t threads;
+    uint32_t gemm; /* vgg_gemm */
+};
+
+extern const struct target target_ref64; /* the oracle */
+extern const struct target target_ref32;
+
+/* What a network is run on. Values are float so that both precisions see the same. */
+struct data {
+    uint32_t count; /* samples */
+    float *input;
+    float *dy; /* the gradient handed to backward if the network has no loss */
+    uint32_t *labels;
+    float *params[NET_PARAMS];
+    float smoothing, scale;
+};
+
+/* What came out; in double whatever the precision. */
+struct outcome {
+    uint32_t mode;
+    vgg_status loss_status;
+    double loss; /* sum */
+    uint32_t correct;
+    double *output;
+    double *dx;                  /* NULL in VGG_MODE_INFER */
+    double *dparams[NET_PARAMS]; /* NULL: none */
+    double *params[NET_PARAMS];  /* values after the run */
+};
+
+/* How data is drawn: in steps of 1 / grain, or integers from -range to range. */
+enum { DATA_REAL, DATA_INTEGER };
+
+void data_create(struct data *data, const struct net *net, uint32_t count,
+                 uint32_t kind, uint64_t seed);
+void data_free(struct data *data);
+
+/* A network compiled on a target. */
+struct session {
+    const struct target *target;
+    struct net net; /* fused as the engine takes it */
+    vgg_context *ctx;
+    vgg_host host;
+    void *device, *store, *program;
+};
+
+/* `taps`: the output of every stage is a tap, numbered as the stage. */
+void session_open(struct session *s, const struct target *target,
+                  const struct net *plain, uint32_t batch, uint32_t mode, bool taps);
+void session_close(struct session *s);
+
+void session_write(struct session *s, const struct data *data);
+vgg_run session_run_desc(const struct data *data);
+void session_forward(struct session *s, const struct data *data);
+
+/* Write, forward, loss, backward, read, close. */
+void run_net(const struct target *target, const struct net *plain,
+             const struct data *data, uint32_t mode, struct outcome *out);
+void outcome_free(struct outcome *out);
+
+/* The least distance of any ReLU's input to 0, and of the two largest of any maximum's
+ * window: where it is small, rounding decides about gradients. */
+double net_kink_distance(const struct net *plain, const struct data *data,
+                         uint32_t mode);
+
+#endif
