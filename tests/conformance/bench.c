@@ -16,6 +16,8 @@
 enum { RUNS = 5 };
 
 static const struct target targets[] = {
+    {"cpu", &vgg__engine_cpu, VGG_FP32, 0, VGG_GEMM_AUTO},
+    {"cpu-own", &vgg__engine_cpu, VGG_FP32, 0, VGG_GEMM_OWN},
     {"ref", &vgg__engine_ref, VGG_FP32, 0, VGG_GEMM_AUTO},
 };
 

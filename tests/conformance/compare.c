@@ -4,15 +4,29 @@
 
 #include <check.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+
+static char label[80];
+
+void compare_label(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(label, sizeof label, format, args);
+    va_end(args);
+}
+
+/* Elements are tested by a plain `if`: every assertion that holds is a message of Check to
+ * its parent, which a million of them would make slow. */
 
 void compare_exact(const char *what, const double *got, const double *want,
                    size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        ck_assert_msg(got[i] == want[i] || (isnan(got[i]) && isnan(want[i])),
-                      "%s[%zu] of %zu: got %.17g, expected exactly %.17g", what, i,
-                      count, got[i], want[i]);
+        if (!(got[i] == want[i] || (isnan(got[i]) && isnan(want[i]))))
+            ck_abort_msg("%s: %s[%zu] of %zu: got %.17g, expected exactly %.17g", label,
+                         what, i, count, got[i], want[i]);
 }
 
 void compare_close(const char *what, const double *got, const double *want,
@@ -22,8 +36,8 @@ void compare_close(const char *what, const double *got, const double *want,
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         const double difference = fabs(got[i] - want[i]);
-        ck_assert_msg(isfinite(got[i]), "%s[%zu] of %zu: got %g", what, i, count,
-                      got[i]);
+        if (!isfinite(got[i]))
+            ck_abort_msg("%s: %s[%zu] of %zu: got %g", label, what, i, count, got[i]);
         error += difference * difference;
         norm += want[i] * want[i];
         largest = fmax(largest, fabs(want[i]));
@@ -32,44 +46,45 @@ void compare_close(const char *what, const double *got, const double *want,
             at = i;
         }
     }
-    ck_assert_msg(
-        sqrt(error) <= tolerance * sqrt(norm),
-        "%s: relative error %.3g over %zu elements, allowed %.3g; worst [%zu]: "
-        "got %.9g, expected %.9g",
-        what, sqrt(error / norm), count, tolerance, at, got[at], want[at]);
+    ck_assert_msg(sqrt(error) <= tolerance * sqrt(norm),
+                  "%s: %s: relative error %.3g over %zu elements, allowed %.3g; worst "
+                  "[%zu]: got %.9g, expected %.9g",
+                  label, what, sqrt(error / norm), count, tolerance, at, got[at],
+                  want[at]);
     ck_assert_msg(worst <= 10 * tolerance * largest,
-                  "%s[%zu] of %zu: got %.9g, expected %.9g, largest %.3g", what, at,
-                  count, got[at], want[at], largest);
+                  "%s: %s[%zu] of %zu: got %.9g, expected %.9g, largest %.3g", label,
+                  what, at, count, got[at], want[at], largest);
 }
 
 void compare_zero(const char *what, const double *got, size_t count, double tolerance)
 {
     for (size_t i = 0; i < count; i++)
-        ck_assert_msg(fabs(got[i]) <= tolerance, "%s[%zu] of %zu: got %.9g, expected 0",
-                      what, i, count, got[i]);
+        if (!(fabs(got[i]) <= tolerance))
+            ck_abort_msg("%s: %s[%zu] of %zu: got %.9g, expected 0", label, what, i,
+                         count, got[i]);
 }
 
 void compare_bounded(const char *what, const double *got, const double *want,
                      const double *bound, size_t count, double factor)
 {
     for (size_t i = 0; i < count; i++)
-        ck_assert_msg(fabs(got[i] - want[i]) <= factor * bound[i],
-                      "%s[%zu] of %zu: got %.9g, expected %.9g within %.3g", what, i,
-                      count, got[i], want[i], factor * bound[i]);
+        if (!(fabs(got[i] - want[i]) <= factor * bound[i]))
+            ck_abort_msg("%s: %s[%zu] of %zu: got %.9g, expected %.9g within %.3g",
+                         label, what, i, count, got[i], want[i], factor * bound[i]);
 }
 
 void compare_not_zero(const char *what, const double *got, size_t count)
 {
     size_t zeros = 0;
     for (size_t i = 0; i < count; i++) zeros += got[i] == 0;
-    ck_assert_msg((double)zeros < 0.3 * (double)count, "%s: %zu of %zu are zero", what,
-                  zeros, count);
+    ck_assert_msg((double)zeros < 0.3 * (double)count, "%s: %s: %zu of %zu are zero",
+                  label, what, zeros, count);
 }
 
 static void compare(const char *what, const double *got, const double *want,
                     size_t count, double tolerance)
 {
-    ck_assert_msg(!got == !want, "%s: one has it, the other not", what);
+    ck_assert_msg(!got == !want, "%s: %s: one has it, the other not", label, what);
     if (!got) return;
     if (tolerance == 0)
         compare_exact(what, got, want, count);

@@ -6,6 +6,9 @@
 
 #include "session.h"
 
+/* What the next comparisons are about, printf-formatted; the first words of a failure. */
+void compare_label(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Equal to the last bit, but for the sign of a zero; a NaN equals a NaN. */
 void compare_exact(const char *what, const double *got, const double *want,
                    size_t count);

@@ -38,10 +38,10 @@ static void guarded_release(void *cookie, void *memory)
     struct header header;
     memcpy(&header, block - GUARD - sizeof header, sizeof header);
     for (size_t i = 0; i < GUARD; i++) {
-        ck_assert_msg(block[i - GUARD] == pattern(i), "byte %zu before a block of %zu",
-                      GUARD - i, header.size);
-        ck_assert_msg(block[header.size + i] == pattern(i),
-                      "byte %zu after a block of %zu", i, header.size);
+        if (block[i - GUARD] != pattern(i))
+            ck_abort_msg("byte %zu before a block of %zu", GUARD - i, header.size);
+        if (block[header.size + i] != pattern(i))
+            ck_abort_msg("byte %zu after a block of %zu", i, header.size);
     }
     free(header.memory);
 }

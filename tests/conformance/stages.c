@@ -10,7 +10,6 @@
 #include "bench.h"
 #include "cases.h"
 #include "compare.h"
-#include "guard.h"
 #include "harness.h"
 
 /* Targets under test; the tolerance is relative, for random data. */
@@ -19,73 +18,77 @@ static const struct {
     double tolerance;
 } subjects[] = {
     {{"ref in float", &vgg__engine_ref, VGG_FP32, 1, VGG_GEMM_AUTO}, 1e-5},
+    {{"cpu", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_AUTO}, 1e-5},
+    {{"cpu, own product", &vgg__engine_cpu, VGG_FP32, 3, VGG_GEMM_OWN}, 1e-5},
 };
-static const int subject_count = sizeof subjects / sizeof *subjects;
+enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
 static const uint32_t modes[] = {VGG_MODE_INFER, VGG_MODE_TRAIN, VGG_MODE_GRAD};
-static const int mode_count = sizeof modes / sizeof *modes;
+static const char *const mode_names[] = {"infer", "train", "grad"};
 
-/* A case, a subject and a mode from the number of a loop; false: nothing to test. */
+/* A case in a mode, and what the oracle says to it. */
 struct trial {
-    const struct test_case *test;
-    const struct target *target;
-    double tolerance;
-    uint32_t mode;
     struct net net;
+    uint32_t mode;
+    struct data data;
+    struct outcome want;
 };
 
-static bool pick(int number, struct trial *trial)
+static void end_trial(struct trial *trial)
 {
-    const int subject = number / mode_count % subject_count;
-    trial->test = &test_cases[number / mode_count / subject_count];
-    trial->target = &subjects[subject].target;
-    trial->tolerance = subjects[subject].tolerance;
-    trial->mode = modes[number % mode_count];
-    if (trial->test->batch == 0) return false;
-    net_parse(&trial->net, trial->test->net);
-    return true;
+    outcome_free(&trial->want);
+    data_free(&trial->data);
 }
 
-static int trial_count(void)
+/* Run a subject; what is compared next is about it. */
+static void run_subject(const struct trial *trial, int subject, struct outcome *got)
 {
-    return (int)test_case_count * subject_count * mode_count;
+    compare_label("%s, %s", subjects[subject].target.label, mode_names[trial->mode]);
+    run_net(&subjects[subject].target, &trial->net, &trial->data, trial->mode, got);
 }
 
 /* Random data on which no rounding error can decide a maximum or a sign. */
-static void draw_smooth(const struct trial *trial, struct data *data)
+static void draw_smooth(struct trial *trial, uint32_t batch)
 {
     for (uint64_t seed = 1; seed < 100; seed++) {
-        data_create(data, &trial->net, trial->test->batch, DATA_REAL, seed);
-        data->smoothing = 0.1f;
-        if (net_kink_distance(&trial->net, data, trial->mode) > 1e-5) return;
-        data_free(data);
+        data_create(&trial->data, &trial->net, batch, DATA_REAL, seed);
+        trial->data.smoothing = 0.1f;
+        if (net_kink_distance(&trial->net, &trial->data, trial->mode) > 1e-5) return;
+        data_free(&trial->data);
     }
-    ck_abort_msg("%s: no seed keeps away from kinks", trial->test->net);
+    ck_abort_msg("no seed keeps away from kinks");
+}
+
+static void check_zeros(const struct trial *trial, const struct outcome *got)
+{
+    const struct net *net = &trial->net;
+    if (net_has(net, VGG_STAGE_RELU) || net_has(net, VGG_STAGE_POOL) ||
+        net_has(net, VGG_STAGE_DROPOUT))
+        return;
+    const size_t count = trial->data.count;
+    compare_not_zero("output", got->output, count * net_output_count(net));
+    if (got->dx) compare_not_zero("dx", got->dx, count * net_input_count(net));
 }
 
 START_TEST(random_data)
 {
-    struct trial trial;
-    if (!pick(_i, &trial)) return;
-    struct data data;
-    draw_smooth(&trial, &data);
-    struct outcome got, want;
-    run_net(&target_ref64, &trial.net, &data, trial.mode, &want);
-    run_net(trial.target, &trial.net, &data, trial.mode, &got);
-    compare_outcomes(&trial.net, &data, &got, &want, trial.tolerance);
-
-    const bool sparse = net_has(&trial.net, VGG_STAGE_RELU) ||
-                        net_has(&trial.net, VGG_STAGE_POOL) ||
-                        net_has(&trial.net, VGG_STAGE_DROPOUT);
-    if (!sparse) {
-        compare_not_zero("output", got.output,
-                         data.count * net_output_count(&trial.net));
-        if (got.dx)
-            compare_not_zero("dx", got.dx, data.count * net_input_count(&trial.net));
+    const struct test_case *test = &test_cases[_i];
+    if (test->batch == 0) return;
+    for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+        struct trial trial = {.mode = modes[m]};
+        net_parse(&trial.net, test->net);
+        draw_smooth(&trial, test->batch);
+        run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
+        for (int i = 0; i < SUBJECTS; i++) {
+            struct outcome got;
+            run_subject(&trial, i, &got);
+            compare_outcomes(&trial.net, &trial.data, &got, &trial.want,
+                             subjects[i].tolerance);
+            check_zeros(&trial, &got);
+            outcome_free(&got);
+        }
+        end_trial(&trial);
     }
-    outcome_free(&got);
-    outcome_free(&want);
-    data_free(&data);
 }
 END_TEST
 
@@ -99,17 +102,19 @@ static bool is_exact(const struct net *net)
  * make a difference. Ties are frequent here, and the first must win. */
 START_TEST(integer_data)
 {
-    struct trial trial;
-    if (!pick(_i, &trial) || !is_exact(&trial.net)) return;
-    struct data data;
-    data_create(&data, &trial.net, trial.test->batch, DATA_INTEGER, 1);
-    struct outcome got, want;
-    run_net(&target_ref64, &trial.net, &data, trial.mode, &want);
-    run_net(trial.target, &trial.net, &data, trial.mode, &got);
-    compare_outcomes(&trial.net, &data, &got, &want, 0);
-    outcome_free(&got);
-    outcome_free(&want);
-    data_free(&data);
+    const struct test_case *test = &test_cases[_i];
+    struct trial trial = {.mode = VGG_MODE_TRAIN};
+    net_parse(&trial.net, test->net);
+    if (test->batch == 0 || !is_exact(&trial.net)) return;
+    data_create(&trial.data, &trial.net, test->batch, DATA_INTEGER, 1);
+    run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
+    for (int i = 0; i < SUBJECTS; i++) {
+        struct outcome got;
+        run_subject(&trial, i, &got);
+        compare_outcomes(&trial.net, &trial.data, &got, &trial.want, 0);
+        outcome_free(&got);
+    }
+    end_trial(&trial);
 }
 END_TEST
 
@@ -131,79 +136,114 @@ static double rounding(double k)
     return 2 * sqrt(k) * 0x1p-24;
 }
 
+static void compare_to_bound(const struct trial *trial, const struct outcome *got,
+                             const struct outcome *bound)
+{
+    const struct net *net = &trial->net;
+    const struct outcome *want = &trial->want;
+    const vgg_stage *stage = &net->stages[0];
+    const double count = trial->data.count;
+    const double places = count * stage->out.h * stage->out.w;
+    const double kernel = stage->kind == VGG_STAGE_CONV ? stage->kernel : 1;
+    compare_bounded("output", got->output, want->output, bound->output,
+                    trial->data.count * net_output_count(net),
+                    rounding(net->fan[0] + 1));
+    compare_bounded("dx", got->dx, want->dx, bound->dx,
+                    trial->data.count * net_input_count(net),
+                    rounding(stage->out.c * kernel * kernel));
+    for (uint32_t p = 0; p < 2; p++)
+        compare_bounded(p == 0 ? "weight gradient" : "bias gradient", got->dparams[p],
+                        want->dparams[p], bound->dparams[p], net->params[p].count,
+                        rounding(places));
+}
+
 /* A single convolution or linear stage, element by element against what rounding can do. */
 START_TEST(error_bound)
 {
-    struct trial trial;
-    if (!pick(_i, &trial) || trial.net.stage_count > 1 || trial.net.param_count != 2 ||
-        trial.mode == VGG_MODE_INFER)
+    const struct test_case *test = &test_cases[_i];
+    struct trial trial = {.mode = VGG_MODE_TRAIN};
+    net_parse(&trial.net, test->net);
+    if (test->batch == 0 || trial.net.stage_count > 1 || trial.net.param_count != 2)
         return;
-    const vgg_stage *stage = &trial.net.stages[0];
-    const double places = (double)stage->out.h * stage->out.w * trial.test->batch;
-    const double fan = (double)trial.net.fan[0];
-    struct data data;
-    data_create(&data, &trial.net, trial.test->batch, DATA_REAL, 3);
-    struct outcome got, want, bound;
-    run_net(&target_ref64, &trial.net, &data, trial.mode, &want);
-    run_net(trial.target, &trial.net, &data, trial.mode, &got);
-    make_absolute(&trial.net, &data);
-    run_net(&target_ref64, &trial.net, &data, trial.mode, &bound);
-
-    const size_t outputs = data.count * net_output_count(&trial.net);
-    const size_t inputs = data.count * net_input_count(&trial.net);
-    const double kernel = stage->kind == VGG_STAGE_CONV ? stage->kernel : 1;
-    compare_bounded("output", got.output, want.output, bound.output, outputs,
-                    rounding(fan + 1));
-    compare_bounded("dx", got.dx, want.dx, bound.dx, inputs,
-                    rounding(stage->out.c * kernel * kernel));
-    for (uint32_t p = 0; p < 2; p++)
-        compare_bounded(p == 0 ? "weight gradient" : "bias gradient", got.dparams[p],
-                        want.dparams[p], bound.dparams[p], trial.net.params[p].count,
-                        rounding(places));
-    outcome_free(&got);
-    outcome_free(&want);
+    data_create(&trial.data, &trial.net, test->batch, DATA_REAL, 3);
+    struct outcome got[SUBJECTS], bound;
+    run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
+    for (int i = 0; i < SUBJECTS; i++) run_subject(&trial, i, &got[i]);
+    make_absolute(&trial.net, &trial.data);
+    run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &bound);
+    for (int i = 0; i < SUBJECTS; i++) {
+        compare_label("%s", subjects[i].target.label);
+        compare_to_bound(&trial, &got[i], &bound);
+        outcome_free(&got[i]);
+    }
     outcome_free(&bound);
-    data_free(&data);
+    end_trial(&trial);
 }
 END_TEST
 
-/* What is not finite in double must not come out finite; samples that it is not in must
- * not change by a bit. Transforms may spread it within its own sample. */
-static void poison(const struct trial *trial, float value)
+/* Results must not depend on how many threads share the work. */
+START_TEST(thread_counts)
 {
-    struct data data;
-    data_create(&data, &trial->net, 3, DATA_REAL, 5);
-    struct outcome clean, got, want;
-    run_net(trial->target, &trial->net, &data, VGG_MODE_INFER, &clean);
-    const size_t input = net_input_count(&trial->net);
-    const size_t output = net_output_count(&trial->net);
-    data.input[input + input / 2] = value;
-    run_net(&target_ref64, &trial->net, &data, VGG_MODE_INFER, &want);
-    run_net(trial->target, &trial->net, &data, VGG_MODE_INFER, &got);
-    for (size_t i = 0; i < 3 * output; i++) {
-        if (i / output == 1)
-            ck_assert_msg(isfinite(want.output[i]) || !isfinite(got.output[i]),
-                          "output[%zu]: got %g, expected %g", i, got.output[i],
-                          want.output[i]);
-        else
-            ck_assert_msg(got.output[i] == clean.output[i],
-                          "output[%zu]: %g in sample 1 changed sample %zu", i, value,
-                          i / output);
+    const struct test_case *test = &test_cases[_i];
+    if (test->batch == 0) return;
+    struct target target = subjects[1].target;
+    struct trial trial = {.mode = VGG_MODE_TRAIN};
+    net_parse(&trial.net, test->net);
+    data_create(&trial.data, &trial.net, test->batch, DATA_REAL, 4);
+    target.threads = 1;
+    run_net(&target, &trial.net, &trial.data, trial.mode, &trial.want);
+    static const uint32_t counts[] = {2, 3, 8};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct outcome got;
+        target.threads = counts[i];
+        run_net(&target, &trial.net, &trial.data, trial.mode, &got);
+        compare_label("%u threads against 1", counts[i]);
+        compare_outcomes(&trial.net, &trial.data, &got, &trial.want, 0);
+        outcome_free(&got);
     }
-    ck_assert_int_eq(got.loss_status, want.loss_status);
-    outcome_free(&clean);
-    outcome_free(&got);
-    outcome_free(&want);
-    data_free(&data);
+    end_trial(&trial);
+}
+END_TEST
+
+/* The middle of three samples is not finite, but the others must stay bit by bit. */
+static void compare_poisoned(const struct trial *trial, const struct outcome *got,
+                             const struct outcome *clean)
+{
+    const size_t sample = net_output_count(&trial->net);
+    ck_assert_int_eq(got->loss_status, trial->want.loss_status);
+    compare_exact("first sample", got->output, clean->output, sample);
+    compare_exact("last sample", got->output + 2 * sample, clean->output + 2 * sample,
+                  sample);
+    for (size_t i = sample; i < 2 * sample; i++)
+        if (isfinite(got->output[i]) && !isfinite(trial->want.output[i]))
+            ck_abort_msg("output[%zu]: got %g, expected %g", i, got->output[i],
+                         trial->want.output[i]);
 }
 
+/* What is not finite in double must not come out finite. Where an engine computes by
+ * transforms, it may spread within its own sample. */
 START_TEST(not_finite)
 {
-    struct trial trial;
-    if (!pick(_i, &trial) || trial.mode != VGG_MODE_INFER) return;
-    poison(&trial, NAN);
-    poison(&trial, INFINITY);
-    poison(&trial, -INFINITY);
+    static const float values[] = {NAN, INFINITY, -INFINITY};
+    if (test_cases[_i].batch == 0) return;
+    struct trial trial = {.mode = VGG_MODE_INFER};
+    net_parse(&trial.net, test_cases[_i].net);
+    const size_t input = net_input_count(&trial.net);
+    data_create(&trial.data, &trial.net, 3, DATA_REAL, 5);
+    struct outcome clean[SUBJECTS], got;
+    for (int i = 0; i < SUBJECTS; i++) run_subject(&trial, i, &clean[i]);
+    for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+        trial.data.input[input + input / 2] = values[k];
+        run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
+        for (int i = 0; i < SUBJECTS; i++) {
+            run_subject(&trial, i, &got);
+            compare_poisoned(&trial, &got, &clean[i]);
+            outcome_free(&got);
+        }
+        outcome_free(&trial.want);
+    }
+    for (int i = 0; i < SUBJECTS; i++) outcome_free(&clean[i]);
+    end_trial(&trial);
 }
 END_TEST
 
@@ -211,7 +251,7 @@ static void add_tests(Suite *suite, const char *name, const TTest *test)
 {
     TCase *tcase = tcase_create(name);
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, test, 0, trial_count());
+    tcase_add_loop_test(tcase, test, 0, (int)test_case_count);
     suite_add_tcase(suite, tcase);
 }
 
@@ -221,6 +261,7 @@ static Suite *stages_suite(void)
     add_tests(suite, "random data", random_data);
     add_tests(suite, "integer data", integer_data);
     add_tests(suite, "error bound", error_bound);
+    add_tests(suite, "thread counts", thread_counts);
     add_tests(suite, "not finite", not_finite);
     return suite;
 }
