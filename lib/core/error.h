@@ -12,7 +12,8 @@
 #define VGG_ERROR_SIZE 512 /* bytes of the text, with its final zero */
 
 /* Store a printf-formatted line and return `status`. Bytes that are not printable ASCII
- * or valid UTF-8 are escaped (\x1b), a line that is too long is cut with "...". */
+ * or valid UTF-8 are escaped (\x1b), a line that is too long is cut with "...".
+ * vgg_last_error() may be among the arguments: the text is made before it is stored. */
 vgg_status vgg__fail(vgg_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

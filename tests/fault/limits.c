@@ -12,9 +12,11 @@
 
 static char dir[64];
 
+/* In memory where there is such a folder: thousands of files are flushed to it. */
 static void make_dir(void)
 {
-    harness_mkdtemp(dir);
+    strcpy(dir, "/dev/shm/vgg-test-XXXXXX");
+    if (mkdtemp(dir) == NULL) harness_mkdtemp(dir);
 }
 
 static void remove_dir(void)
@@ -112,13 +114,13 @@ START_TEST(again_and_again)
     uint64_t first, digest;
     for (int i = 0; i < 20; i++) ck_ok(session_run(NULL, devices[_i], dir, &first));
     const long before = resident_pages();
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 100; i++) {
         ck_ok(session_run(NULL, devices[_i], dir, &digest));
         ck_assert(digest == first);
     }
     ck_assert_uint_eq(vgg_context_bytes(NULL), 0);
     const long grown = (resident_pages() - before) * sysconf(_SC_PAGESIZE);
-    ck_assert_msg(grown < 200 * 1024, "%ld bytes more after 200 sessions", grown);
+    ck_assert_msg(grown < 100 * 1024, "%ld bytes more after 100 sessions", grown);
 }
 END_TEST
 

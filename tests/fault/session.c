@@ -44,6 +44,9 @@ static vgg_status save_and_load(struct world *world, const char *dir)
     vgg_status status = vgg_weights_save(world->model, path, NULL);
     if (status == VGG_OK)
         status = vgg_model_load(world->ctx, path, &world->metadata, &world->other);
+    path = world_path(world, "checkpoint");
+    if (status == VGG_OK) status = vgg_checkpoint_save(world->trainer, path, NULL);
+    if (status == VGG_OK) status = vgg_checkpoint_load(world->trainer, path, NULL);
     return status;
 }
 

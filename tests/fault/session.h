@@ -7,8 +7,8 @@
 #include "feed.h"
 
 /* On a device: list devices, build, train two epochs with a test loader that works
- * ahead, evaluate, save and load weights in `dir`. Everything is given back whatever
- * happens; what the weights came to is in `digest`. */
+ * ahead, evaluate, save and load weights and a checkpoint in `dir`. Everything is given
+ * back whatever happens; what the weights came to is in `digest`. */
 vgg_status session_run(vgg_context *ctx, const char *device, const char *dir,
                        uint64_t *digest);
 

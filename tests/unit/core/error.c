@@ -39,6 +39,14 @@ START_TEST(status_comes_back)
 }
 END_TEST
 
+START_TEST(text_with_the_last_one)
+{
+    vgg__fail(VGG_EIO, "inner\n");
+    vgg__fail(VGG_EFORMAT, "outer: %s", vgg_last_error());
+    ck_assert_str_eq(vgg_last_error(), "outer: inner\\x0a");
+}
+END_TEST
+
 START_TEST(reason_of_errno)
 {
     errno = EDOM;
@@ -193,6 +201,7 @@ int main(void)
     tcase_add_test(tcase, names_and_texts);
     tcase_add_test(tcase, empty_before_the_first);
     tcase_add_test(tcase, status_comes_back);
+    tcase_add_test(tcase, text_with_the_last_one);
     tcase_add_test(tcase, reason_of_errno);
     tcase_add_test(tcase, macros);
     tcase_add_loop_test(tcase, hostile_text, 0, sizeof texts / sizeof *texts);
