@@ -33,7 +33,7 @@ static const struct {
      {{"blocks", "1x64,1x128,1x256"},
       {"ratio", "4"},
       {"hidden", "128"},
-      {"dropout", "0.1"},
+      {"dropout", "0"},
       {"dataset", "fashion-mnist"},
       {"normalize", "fashion-mnist"},
       {"flip", "0.5"},

@@ -68,6 +68,20 @@ int session_model(struct session *it, struct settings *s, const vgg_loader *load
     return 0;
 }
 
+/* Weights of a checkpoint: the manifest beside them says what they must be. */
+static int check_whole(vgg_context *ctx, const char *file)
+{
+    char dir[4096], manifest[4096];
+    snprintf(dir, sizeof dir, "%s", file);
+    char *slash = strrchr(dir, '/');
+    if (slash) *slash = '\0';
+    const char *place = slash ? dir : ".";
+    if (!path_join(manifest, sizeof manifest, place, "manifest.json") ||
+        !is_file(manifest))
+        return 0;
+    return vgg_checkpoint_check(ctx, place) == VGG_OK ? 0 : fail_vgg("damaged");
+}
+
 /* The weights file that a path means, and the run's folder. */
 static int find_weights(const char *path, char file[4096], char folder[TEXT_SIZE])
 {
@@ -93,7 +107,8 @@ static int find_weights(const char *path, char file[4096], char folder[TEXT_SIZE
 int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
 {
     char file[4096];
-    const int status = find_weights(path, file, folder);
+    int status = find_weights(path, file, folder);
+    if (status == 0) status = check_whole(it->ctx, file);
     if (status != 0) return status;
     if (vgg_model_load(it->ctx, file, &it->metadata, &it->model) == VGG_OK) return 0;
     return fail_vgg(file);

@@ -129,7 +129,8 @@ vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
 /* ---- Loading ------------------------------------------------------------------------- */
 
 struct loading {
-    vgg_trainer *trainer;
+    vgg_context *ctx;
+    vgg_trainer *trainer; /* NULL: only the files are checked */
     const char *dir;
     int folder; /* fd */
     struct vgg__input inputs[1 + VGG_FILES];
@@ -160,7 +161,7 @@ static vgg_status open_checked(struct loading *loading, uint32_t file)
                          "%s: manifest says %" PRIu64 " bytes, file has %" PRIu64,
                          input->shown, size, input->size);
     char hash[VGG_SHA256_TEXT];
-    VGG_TRY(vgg__input_hash(input, loading->trainer->ctx, hash));
+    VGG_TRY(vgg__input_hash(input, loading->ctx, hash));
     if (strcmp(hash, loading->manifest.files[file].sha256) != 0)
         return vgg__fail(VGG_ECHECKSUM,
                          "%s: manifest says SHA-256 %.16s..., file has %.16s...",
@@ -213,14 +214,20 @@ static vgg_status stage_moments(struct loading *loading)
     return status;
 }
 
-static vgg_status check_all(struct loading *loading)
+/* The files are those of the manifest, to the bit. */
+static vgg_status check_files(struct loading *loading)
 {
     VGG_TRY(vgg__atomic_folder_open(loading->dir, &loading->folder));
     VGG_TRY(open_file(loading, 0));
-    VGG_TRY(vgg__manifest_read(loading->trainer->ctx, &loading->inputs[0],
-                               &loading->manifest));
+    VGG_TRY(vgg__manifest_read(loading->ctx, &loading->inputs[0], &loading->manifest));
     for (uint32_t i = 0; i < VGG_FILES; i++)
         if (loading->manifest.files[i].present) VGG_TRY(open_checked(loading, i));
+    return VGG_OK;
+}
+
+static vgg_status check_all(struct loading *loading)
+{
+    VGG_TRY(check_files(loading));
     VGG_TRY(check_recipe(loading));
     VGG_TRY(stage_weights(loading));
     return stage_moments(loading);
@@ -264,25 +271,48 @@ static void release(struct loading *loading)
     vgg_metadata_free(loading->metadata);
 }
 
+static struct loading *begin(vgg_context *ctx, vgg_trainer *trainer, const char *dir)
+{
+    struct loading *loading = vgg__calloc(ctx, 1, sizeof *loading);
+    if (loading == NULL) return NULL;
+    loading->ctx = ctx;
+    loading->trainer = trainer;
+    loading->dir = dir;
+    loading->folder = -1;
+    for (uint32_t i = 0; i < 1 + VGG_FILES; i++) loading->inputs[i].fd = -1;
+    return loading;
+}
+
+static void end(struct loading *loading)
+{
+    release(loading);
+    vgg__free(loading);
+}
+
 vgg_status vgg_checkpoint_load(vgg_trainer *trainer, const char *dir,
                                vgg_metadata **metadata)
 {
     if (metadata != NULL) *metadata = NULL;
     VGG_REQUIRE(trainer != NULL);
     VGG_REQUIRE(dir != NULL);
-    struct loading *loading = vgg__calloc(trainer->ctx, 1, sizeof *loading);
+    struct loading *loading = begin(trainer->ctx, trainer, dir);
     if (loading == NULL) return VGG_ENOMEM;
-    loading->trainer = trainer;
-    loading->dir = dir;
-    loading->folder = -1;
-    for (uint32_t i = 0; i < 1 + VGG_FILES; i++) loading->inputs[i].fd = -1;
     vgg_status status = check_all(loading);
     if (status == VGG_OK) status = apply(loading);
     if (status == VGG_OK && metadata != NULL) {
         *metadata = loading->metadata;
         loading->metadata = NULL;
     }
-    release(loading);
-    vgg__free(loading);
+    end(loading);
+    return status;
+}
+
+vgg_status vgg_checkpoint_check(vgg_context *ctx, const char *dir)
+{
+    VGG_REQUIRE(dir != NULL);
+    struct loading *loading = begin(ctx, NULL, dir);
+    if (loading == NULL) return VGG_ENOMEM;
+    const vgg_status status = check_files(loading);
+    end(loading);
     return status;
 }

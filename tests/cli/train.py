@@ -175,8 +175,10 @@ def test_damaged_checkpoint():
         byte = file.read(1)
         file.seek(-3, os.SEEK_END)
         file.write(bytes([byte[0] ^ 1]))
-    done = run("train", "--resume", "out", expect=1)
-    assert "weights.safetensors" in one_line(done.stderr), done.stderr
+    for args in (["train", "--resume", "out"], ["eval", "out/last"], ["info", "out"],
+                 ["eval", path]):
+        line = one_line(run(*args, expect=1).stderr)
+        assert "weights.safetensors" in line and "SHA-256" in line, line
     with open(path, "r+b") as file:
         file.truncate(100)
     for args in (["train", "--resume", "out"], ["eval", "out"], ["info", "out"]):

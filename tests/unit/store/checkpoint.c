@@ -446,6 +446,9 @@ START_TEST(changed)
     edit(changes[_i].file, changes[_i].from, changes[_i].to);
     if (changes[_i].sign) sign();
     const struct state before = state_of(trainer);
+    const vgg_status whole = vgg_checkpoint_check(NULL, dir);
+    ck_assert_msg(whole == (changes[_i].sign ? VGG_OK : changes[_i].status),
+                  "%s: check says %s", changes[_i].name, vgg_status_name(whole));
     vgg_metadata *metadata = (vgg_metadata *)&before;
     const vgg_status status = vgg_checkpoint_load(trainer, dir, &metadata);
     ck_assert_msg(status == changes[_i].status, "%s: %s, expected %s: %s",
