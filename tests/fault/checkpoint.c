@@ -26,7 +26,7 @@ static vgg_status create_trainer(struct world *world)
 /* A training of one epoch, done. */
 static vgg_status trained(struct world *world)
 {
-    harness_mkdtemp(world->dir);
+    world_mkdtemp(world->dir);
     vgg_status status = create_model(world, 1);
     if (status == VGG_OK) status = vgg_device_open(world->ctx, "ref", &world->device);
     if (status == VGG_OK) status = feed_dataset(world);

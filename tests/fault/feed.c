@@ -49,7 +49,7 @@ static vgg_status write_files(struct world *world)
 {
     struct bytes idx = {0}, packed = {0}, cifar = {0};
     char path[256];
-    harness_mkdtemp(world->dir);
+    world_mkdtemp(world->dir);
     bytes_be32(&idx, 0x0803); /* u8 [n][h][w] */
     bytes_be32(&idx, 5);
     bytes_be32(&idx, 8);

@@ -17,6 +17,10 @@ vgg_status feed_dataset(struct world *world);
 /* A training loader of world->data, batches of 4, `prefetch` of them made ahead. */
 vgg_status feed_loader(struct world *world, uint32_t prefetch, vgg_loader **out);
 
+/* A new empty folder, in memory where the system has such a place: thousands of files
+ * are flushed to it. */
+void world_mkdtemp(char path[64]);
+
 /* Path of an entry of world->dir, until the next call. */
 const char *world_path(const struct world *world, const char *name);
 

@@ -12,11 +12,9 @@
 
 static char dir[64];
 
-/* In memory where there is such a folder: thousands of files are flushed to it. */
 static void make_dir(void)
 {
-    strcpy(dir, "/dev/shm/vgg-test-XXXXXX");
-    if (mkdtemp(dir) == NULL) harness_mkdtemp(dir);
+    world_mkdtemp(dir);
 }
 
 static void remove_dir(void)

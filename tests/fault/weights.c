@@ -48,7 +48,7 @@ static vgg_status create_model(struct world *world, uint64_t seed, vgg_model **o
 
 static vgg_status model_and_metadata(struct world *world)
 {
-    harness_mkdtemp(world->dir);
+    world_mkdtemp(world->dir);
     vgg_status status = create_model(world, 1, &world->model);
     if (status == VGG_OK) status = metadata_with_one(world);
     return status;

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 vgg_arch tiny_arch(void)
@@ -74,6 +75,12 @@ uint64_t digest_model(vgg_model *model)
         vgg_tensor_free(value);
     }
     return hash;
+}
+
+void world_mkdtemp(char path[64])
+{
+    strcpy(path, "/dev/shm/vgg-test-XXXXXX");
+    if (mkdtemp(path) == NULL) harness_mkdtemp(path);
 }
 
 const char *world_path(const struct world *world, const char *name)
