@@ -46,8 +46,8 @@ VGG_API vgg_status vgg_checkpoint_load(vgg_trainer *trainer, const char *dir,
                                        vgg_metadata **metadata);
 
 /**
- * Check that a folder is a whole checkpoint, without a trainer: every file of its manifest
- * is there with its size and SHA-256. What the files say is not looked at.
+ * Check that a folder is a whole checkpoint, without a trainer: every file of its
+ * manifest is there with its size and SHA-256. What the files say is not looked at.
  *
  * @param ctx NULL for the default context.
  * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ECHECKSUM, VGG_ELIMIT,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checkpoints: a folder that is replaced in one step (io/atomic.h), with a manifest that
- * says what must be in it. Loading checks all of it, against itself and against the
- * trainer, before anything of the trainer is changed. */
+/* Checkpoints: a folder that is replaced in one step (io/atomic.h), with a manifest
+ * that says what must be in it. Loading checks all of it, against itself and against
+ * the trainer, before anything of the trainer is changed. */
 #include <vgg/checkpoint.h>
 
 #include "core/error.h"
@@ -20,7 +20,7 @@
 
 #define SHOWN_SIZE 512 /* bytes of a path in an error text */
 
-/* ---- Saving -------------------------------------------------------------------------- */
+/* ---- Saving ---------------------------------------------------------------------- */
 
 struct saving {
     vgg_trainer *trainer;
@@ -126,7 +126,7 @@ vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
     return status;
 }
 
-/* ---- Loading ------------------------------------------------------------------------- */
+/* ---- Loading --------------------------------------------------------------------- */
 
 struct loading {
     vgg_context *ctx;

@@ -92,7 +92,8 @@ static vgg_status check_version(struct vgg__json *json, uint64_t version)
     return VGG_OK;
 }
 
-/* A newer manifest may have keys that are not known: its version is looked for first. */
+/* A newer manifest may have keys that are not known: its version is looked for
+   first. */
 static vgg_status find_version(struct vgg__json *json)
 {
     VGG_TRY(vgg__json_expect(json, VGG_JSON_OBJECT));

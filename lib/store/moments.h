@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An optimiser's state: SGD's momentum, Adam's two moments, in the parameters' canonical
- * layout. In a file the tensors are "<torchvision's name>.state0" and ".state1". */
+/* An optimiser's state: SGD's momentum, Adam's two moments, in the parameters'
+ * canonical layout. In a file the tensors are "<torchvision's name>.state0" and
+ * ".state1". */
 #ifndef VGG_STORE_MOMENTS_H
 #define VGG_STORE_MOMENTS_H
 
@@ -21,8 +22,8 @@ struct vgg__moments {
 /* Copy from the trainer's device. Free also after a failure. */
 vgg_status vgg__moments_take(struct vgg__moments *moments, vgg_trainer *trainer);
 
-/* Read from a file that has all of them and nothing else. `st` NULL: all zero. Free also
- * after a failure. */
+/* Read from a file that has all of them and nothing else. `st` NULL: all zero. Free
+ * also after a failure. */
 vgg_status vgg__moments_read(struct vgg__moments *moments, vgg_trainer *trainer,
                              const struct vgg__safetensors *st);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A trainer's recipe and position as JSON: one table says which fields there are, how they
- * are written, and which must agree when a training goes on. */
+/* A trainer's recipe and position as JSON: one table says which fields there are, how
+ * they are written, and which must agree when a training goes on. */
 #include "store/record.h"
 
 #include "core/error.h"
@@ -116,7 +116,7 @@ void vgg__record_take(const vgg_trainer *trainer, struct vgg__record *record)
         if (model->params[i]->trainable) record->trainable += model->params[i]->count;
 }
 
-/* ---- Writing ------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------- */
 
 /* Read the field's bytes as what they are; an f32 is exact as a double. */
 static double real_value(const struct vgg__record *record, const struct field *field)
@@ -189,7 +189,7 @@ vgg_status vgg__record_write(vgg_context *ctx, const struct vgg__record *record,
     return json.status;
 }
 
-/* ---- Reading ------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------- */
 
 static vgg_status read_milestones(struct vgg__json *json, struct vgg__record *record)
 {
@@ -307,7 +307,7 @@ vgg_status vgg__record_read(vgg_context *ctx, const struct vgg__input *input,
     return status;
 }
 
-/* ---- Comparing ----------------------------------------------------------------------- */
+/* ---- Comparing ------------------------------------------------------------------- */
 
 static vgg_status match_field(const struct vgg__record *saved,
                               const struct vgg__record *own, const char *shown,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a checkpoint says of a trainer beside tensors: its recipe and where it stands, as
- * trainer.json. Numbers that are not integers are strings in C's hexadecimal notation, so
- * that every bit comes back. */
+/* What a checkpoint says of a trainer beside tensors: its recipe and where it stands,
+ * as trainer.json. Numbers that are not integers are strings in C's hexadecimal
+ * notation, so that every bit comes back. */
 #ifndef VGG_STORE_RECORD_H
 #define VGG_STORE_RECORD_H
 

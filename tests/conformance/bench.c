@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Timing of the cases; see bench.h. A figure is the best of several runs, after one to
- * warm up. GFLOP/s count a multiply-accumulate as two operations of the direct algorithm,
- * whatever the engine does; GB/s count input, output and parameters once (and their
- * gradients, backward). */
+ * warm up. GFLOP/s count a multiply-accumulate as two operations of the direct
+ * algorithm, whatever the engine does; GB/s count input, output and parameters once
+ * (and their gradients, backward). */
 #include "bench.h"
 
 #include <stdio.h>

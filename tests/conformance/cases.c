@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shapes that VGG has, and those that break kernels: single pixels, single channels, odd
- * and lopsided maps, counts that no vector or tile divides, maps smaller than a tile. */
+/* Shapes that VGG has, and those that break kernels: single pixels, single channels,
+ * odd and lopsided maps, counts that no vector or tile divides, maps smaller than a
+ * tile. */
 #include "cases.h"
 
 const struct test_case test_cases[] = {
@@ -66,7 +67,8 @@ const struct test_case test_cases[] = {
      "linear:24 relu dropout:0.5 linear:10 loss",
      5, 0},
     {"3x9x9 conv1:6 relu avg conv3:5 max", 3, 0},
-    /* The layers of VGG-11 at ratio 4, on half of its 224 x 224; timed at its full size. */
+    /* The layers of VGG-11 at ratio 4, on half of its 224 x 224; timed at its full
+       size. */
     {"1x112x112 conv3:16 relu max", 1, 0},
     {"16x56x56 conv3:32 relu max", 1, 0},
     {"32x28x28 conv3:64 relu conv3:64 relu max", 1, 0},

@@ -17,8 +17,8 @@ void compare_label(const char *format, ...)
     va_end(args);
 }
 
-/* Elements are tested by a plain `if`: every assertion that holds is a message of Check to
- * its parent, which a million of them would make slow. */
+/* Elements are tested by a plain `if`: every assertion that holds is a message of Check
+ * to its parent, which a million of them would make slow. */
 
 void compare_exact(const char *what, const double *got, const double *want,
                    size_t count)

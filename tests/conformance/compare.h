@@ -6,7 +6,8 @@
 
 #include "session.h"
 
-/* What the next comparisons are about, printf-formatted; the first words of a failure. */
+/* What the next comparisons are about, printf-formatted; the first words of a
+   failure. */
 void compare_label(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Equal to the last bit, but for the sign of a zero; a NaN equals a NaN. */
@@ -18,7 +19,8 @@ void compare_exact(const char *what, const double *got, const double *want,
 void compare_close(const char *what, const double *got, const double *want,
                    size_t count, double tolerance);
 
-/* |got[i]| <= tolerance, where the exact result is zero and rounding leaves something. */
+/* |got[i]| <= tolerance, where the exact result is zero and rounding leaves
+   something. */
 void compare_zero(const char *what, const double *got, size_t count, double tolerance);
 
 /* |got[i] - want[i]| <= factor * bound[i] */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An allocator with 1 KiB of known bytes before and after every block; giving back a block
- * whose guards were touched fails the running test. */
+/* An allocator with 1 KiB of known bytes before and after every block; giving back a
+ * block whose guards were touched fails the running test. */
 #ifndef VGG_TEST_GUARD_H
 #define VGG_TEST_GUARD_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small networks for testing engines: what lib/plan would hand to an engine, written down
- * as one line of text, for instance "3x8x8 conv3:16 bn relu max linear:10 loss".
+/* Small networks for testing engines: what lib/plan would hand to an engine, written
+ * down as one line of text, for instance "3x8x8 conv3:16 bn relu max linear:10 loss".
  *
  *   conv3:OC conv1:OC   convolution with bias
  *   bn relu max avg     batch norm, ReLU, 2x2 maximum and average pooling

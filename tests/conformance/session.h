@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a network on an engine through backend.h alone, and collecting what came out. */
+/* Running a network on an engine through backend.h alone, and collecting what came
+   out. */
 #ifndef VGG_TEST_SESSION_H
 #define VGG_TEST_SESSION_H
 

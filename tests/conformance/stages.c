@@ -98,8 +98,8 @@ static bool is_exact(const struct net *net)
            !net_has(net, VGG_STAGE_ADAPTIVE_POOL);
 }
 
-/* Small integers: every sum is an integer that float holds, so no order of summation may
- * make a difference. Ties are frequent here, and the first must win. */
+/* Small integers: every sum is an integer that float holds, so no order of summation
+ * may make a difference. Ties are frequent here, and the first must win. */
 START_TEST(integer_data)
 {
     const struct test_case *test = &test_cases[_i];
@@ -118,7 +118,8 @@ START_TEST(integer_data)
 }
 END_TEST
 
-/* Make every number positive: a run then gives the sum of |a||b| of each dot product. */
+/* Make every number positive: a run then gives the sum of |a||b| of each dot
+   product. */
 static void make_absolute(const struct net *net, struct data *data)
 {
     for (size_t i = 0; i < data->count * net_input_count(net); i++)
@@ -157,7 +158,8 @@ static void compare_to_bound(const struct trial *trial, const struct outcome *go
                         rounding(places));
 }
 
-/* A single convolution or linear stage, element by element against what rounding can do. */
+/* A single convolution or linear stage, element by element against what rounding can
+   do. */
 START_TEST(error_bound)
 {
     const struct test_case *test = &test_cases[_i];

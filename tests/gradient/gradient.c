@@ -2,8 +2,9 @@
 /* Gradients of the reference engine against central differences, in double: every
  * parameter and every input of every kind of stage and of small networks.
  *
- * An input is float, so its step is 2^-20 on values that are multiples of it; parameters
- * take 1e-6. Data is drawn so that no ReLU and no maximum changes sides within a step. */
+ * An input is float, so its step is 2^-20 on values that are multiples of it;
+ * parameters take 1e-6. Data is drawn so that no ReLU and no maximum changes sides
+ * within a step. */
 #include <math.h>
 #include <stdio.h>
 
@@ -15,8 +16,8 @@
 #define INPUT_STEP 0x1p-20
 #define KINK       1e-3 /* least distance to one: a thousand steps */
 
-/* The difference of two objectives near 10, each right to 2^-53, over two steps, is right to
- * about 1e-9; the rest is the third derivative. */
+/* The difference of two objectives near 10, each right to 2^-53, over two steps, is
+ * right to about 1e-9; the rest is the third derivative. */
 #define TOLERANCE 1e-6
 
 static const struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checkpoints: exact resuming, everything that can be wrong with one, and that a failure
- * or a kill at any call leaves the old one or the new. */
+/* Checkpoints: exact resuming, everything that can be wrong with one, and that a
+ * failure or a kill at any call leaves the old one or the new. */
 #include "core/error.h"
 #include "faults.h"
 #include "harness.h"
@@ -296,8 +296,8 @@ START_TEST(every_field_of_progress)
 }
 END_TEST
 
-/* One change in one file of a checkpoint of Adam after 3 steps. With `sign` the manifest is
- * made true again, so that what is behind the hashes is reached. */
+/* One change in one file of a checkpoint of Adam after 3 steps. With `sign` the
+ * manifest is made true again, so that what is behind the hashes is reached. */
 static const struct {
     const char *name, *file, *from, *to;
     bool sign;
@@ -636,7 +636,8 @@ static const enum fault kinds[] = {
     FAULT_EIO,         FAULT_ENOSPC, FAULT_EINTR,           FAULT_SHORT,
     FAULT_NO_EXCHANGE, FAULT_STOP,   FAULT_STOP_NO_EXCHANGE};
 
-/* Whatever call of a save fails, and wherever it is killed: a whole checkpoint loads. */
+/* Whatever call of a save fails, and wherever it is killed: a whole checkpoint
+   loads. */
 START_TEST(save_faults)
 {
     const enum fault kind = kinds[_i];
