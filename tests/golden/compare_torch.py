@@ -6,12 +6,15 @@ the same batches of Fashion-MNIST, and compare the loss of every step.
     python3 tests/golden/compare_torch.py build/lib/libvgg.so [--steps 20] [--log FILE]
 
 Needs torch and safetensors, and the files of Debian's package dataset-fashion-mnist.
-Without them it says so and exits with 77 (skipped). About 10 s a step on one core.
+Without them it says so and exits with 77 (skipped). A few seconds a step.
 
 Weights go from the library to PyTorch by a safetensors file. Dropout is off, since the two
 draw different numbers. Both compute in single precision; the losses may differ by 1e-4.
-With --log, the losses of `vgg train --preset d2l --dropout 0 --steps N --seed 1` (the
-file log.jsonl of its folder) must agree as well.
+With --log, the losses that the trainer wrote must agree as well, for instance after
+
+    vgg train --preset d2l --dropout 0 --steps 20 --seed 1 --out run
+
+those in run/log.jsonl. --batch and --lr must be the same in both.
 """
 import argparse
 import ctypes
@@ -169,7 +172,7 @@ def torch_step(net, optimizer, images, labels):
 def read_log(path):
     """Losses of the steps in a trainer's log."""
     lines = [json.loads(line) for line in open(path, encoding="utf-8")]
-    return [line["loss"] for line in lines if line.get("event", "step") == "step"]
+    return [line["loss"] for line in lines if line["row"] == "step"]
 
 
 def compare(lib, folder, args):
