@@ -167,12 +167,14 @@ static void place_kept(struct vgg__layout *layout, uint32_t end)
         const struct vgg__layout_stage *s = &layout->stages[i];
         struct vgg__block *kept = &layout->blocks[vgg__kept_block(layout, i, 0)];
         const uint32_t back = 2 * count - 1 - i;
+        /* A loss may be asked for at any time, also after the backward. */
+        const uint32_t used = s->stage.kind == VGG_STAGE_LOSS ? end : i;
         if (s->need.identity) continue;
         kept[VGG__PREPARED] = (struct vgg__block){s->need.prepared, 0, end, 0};
         kept[VGG__SAVED] =
             (struct vgg__block){s->need.saved, i, s->backward ? back : i, 0};
         kept[VGG__FORWARD_SCRATCH] =
-            (struct vgg__block){s->need.forward_scratch, i, i, 0};
+            (struct vgg__block){s->need.forward_scratch, i, used, 0};
         if (s->backward)
             kept[VGG__BACKWARD_SCRATCH] =
                 (struct vgg__block){s->need.backward_scratch, back, back, 0};

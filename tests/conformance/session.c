@@ -78,13 +78,9 @@ void data_free(struct data *data)
 
 /* ---- Sessions -------------------------------------------------------------------- */
 
-static void open_device(struct session *s, const struct target *target)
+void session_open_device(struct session *s, const vgg_context_options *opts)
 {
-    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
-    opts.allocator = &guard_allocator;
-    opts.threads = target->threads;
-    opts.gemm = target->gemm;
-    ck_ok(vgg_context_create(&opts, &s->ctx));
+    ck_ok(vgg_context_create(opts, &s->ctx));
     s->host = (vgg_host){.abi = VGG_ENGINE_ABI,
                          .size = sizeof(vgg_host),
                          .ctx = s->ctx,
@@ -92,7 +88,7 @@ static void open_device(struct session *s, const struct target *target)
                          .release = vgg__free,
                          .fail = vgg__fail,
                          .log = vgg__log};
-    ck_ok(target->engine->open(&s->host, 0, &s->device));
+    ck_ok(s->target->engine->open(&s->host, 0, &s->device));
 }
 
 void session_open(struct session *s, const struct target *target,
@@ -103,7 +99,11 @@ void session_open(struct session *s, const struct target *target,
     if (taps)
         for (uint32_t i = 0; i < s->net.stage_count; i++)
             s->net.stages[i].tap = (int32_t)i;
-    open_device(s, target);
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.allocator = &guard_allocator;
+    opts.threads = target->threads;
+    opts.gemm = target->gemm;
+    session_open_device(s, &opts);
     const vgg_engine *engine = target->engine;
     ck_ok(engine->store_create(s->device, s->net.params, s->net.param_count,
                                target->precision, &s->store));

@@ -56,6 +56,9 @@ struct session {
     void *device, *store, *program;
 };
 
+/* The first part of session_open(): a context and the target's device, open. */
+void session_open_device(struct session *s, const vgg_context_options *opts);
+
 /* `taps`: the output of every stage is a tap, numbered as the stage. */
 void session_open(struct session *s, const struct target *target,
                   const struct net *plain, uint32_t batch, uint32_t mode, bool taps);
