@@ -3,35 +3,67 @@
 #include "json.h"
 #include "session.h"
 
-static void devices_json(const vgg_device_list *list)
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What stands behind a name is known once it is open: which matrix product, and why. */
+struct found {
+    const char *name, *engine;
+    char text[512]; /* about the device, or why it can't be opened */
+    bool opened;
+};
+
+static void look(vgg_context *ctx, const vgg_device_list *list, uint32_t index,
+                 struct found *found)
 {
+    vgg_device *device = NULL;
+    found->name = vgg_device_list_name(list, index);
+    found->engine = vgg_device_list_engine(list, index);
+    found->opened = vgg_device_open(ctx, found->name, &device) == VGG_OK;
+    snprintf(found->text, sizeof found->text, "%s",
+             found->opened ? vgg_device_text(device) : vgg_last_error());
+    vgg_device_free(device);
+}
+
+static void refused_json(struct json *j, const char *engine, const char *reason)
+{
+    json_object(j, NULL);
+    json_text(j, "engine", engine);
+    json_text(j, "reason", reason);
+    json_end(j);
+}
+
+static void devices_json(const vgg_device_list *list, const struct found *found)
+{
+    const uint32_t count = vgg_device_list_count(list);
     struct json j = {.file = stdout};
     json_object(&j, NULL);
     json_array(&j, "devices");
-    for (uint32_t i = 0; i < vgg_device_list_count(list); i++) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (!found[i].opened) continue;
         json_object(&j, NULL);
-        json_text(&j, "name", vgg_device_list_name(list, i));
-        json_text(&j, "engine", vgg_device_list_engine(list, i));
-        json_text(&j, "text", vgg_device_list_text(list, i));
+        json_text(&j, "name", found[i].name);
+        json_text(&j, "engine", found[i].engine);
+        json_text(&j, "text", found[i].text);
         json_end(&j);
     }
     json_end(&j);
     json_array(&j, "refused");
-    for (uint32_t i = 0; i < vgg_device_list_refused_count(list); i++) {
-        json_object(&j, NULL);
-        json_text(&j, "engine", vgg_device_list_refused_engine(list, i));
-        json_text(&j, "reason", vgg_device_list_refused_reason(list, i));
-        json_end(&j);
-    }
+    for (uint32_t i = 0; i < count; i++)
+        if (!found[i].opened) refused_json(&j, found[i].engine, found[i].text);
+    for (uint32_t i = 0; i < vgg_device_list_refused_count(list); i++)
+        refused_json(&j, vgg_device_list_refused_engine(list, i),
+                     vgg_device_list_refused_reason(list, i));
     json_end(&j);
     json_end(&j);
 }
 
-static void devices_text(const vgg_device_list *list)
+static void devices_text(const vgg_device_list *list, const struct found *found)
 {
     for (uint32_t i = 0; i < vgg_device_list_count(list); i++)
-        printf("%-8s %s\n", vgg_device_list_name(list, i),
-               vgg_device_list_text(list, i));
+        printf("%-8s %s%s\n", found[i].name,
+               found[i].opened ? "" : "refused: ", found[i].text);
     for (uint32_t i = 0; i < vgg_device_list_refused_count(list); i++)
         printf("%-8s refused: %s\n", vgg_device_list_refused_engine(list, i),
                vgg_device_list_refused_reason(list, i));
@@ -41,17 +73,26 @@ int devices_main(struct settings *s)
 {
     vgg_device_list *list = NULL;
     vgg_context *ctx = NULL;
+    struct found *found = NULL;
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
     opts.threads = (uint32_t)s->threads;
     opts.gemm = (uint32_t)s->gemm;
     int status = 0;
     if (vgg_context_create(&opts, &ctx) != VGG_OK ||
-        vgg_device_list_create(ctx, &list) != VGG_OK)
+        vgg_device_list_create(ctx, &list) != VGG_OK) {
         status = fail_vgg("looking for devices");
-    else if (s->format == FORMAT_JSON)
-        devices_json(list);
-    else
-        devices_text(list);
+    } else {
+        found = calloc(vgg_device_list_count(list) + 1, sizeof *found);
+        for (uint32_t i = 0; found != NULL && i < vgg_device_list_count(list); i++)
+            look(ctx, list, i, &found[i]);
+        if (found == NULL)
+            status = fail("no memory for the list of devices");
+        else if (s->format == FORMAT_JSON)
+            devices_json(list, found);
+        else
+            devices_text(list, found);
+    }
+    free(found);
     vgg_device_list_free(list);
     vgg_context_free(ctx);
     return status;
