@@ -11,7 +11,8 @@ Against an installed copy of the finished BUILD, block by block:
     ```text output              is what the block before it must have printed
     ```sh                       is for the reader's machine (sudo, long trainings)
 
-Any other kind of block is an error, and so is a link to a file that does not exist.
+Any other kind of block is an error, and so is a link, in any page, to a file that does not
+exist.
 """
 import pathlib
 import re
@@ -22,7 +23,8 @@ import tempfile
 import tree
 
 DOCUMENTS = ("README.md", "docs/getting-started.md")
-LINKED = ("docs/architecture.md", "docs/conventions.md", "docs/testing.md", "docs/security.md")
+LINKED = ("docs/architecture.md", "docs/conventions.md", "docs/security.md",
+          "docs/testing.md", "docs/trainer.md")
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
