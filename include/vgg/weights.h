@@ -45,8 +45,9 @@ VGG_API const char *vgg_metadata_get(const vgg_metadata *metadata, const char *k
  *
  * @param metadata more strings for the file; may be NULL. The library adds
  *                 `vgg.arch` (what vgg_model_load() needs) for a model made from an
- *                 architecture.
- * @return VGG_OK, VGG_EINVAL, VGG_EIO, VGG_ENOMEM.
+ *                 architecture, and `format` = "pt" unless it is set. Keys that begin
+ *                 with "vgg." are left out, so a file's own strings can be handed on.
+ * @return VGG_OK, VGG_EINVAL, VGG_EIO, VGG_ELIMIT, VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_weights_save(vgg_model *model, const char *path,
                                     const vgg_metadata *metadata);
@@ -69,7 +70,8 @@ typedef struct vgg_weights_options {
 /**
  * Read a model's parameters and buffers from F32, F64, F16 or BF16 tensors with
  * torchvision's or the library's own names. Everything is checked before the model is
- * touched: on failure it is unchanged.
+ * touched: on failure it is unchanged. `num_batches_tracked` (an I64 scalar) may be absent,
+ * as in older files of PyTorch; the largest one counts.
  *
  * @param opts     NULL for the defaults.
  * @param metadata receives the file's strings, owned; may be NULL.
