@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "changes.h"
+
 enum { SIDE = 4, BATCH = 4, CLASSES = 3 };
 
 static vgg_device *device;
@@ -295,147 +297,6 @@ START_TEST(every_field_of_progress)
     vgg_trainer_free(second);
 }
 END_TEST
-
-/* One change in one file of a checkpoint of Adam after 3 steps. With `sign` the
- * manifest is made true again, so that what is behind the hashes is reached. */
-static const struct {
-    const char *name, *file, *from, *to;
-    bool sign;
-    vgg_status status;
-    const char *fragment;
-} changes[] = {
-    {"sound", "trainer.json", "\"seed\": 3", "\"seed\":  3", true, VGG_OK, ""},
-    {"other_epochs", "trainer.json", "\"epochs\": 10", "\"epochs\": 99", true, VGG_OK,
-     ""},
-    {"older_library", "manifest.json", "\"library\": \"", "\"library\": \"0.0.", false,
-     VGG_OK, ""},
-    /* The manifest. */
-    {"ck02_other_json", "manifest.json", "vgg-checkpoint", "something", false,
-     VGG_EFORMAT, "expected \"vgg-checkpoint\""},
-    {"ck03_newer", "manifest.json", "\"version\": 1", "\"new\": [{}], \"version\": 2",
-     false, VGG_EUNSUPPORTED, "format version 2, this library knows up to 1"},
-    {"ck03_version_0", "manifest.json", "\"version\": 1", "\"version\": 0", false,
-     VGG_EFORMAT, "format version 0"},
-    {"ck03_no_version", "manifest.json", "\"version\": 1,", "", false, VGG_EFORMAT,
-     "no \"version\""},
-    {"ck03_unknown_key", "manifest.json", "\"version\": 1", "\"x\": 1, \"version\": 1",
-     false, VGG_EFORMAT, "not known"},
-    {"ck05_not_json", "manifest.json", "{", "<", false, VGG_EFORMAT,
-     "expected a value"},
-    {"ck05_more_after", "manifest.json", "\n}\n", "\n}}\n", false, VGG_EFORMAT,
-     "something follows"},
-    {"ck06_size", "manifest.json", "\"size\": ", "\"size\": 1", false, VGG_ETRUNCATED,
-     "manifest says 1"},
-    {"ck06_size_negative", "manifest.json", "\"size\": ", "\"size\": -", false,
-     VGG_EFORMAT, "an integer without"},
-    {"ck07_no_weights", "manifest.json", "weights.safetensors", "optimizer.safetensor",
-     false, VGG_EFORMAT, "not known"},
-    {"ck07_path_in_name", "manifest.json", "\"trainer.json", "\"../trainer.json", false,
-     VGG_EFORMAT, "not known"},
-    {"ck07_twice", "manifest.json", "trainer.json", "weights.safetensors", false,
-     VGG_EFORMAT, "\"weights.safetensors\" is there twice"},
-    {"ck08_hash", "manifest.json", "\"sha256\": \"", "\"sha256\": \"0", false,
-     VGG_ELIMIT, "a string of 65 bytes"},
-    {"ck08_hash_not_hex", "manifest.json", "\"sha256\": \"",
-     "\"sha256\": \"xyz\", \"y\": \"", false, VGG_EFORMAT, "64 hexadecimal digits"},
-    /* Files that are not what the manifest says. */
-    {"ck08_trainer_changed", "trainer.json", "\"seed\": 3", "\"seed\": 4", false,
-     VGG_ECHECKSUM, "trainer.json: manifest says SHA-256"},
-    {"ck06_trainer_short", "trainer.json", "\"seed\": 3", "\"seed\":3", false,
-     VGG_ETRUNCATED, "trainer.json: manifest says"},
-    {"ck06_trainer_long", "trainer.json", "\"seed\": 3", "\"seed\":  3", false,
-     VGG_EFORMAT, "trainer.json: manifest says"},
-    {"ck08_weights_changed", "weights.safetensors", "features.0.weight",
-     "features.9.weight", false, VGG_ECHECKSUM,
-     "weights.safetensors: manifest says SHA-256"},
-    {"ck08_optimizer_changed", "optimizer.safetensors", "state0", "state1", false,
-     VGG_ECHECKSUM, "optimizer.safetensors: manifest says SHA-256"},
-    /* Another model. */
-    {"ck14_name", "weights.safetensors", "features.0.weight", "features.9.weight", true,
-     VGG_EMISMATCH, "lacks 1 of the model's"},
-    {"ck14_shape", "weights.safetensors", "[2,1,3,3]", "[1,2,3,3]", true, VGG_EMISMATCH,
-     "file has 1x2x3x3, model needs 2x1x3x3"},
-    {"ck14_not_safetensors", "weights.safetensors", "{\"__metadata__\"",
-     "[\"__metadata__\"", true, VGG_EFORMAT, "must begin with {"},
-    {"ck13_trainable", "trainer.json", "\"trainable\": ", "\"trainable\": 1", true,
-     VGG_EMISMATCH, "model.trainable is 1"},
-    {"ck17_state_missing", "optimizer.safetensors", "features.0.weight.state0",
-     "features.9.weight.state0", true, VGG_EMISMATCH, "lacks features.0.weight.state0"},
-    {"ck17_state_shape", "optimizer.safetensors", "[2,1,3,3]", "[2,1,9,1]", true,
-     VGG_EMISMATCH, "file has 2x1x9x1"},
-    /* Another recipe. */
-    {"ck16_kind", "trainer.json", "\"kind\": 1", "\"kind\": 2", true, VGG_EMISMATCH,
-     "optimizer.kind is 2, the trainer has 1"},
-    {"ck27_nesterov", "trainer.json", "\"nesterov\": 0", "\"nesterov\": 1", true,
-     VGG_EMISMATCH, "optimizer.nesterov is 1"},
-    {"ck27_momentum", "trainer.json", "\"momentum\": \"0x0p+0\"",
-     "\"momentum\": \"0x1p-1\"", true, VGG_EMISMATCH, "optimizer.momentum is 0.5"},
-    {"ck27_weight_decay", "trainer.json", "\"weight_decay\": \"0x0p+0\"",
-     "\"weight_decay\": \"0x1p-1\"", true, VGG_EMISMATCH,
-     "optimizer.weight_decay is 0.5"},
-    {"ck18_beta1", "trainer.json", "\"beta1\": \"", "\"beta1\": \"-", true,
-     VGG_EMISMATCH, "optimizer.beta1 is -0.9"},
-    {"ck18_beta2_nan", "trainer.json", "\"beta2\": \"0x1.ff7ced916872bp-1\"",
-     "\"beta2\": \"nan\"", true, VGG_EMISMATCH, "optimizer.beta2 is nan"},
-    {"ck27_epsilon", "trainer.json", "\"epsilon\": \"", "\"epsilon\": \"-", true,
-     VGG_EMISMATCH, "optimizer.epsilon"},
-    {"ck27_schedule", "trainer.json", "\"kind\": 0", "\"kind\": 3", true, VGG_EMISMATCH,
-     "schedule.kind is 3"},
-    {"ck27_step_epochs", "trainer.json", "\"step_epochs\": 30", "\"step_epochs\": 31",
-     true, VGG_EMISMATCH, "schedule.step_epochs is 31"},
-    {"ck27_gamma", "trainer.json", "\"gamma\": \"", "\"gamma\": \"-", true,
-     VGG_EMISMATCH, "schedule.gamma"},
-    {"ck27_min_lr", "trainer.json", "\"min_lr\": \"0x0p+0\"", "\"min_lr\": \"0x1p-9\"",
-     true, VGG_EMISMATCH, "schedule.min_lr"},
-    {"ck27_warmup", "trainer.json", "\"warmup_epochs\": \"0x0p+0\"",
-     "\"warmup_epochs\": \"0x1p+0\"", true, VGG_EMISMATCH, "schedule.warmup_epochs"},
-    {"ck27_milestone_count", "trainer.json", "\"milestone_count\": 0",
-     "\"milestone_count\": 1", true, VGG_EMISMATCH, "schedule.milestone_count"},
-    {"ck27_milestones", "trainer.json", "\"milestones\": [\n      0",
-     "\"milestones\": [\n      7", true, VGG_EMISMATCH, "schedule.milestones"},
-    {"ck27_lr", "trainer.json", "\"lr\": \"0x1.47ae147ae147bp-7\"",
-     "\"lr\": \"0x1p-7\"", true, VGG_EMISMATCH,
-     "options.lr is 0.0078125, the trainer has 0.01"},
-    {"ck27_clip_norm", "trainer.json", "\"clip_norm\": \"0x0p+0\"",
-     "\"clip_norm\": \"0x1p+0\"", true, VGG_EMISMATCH, "options.clip_norm is 1"},
-    {"ck23_seed", "trainer.json", "\"seed\": 3", "\"seed\": 4", true, VGG_EMISMATCH,
-     "options.seed is 4, the trainer has 3"},
-    {"ck27_steps", "trainer.json", "\"steps_per_epoch\": 0", "\"steps_per_epoch\": 5",
-     true, VGG_EMISMATCH, "options.steps_per_epoch is 5"},
-    {"ck27_batch", "trainer.json", "\"batch\": 4", "\"batch\": 5", true, VGG_EMISMATCH,
-     "options.batch is 5, the trainer has 4"},
-    {"ck27_accumulate", "trainer.json", "\"accumulate\": 1", "\"accumulate\": 2", true,
-     VGG_EMISMATCH, "options.accumulate is 2"},
-    {"ck27_smoothing", "trainer.json", "\"label_smoothing\": \"0x0p+0\"",
-     "\"label_smoothing\": \"0x1p-3\"", true, VGG_EMISMATCH, "options.label_smoothing"},
-    /* Positions that no training reaches. */
-    {"ck19_lr_nan", "trainer.json",
-     "\"lr\": \"0x1.47ae147ae147bp-7\",\n    \"gradient_norm",
-     "\"lr\": \"nan\",\n    \"gradient_norm", true, VGG_EFORMAT, "lr is not a rate"},
-    {"ck21_correct", "trainer.json", "\"correct\": ", "\"correct\": 9", true,
-     VGG_EFORMAT, "correct is above seen"},
-    {"ck21_best_epoch", "trainer.json", "\"best_epoch\": 0", "\"best_epoch\": 1", true,
-     VGG_EFORMAT, "best_epoch is above epoch"},
-    {"ck21_step", "trainer.json", "\"step\": 3", "\"step\": 18446744073709551615", true,
-     VGG_EFORMAT, "over 2^63"},
-    {"ck21_step_too_large", "trainer.json", "\"step\": 3",
-     "\"step\": 18446744073709551616", true, VGG_ELIMIT, "64 bits"},
-    {"ck21_loss_sum", "trainer.json", "\"loss_sum\": \"",
-     "\"loss_sum\": \"inf\", \"z\": \"", true, VGG_EFORMAT, "not known"},
-    {"ck21_accuracy", "trainer.json", "\"best_accuracy\": \"nan\"",
-     "\"best_accuracy\": \"0x1p+1\"", true, VGG_EFORMAT, "best_accuracy"},
-    {"ck25_batches_tracked", "trainer.json",
-     "\"batches_tracked\": ", "\"batches_tracked\": 9999999999999999999, \"z\": ", true,
-     VGG_EFORMAT, "not known"},
-    {"trainer_field_missing", "trainer.json", "\"seed\": 3,", "", true, VGG_EFORMAT,
-     "options lacks \"seed\""},
-    {"trainer_field_twice", "trainer.json", "\"seed\": 3", "\"seed\": 3, \"seed\": 3",
-     true, VGG_EFORMAT, "\"seed\" is there twice"},
-    {"trainer_number_for_text", "trainer.json", "\"momentum\": \"0x0p+0\"",
-     "\"momentum\": 0", true, VGG_EFORMAT, "expected a string, found a number"},
-    {"trainer_group_missing", "trainer.json", "\"schedule\"", "\"timetable\"", true,
-     VGG_EFORMAT, "not known"},
-};
 
 START_TEST(changed)
 {

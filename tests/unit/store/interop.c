@@ -5,7 +5,7 @@
  *     interop convert PRESET IN OUT      load into a network of the preset, save
  *     interop rebuild IN OUT             the network that the file says, save
  *
- * Channels are divided by 16 and the hidden layers have 32 features, to keep it small. */
+ * Channels are divided by 16 and hidden layers have 32 features, to keep it small. */
 #include <vgg/vgg.h>
 
 #include <stdio.h>
