@@ -43,6 +43,7 @@ PLANTED = [
     (style, "lib/core/a.c", "int x;\n", "no line SPDX"),
     (style, "scripts/demo", "#!/bin/sh\n", "no line SPDX"),
     (style, "lib/core/a.c", HEAD + "/* TO" "DO */\n", "unfinished"),
+    (style, "docs/a.md", "@@OUTPUT@" "@\n", "unfinished"),
     (style, "lib/core/a.c", body("strcpy(a, b);"), "strcpy(): unbounded"),
     (style, "lib/core/a.c", body("exit(1);"), "exit(): ends"),
     (style, "lib/core/a.c", body("printf(\"x\");"), "printf(): prints"),

@@ -10,7 +10,7 @@ TEXT = (".c", ".h", ".cpp", ".cc", ".py", ".md", ".build", ".txt", ".in", ".map"
 LICENSED = (".c", ".h", ".cpp", ".cc", ".py", ".cmake.in", "setup", "demo", "check", "peers",
             "run")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
-UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
+UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b|@@\w+@" "@")
 
 # Calls that a library in someone else's process must not make, and why.
 BANNED = {
