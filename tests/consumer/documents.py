@@ -16,6 +16,7 @@ exist.
 """
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import tree
 DOCUMENTS = ("README.md", "docs/getting-started.md")
 LINKED = ("docs/architecture.md", "docs/conventions.md", "docs/security.md",
           "docs/testing.md", "docs/trainer.md")
+DATA = pathlib.Path("/usr/share/datasets/fashion-mnist")
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
@@ -82,6 +84,9 @@ def follow(source, name, env):
 
 def main():
     build, source, prefix, libdir = sys.argv[1:]
+    if not DATA.exists() or not shutil.which("pkg-config"):
+        print(f"needs {DATA} (package dataset-fashion-mnist) and pkg-config")
+        return 77
     failures, count = 0, 0
     with tempfile.TemporaryDirectory(prefix="vgg-documents-") as destdir:
         installed = tree.install(build, destdir, prefix, libdir)
