@@ -63,8 +63,8 @@ START_TEST(random_blocks)
 }
 END_TEST
 
-/* Inference: a value lives with its predecessor alone, so that a chain takes no more than
- * its two largest neighbours. */
+/* Inference: a value lives with its predecessor alone, so that a chain takes no more
+ * than its two largest neighbours. */
 START_TEST(chain)
 {
     static const size_t sizes[] = {640, 6400, 6400, 1280, 3200, 3200, 640, 64};

@@ -158,7 +158,8 @@ START_TEST(frozen)
 }
 END_TEST
 
-/* Parameter gradients add up: in GRAD mode the same run twice gives exactly the double. */
+/* Parameter gradients add up: in GRAD mode the same run twice gives the
+ * double, but for the order of additions. */
 START_TEST(accumulation)
 {
     struct net net;
@@ -319,7 +320,7 @@ START_TEST(single_value)
 }
 END_TEST
 
-/* ---- Stores ------------------------------------------------------------------------------- */
+/* ---- Stores ------------------------------------------------------------ */
 
 static void check_update(struct session *s, uint32_t param)
 {
@@ -382,7 +383,7 @@ START_TEST(store)
 }
 END_TEST
 
-/* ---- Memory that runs out ------------------------------------------------------------------- */
+/* ---- Memory that runs out ---------------------------------------------- */
 
 static int allocations_left;
 

@@ -14,7 +14,7 @@
 const struct target target_ref64 = {"ref in double", &vgg__engine_ref, VGG_FP64, 1, 0};
 const struct target target_ref32 = {"ref in float", &vgg__engine_ref, VGG_FP32, 1, 0};
 
-/* ---- Data ------------------------------------------------------------------------ */
+/* ---- Data ------------------------------------------------------------ */
 
 struct stream {
     uint64_t seed, index;
@@ -76,7 +76,7 @@ void data_free(struct data *data)
     *data = (struct data){0};
 }
 
-/* ---- Sessions -------------------------------------------------------------------- */
+/* ---- Sessions ------------------------------------------------------------ */
 
 void session_open_device(struct session *s, const vgg_context_options *opts)
 {
@@ -163,7 +163,7 @@ void session_forward(struct session *s, const struct data *data)
     ck_ok(s->target->engine->run(s->program, VGG_PHASE_FORWARD, &run));
 }
 
-/* ---- Whole runs ------------------------------------------------------------------ */
+/* ---- Whole runs ------------------------------------------------------------ */
 
 static double *read_view(struct session *s, vgg_view view, size_t count)
 {
@@ -224,7 +224,7 @@ void outcome_free(struct outcome *out)
     *out = (struct outcome){0};
 }
 
-/* ---- Kinks ----------------------------------------------------------------------- */
+/* ---- Kinks ------------------------------------------------------------ */
 
 /* Zeros that another ReLU has made do not matter: it lets no gradient pass. */
 static double relu_distance(const vgg_stage *stage, uint32_t count, const double *x)

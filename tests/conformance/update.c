@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The optimisers against PyTorch 2 (torch.optim on the CPU): four values and five updates
- * with the gradients below, in float and in double. */
+/* The optimisers against PyTorch 2 (torch.optim on the CPU): four values and five
+ * updates with the gradients below, in float and in double. */
 #include "common/update.h"
 
 #include <math.h>
