@@ -183,6 +183,17 @@ static bool find_symbols(struct vgg__blas *blas)
     return true;
 }
 
+/* The threads that its constructor starts must not take the host's signals. */
+static void *open_library(const char *library)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by the threads */
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return handle;
+}
+
 /* Load it into *blas; otherwise say why not. */
 static bool load(const char *library, uint32_t workers, struct vgg__blas *blas,
                  char text[128])
@@ -202,7 +213,7 @@ static bool load(const char *library, uint32_t workers, struct vgg__blas *blas,
             return false;
         }
         found.ours = true;
-        found.handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+        found.handle = open_library(library);
     }
     if (found.handle == NULL) {
         snprintf(text, 128, "no OpenBLAS: can't load %.60s", library);

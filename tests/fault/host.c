@@ -174,6 +174,43 @@ START_TEST(unchanged_but_for_openblas)
 }
 END_TEST
 
+/* Signals that a thread of this process blocks, as /proc says. */
+static uint64_t blocked_by(const char *thread)
+{
+    char path[300], line[256];
+    snprintf(path, sizeof path, "/proc/self/task/%s/status", thread);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    unsigned long long mask = 0;
+    while (fgets(line, sizeof line, file) != NULL) sscanf(line, "SigBlk: %llx", &mask);
+    fclose(file);
+    return mask;
+}
+
+/* While a device is open, no thread but the host's own takes a signal. */
+START_TEST(signals_stay_with_the_host)
+{
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.threads = 4;
+    vgg_context *ctx;
+    vgg_device *device;
+    ck_ok(vgg_context_create(&opts, &ctx));
+    ck_ok(vgg_device_open(ctx, "cpu", &device));
+    ck_assert_int_ge(thread_count(), 4);
+    char own[16];
+    snprintf(own, sizeof own, "%d", (int)getpid());
+    const uint64_t wanted = 1ull << (SIGINT - 1) | 1ull << (SIGTERM - 1) |
+                            1ull << (SIGALRM - 1) | 1ull << (SIGCHLD - 1);
+    DIR *dir = opendir("/proc/self/task");
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, own) != 0)
+            ck_assert_uint_eq(blocked_by(entry->d_name) & wanted, wanted);
+    closedir(dir);
+    vgg_device_free(device);
+    vgg_context_free(ctx);
+}
+END_TEST
+
 static void odd_handler(int number)
 {
     (void)number;
@@ -233,6 +270,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, unchanged);
     tcase_add_test(tcase, unchanged_but_for_openblas);
+    tcase_add_test(tcase, signals_stay_with_the_host);
     tcase_add_test(tcase, unchanged_odd_host);
     tcase_add_test(tcase, silent);
     suite_add_tcase(suite, tcase);
