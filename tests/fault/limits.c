@@ -106,6 +106,12 @@ static long resident_pages(void)
     return resident;
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { KEEPS_PAGES = 1 }; /* a sanitizer holds back what was given back */
+#else
+enum { KEEPS_PAGES = 0 };
+#endif
+
 /* A leak of as little as 1 KiB a session would show; allocators keep some pages. */
 START_TEST(again_and_again)
 {
@@ -118,7 +124,8 @@ START_TEST(again_and_again)
     }
     ck_assert_uint_eq(vgg_context_bytes(NULL), 0);
     const long grown = (resident_pages() - before) * sysconf(_SC_PAGESIZE);
-    ck_assert_msg(grown < 100 * 1024, "%ld bytes more after 100 sessions", grown);
+    ck_assert_msg(KEEPS_PAGES || grown < 100 * 1024,
+                  "%ld bytes more after 100 sessions", grown);
 }
 END_TEST
 
