@@ -3,9 +3,11 @@
 #include "files.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 static uint8_t *grow(struct bytes *bytes, size_t size)
@@ -74,4 +76,12 @@ void file_write(const char *dir, const char *name, const void *data, size_t size
     ck_assert_ptr_nonnull(file);
     if (size > 0) ck_assert_uint_eq(fwrite(data, 1, size, file), size);
     ck_assert_int_eq(fclose(file), 0);
+}
+
+void file_poke(const char *path, size_t offset, uint8_t value)
+{
+    const int fd = open(path, O_WRONLY);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, &value, 1, (off_t)offset), 1);
+    ck_assert_int_eq(close(fd), 0);
 }

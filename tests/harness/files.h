@@ -27,4 +27,7 @@ void bytes_gzip(struct bytes *out, const void *data, size_t size);
 void file_write(const char *dir, const char *name, const void *data, size_t size,
                 char path[256]);
 
+/* Change one byte of a file that is there. */
+void file_poke(const char *path, size_t offset, uint8_t value);
+
 #endif
