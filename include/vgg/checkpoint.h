@@ -22,9 +22,9 @@ VGG_BEGIN_DECLS
  * Save a training's state to a folder. It must stand between two optimiser steps, or a
  * started accumulation is an error.
  *
- * @param dir      the folder; its parent must exist; an empty folder or a checkpoint there
- *                 is replaced, anything else there (also a file more in the folder) is an
- *                 error. Symbolic links are not followed.
+ * @param dir      the folder; its parent must exist; an empty folder or a checkpoint
+ *                 there is replaced, anything else there (also a file more in the
+ *                 folder) is an error. Symbolic links are not followed.
  * @param metadata more strings for the weights' file; may be NULL.
  * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (gradients are being accumulated), VGG_EIO,
  *         VGG_EMISMATCH (something else is at `dir`), VGG_ENOMEM. After a failure the

@@ -70,8 +70,8 @@ typedef struct vgg_weights_options {
 /**
  * Read a model's parameters and buffers from F32, F64, F16 or BF16 tensors with
  * torchvision's or the library's own names. Everything is checked before the model is
- * touched: on failure it is unchanged. `num_batches_tracked` (an I64 scalar) may be absent,
- * as in older files of PyTorch; the largest one counts.
+ * touched: on failure it is unchanged. `num_batches_tracked` (an I64 scalar) may be
+ * absent, as in older files of PyTorch; the largest one counts.
  *
  * @param opts     NULL for the defaults.
  * @param metadata receives the file's strings, owned; may be NULL.
