@@ -3,6 +3,7 @@
  * failure or a kill at any call leaves the old one or the new. */
 #include "core/error.h"
 #include "faults.h"
+#include "files.h"
 #include "harness.h"
 #include "io/json.h"
 #include "model/model.h"
@@ -149,24 +150,6 @@ static const char *in_dir(const char *name)
     static char path[256];
     snprintf(path, sizeof path, "%s/%s", dir, name);
     return path;
-}
-
-static char *read_file(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    ck_assert_msg(file != NULL, "%s: %s", path, strerror(errno));
-    char *text = calloc(1, 1 << 16);
-    *size = fread(text, 1, (1 << 16) - 1, file);
-    fclose(file);
-    return text;
-}
-
-static void write_file(const char *path, const char *text, size_t size)
-{
-    FILE *file = fopen(path, "wb");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fwrite(text, 1, size, file), size);
-    ck_assert_int_eq(fclose(file), 0);
 }
 
 /* Make the manifest true again after a file was changed. */
@@ -401,6 +384,22 @@ START_TEST(state_without_file)
 }
 END_TEST
 
+/* ck17: state that the optimiser does not have. */
+START_TEST(state_too_many)
+{
+    static const char file[] =
+        "\103\0\0\0\0\0\0\0{\"a.state0\":{\"dtype\":\"F32\",\"shape\":[1],"
+        "\"data_offsets\":[0,4]}}      \0\0\0";
+    vgg_trainer *trainer = make(1, PLAIN);
+    ck_ok(vgg_checkpoint_save(trainer, dir, NULL));
+    write_file(in_dir("optimizer.safetensors"), file, sizeof file);
+    sign();
+    ck_fails_with(vgg_checkpoint_load(trainer, dir, NULL), VGG_EMISMATCH,
+                  "has 1 tensors, the optimiser 0");
+    vgg_trainer_free(trainer);
+}
+END_TEST
+
 /* ck18: a mean of squares below zero. */
 START_TEST(negative_moment)
 {
@@ -585,6 +584,7 @@ int main(void)
     tcase_add_test(tests, cut_and_missing);
     tcase_add_test(tests, mixed_generations);
     tcase_add_test(tests, state_without_file);
+    tcase_add_test(tests, state_too_many);
     tcase_add_test(tests, negative_moment);
     tcase_add_test(tests, other_models);
     tcase_add_test(tests, refused);

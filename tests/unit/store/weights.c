@@ -2,6 +2,7 @@
 /* Weights saved and loaded: what comes back, what a file looks like, and that no
  * failing call, cut file or lack of memory does harm. */
 #include "faults.h"
+#include "files.h"
 #include "harness.h"
 #include "model/model.h"
 #include "models.h"
@@ -68,15 +69,24 @@ START_TEST(round_trip)
 }
 END_TEST
 
-static uint8_t *read_file(size_t *size)
+/* A file's own strings are not handed on to a model that they don't describe. */
+START_TEST(foreign_metadata)
 {
-    FILE *file = fopen(path, "rb");
-    ck_assert_ptr_nonnull(file);
-    uint8_t *bytes = malloc(1 << 16);
-    *size = fread(bytes, 1, 1 << 16, file);
-    fclose(file);
-    return bytes;
+    vgg_model *model = build(NULL, 1), *linear = build_linear();
+    vgg_metadata *metadata, *back;
+    ck_ok(vgg_weights_save(model, path, NULL));
+    ck_ok(vgg_weights_load(model, path, NULL, &metadata));
+    ck_assert_ptr_nonnull(vgg_metadata_get(metadata, "vgg.arch"));
+    ck_ok(vgg_weights_save(linear, path, metadata));
+    ck_ok(vgg_weights_load(linear, path, NULL, &back));
+    ck_assert_ptr_null(vgg_metadata_get(back, "vgg.arch"));
+    ck_assert_str_eq(vgg_metadata_get(back, "format"), "pt");
+    vgg_metadata_free(metadata);
+    vgg_metadata_free(back);
+    vgg_model_free(model);
+    vgg_model_free(linear);
 }
+END_TEST
 
 /* Data begins at a multiple of 64; keys are torchvision's, in the layers' order. */
 START_TEST(layout)
@@ -100,7 +110,7 @@ START_TEST(layout)
     vgg_model *model = build(NULL, 1);
     ck_ok(vgg_weights_save(model, path, NULL));
     size_t size;
-    uint8_t *file = read_file(&size);
+    uint8_t *file = (uint8_t *)read_file(path, &size);
     const size_t length = (size_t)file[0] | (size_t)file[1] << 8;
     ck_assert_uint_eq((8 + length) % 64, 0);
     file[8 + length - 1] = '\0';
@@ -121,7 +131,7 @@ START_TEST(broken_files)
     vgg_model *model = build(NULL, 1), *made;
     ck_ok(vgg_weights_save(model, path, NULL));
     size_t size;
-    uint8_t *file = read_file(&size);
+    uint8_t *file = (uint8_t *)read_file(path, &size);
     const size_t length = (size_t)file[0] | (size_t)file[1] << 8;
     const struct state before = state_of(model);
     for (size_t part = 0; part < size; part++) {
@@ -347,6 +357,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, round_trip);
+    tcase_add_test(tests, foreign_metadata);
     tcase_add_test(tests, layout);
     tcase_add_test(tests, broken_files);
     tcase_add_test(tests, metadata);
