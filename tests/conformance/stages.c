@@ -98,6 +98,22 @@ static bool is_exact(const struct net *net)
            !net_has(net, VGG_STAGE_ADAPTIVE_POOL);
 }
 
+/* Winograd's transforms have fractions: they round where plain sums are exact. */
+static bool is_transformed(const struct net *net, const struct target *target)
+{
+    bool found = false;
+    struct session s;
+    session_open(&s, target, net, 1, VGG_MODE_TRAIN, false);
+    for (uint32_t i = 0; i < s.net.stage_count; i++) {
+        char text[256];
+        target->engine->describe(s.program, i, text, sizeof text);
+        ck_assert_uint_gt(strlen(text), 0);
+        found = found || strstr(text, "inograd") != NULL;
+    }
+    session_close(&s);
+    return found;
+}
+
 /* Small integers: every sum is an integer that float holds, so no order of summation
  * may make a difference. Ties are frequent here, and the first must win. */
 START_TEST(integer_data)
@@ -110,6 +126,7 @@ START_TEST(integer_data)
     run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
     for (int i = 0; i < SUBJECTS; i++) {
         struct outcome got;
+        if (is_transformed(&trial.net, &subjects[i].target)) continue;
         run_subject(&trial, i, &got);
         compare_outcomes(&trial.net, &trial.data, &got, &trial.want, 0);
         outcome_free(&got);
