@@ -54,10 +54,10 @@ static uint32_t clamp(int64_t sample, uint32_t count)
 
 /* ---- OpenCV: places in float, weights of 11 bits --------------------------------- */
 
-/* The scale is the inverse of a quotient and the place is cut to float, as there, so that
- * roundings agree at any size. Along x, a place outside the samples has its weight on the
- * border sample; along y, it mixes the border row with itself by the weights as they are,
- * which the cuts below make different. */
+/* The scale is the inverse of a quotient and the place is cut to float, as there, so
+ * that roundings agree at any size. Along x, a place outside the samples has its weight
+ * on the border sample; along y, it mixes the border row with itself by the weights as
+ * they are, which the cuts below make different. */
 static void opencv_plan(struct pair *pairs, uint32_t from, uint32_t to, bool vertical)
 {
     const double scale = 1.0 / ((double)to / from);

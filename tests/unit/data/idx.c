@@ -266,8 +266,8 @@ START_TEST(every_prefix)
 }
 END_TEST
 
-/* Every header byte with each bit flipped, all bits, and set to a few other values: none may
- * be taken for the good file. */
+/* Every header byte with each bit flipped, all bits, and set to a few other values:
+ * none may be taken for the good file. */
 static void change_header(char paths[2][256], int which, const char *good, size_t size)
 {
     static const uint8_t changes[] = {1,   2,   4, 8, 16, 32, 64,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loader: order, batches, seeking, errors at their place, threads that end; and the
- * shuffle. Sample i of the source here is an image of 2 x 2 pixels of value i % 251,
- * and of class i % 7. */
+ * shuffle. Sample i of the source here is a 2 x 2 image of i % 251, of class i % 7. */
 #include "harness.h"
 
 #include "data/shuffle.h"
