@@ -70,6 +70,8 @@ def test_curves():
     points = [path.count("L") + path.count("M") for path in paths]
     # every 13 // 5 = 2 batches and at the end, 3 epochs; test accuracy once an epoch
     assert points == [21, 21, 3], points
+    # the first after 2 of 39 batches, on an axis from 62 to 640 pixels
+    assert paths[0].startswith(f"M{62 + 578 * 2 / 39:.1f} "), paths[0]
     text = " ".join(node.firstChild.data for node in picture.getElementsByTagName("text"))
     for word in ("train loss", "train accuracy", "test accuracy", "epoch"):
         assert word in text, text
@@ -119,6 +121,7 @@ def test_accumulation():
     # 13 batches: four groups of three and one left over
     assert [row["batch"] for row in steps[:5]] == [3, 6, 9, 12, 13]
     assert steps[-1]["step"] == 15
+    assert close(steps[0]["loss"], steps[0]["mean_loss"]), "not the mean of its batches"
     train("data", "cut", "--grad-accum", 3, "--steps", 7)
     run("train", "--resume", "cut")
     trainer.same_run("out", "cut")

@@ -2,7 +2,8 @@
 """What the tests of the trainer binary share: a tiny data set, running `vgg`, checks.
 
 A script is a list of functions named test_...; main() runs each in a folder of its own
-and exits 1 if one raised. The binary's path is the script's first argument.
+and exits 1 if one raised. The script's first argument is the binary's path; more arguments
+are names of tests, to run these alone.
 """
 import gzip
 import hashlib
@@ -118,7 +119,8 @@ def same_run(one, other):
 
 def main(namespace):
     failed = []
-    tests = [(name, call) for name, call in namespace.items() if name.startswith("test_")]
+    tests = [(name, call) for name, call in namespace.items()
+             if name.startswith("test_") and (not sys.argv[2:] or name in sys.argv[2:])]
     for name, call in tests:
         folder = tempfile.mkdtemp(prefix="vgg-cli-")
         before = os.getcwd()
