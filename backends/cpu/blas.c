@@ -35,6 +35,7 @@ struct vgg__blas {
     int (*get_threads)(void);
     char *(*config)(void);
     char *(*core)(void);
+    int (*parallel)(void);
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -120,45 +121,18 @@ static bool probe_memory(uint32_t count)
 
 /* ---- What it chose --------------------------------------------------------- */
 
-/* Instruction sets of the cores that it knows on x86-64; those not listed are below
- * AVX. */
-static const struct {
-    const char *core;
-    uint32_t isa;
-} cores[] = {
-    {"Sandybridge", VGG_ISA_AVX},
-    {"Bulldozer", VGG_ISA_AVX},
-    {"Piledriver", VGG_ISA_AVX},
-    {"Steamroller", VGG_ISA_AVX},
-    {"Excavator", VGG_ISA_AVX2},
-    {"Haswell", VGG_ISA_AVX2},
-    {"Zen", VGG_ISA_AVX2},
-    {"SkylakeX", VGG_ISA_AVX512},
-    {"Cooperlake", VGG_ISA_AVX512},
-    {"Sapphirerapids", VGG_ISA_AVX512},
-    {"SapphireRapids", VGG_ISA_AVX512},
-};
-
-static uint32_t core_isa(const char *core)
+/* "OpenBLAS 0.3.21, pthread build, core Zen": its configuration begins with name and
+ * version. */
+static void describe(const struct vgg__blas *blas, char text[VGG_BLAS_TEXT])
 {
-    for (size_t i = 0; i < sizeof(cores) / sizeof(cores[0]); i++)
-        if (strcmp(core, cores[i].core) == 0) return cores[i].isa;
-    return VGG_ISA_BASE;
-}
-
-/* "OpenBLAS 0.3.21 core Zen": its configuration begins with name and version. */
-static void describe(const struct vgg__blas *blas, struct vgg__blas_facts *facts)
-{
-    int length = 0;
-    const char *config = blas->config(), *core = blas->core();
-    while (config[length] != '\0' && config[length] != ' ') length++;
-    if (config[length] == ' ') do
-            length++;
-        while (config[length] != '\0' && config[length] != ' ');
-    facts->isa = core_isa(core);
-    snprintf(facts->text, sizeof(facts->text), "%.40s%.*s core %.24s",
-             strncmp(config, "OpenBLAS", 8) == 0 ? "" : "OpenBLAS ",
-             length > 40 ? 40 : length, config, core);
+    static const char *const builds[] = {"serial", "pthread", "openmp"};
+    const int parallel = blas->parallel();
+    const char *config = blas->config();
+    if (strncmp(config, "OpenBLAS ", 9) == 0) config += 9;
+    snprintf(text, VGG_BLAS_TEXT, "OpenBLAS %.*s, %s build, core %.24s",
+             (int)strcspn(config, " "), config,
+             parallel >= 0 && parallel <= 2 ? builds[parallel] : "unknown",
+             blas->core());
 }
 
 /* ---- Loading --------------------------------------------------------------- */
@@ -174,6 +148,7 @@ static bool find_symbols(struct vgg__blas *blas)
         {"openblas_get_num_threads", &blas->get_threads},
         {"openblas_get_config", &blas->config},
         {"openblas_get_corename", &blas->core},
+        {"openblas_get_parallel", &blas->parallel},
     };
     for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
         void *symbol = dlsym(blas->handle, symbols[i].name);
@@ -263,13 +238,12 @@ static bool warm_up(struct vgg__blas *blas, uint32_t workers)
 }
 
 static vgg_status take(const char *library, uint32_t policy, uint32_t workers,
-                       struct vgg__blas_facts *facts)
+                       char text[VGG_BLAS_TEXT])
 {
     struct vgg__blas *blas = &loaded;
-    if (blas->handle == NULL && !load(library, workers, blas, facts->text))
-        return VGG_EDEVICE;
+    if (blas->handle == NULL && !load(library, workers, blas, text)) return VGG_EDEVICE;
     if (!blas->ours && policy != VGG_BLAS_TAKE) {
-        snprintf(facts->text, sizeof(facts->text),
+        snprintf(text, VGG_BLAS_TEXT,
                  "OpenBLAS belongs to the host program: left alone");
         return VGG_EDEVICE;
     }
@@ -279,22 +253,22 @@ static vgg_status take(const char *library, uint32_t policy, uint32_t workers,
     }
     if (!warm_up(blas, workers)) {
         if (blas->users == 0 && !blas->ours) blas->set_threads(blas->threads);
-        snprintf(facts->text, sizeof(facts->text),
+        snprintf(text, VGG_BLAS_TEXT,
                  "OpenBLAS needs %u buffers of 128 MiB and as many threads", workers);
         return VGG_ENOMEM;
     }
     blas->users++;
-    describe(blas, facts);
+    describe(blas, text);
     return VGG_OK;
 }
 
 vgg_status vgg__blas_take(const char *library, uint32_t policy, uint32_t workers,
-                          const struct vgg__blas **out, struct vgg__blas_facts *facts)
+                          const struct vgg__blas **out, char text[VGG_BLAS_TEXT])
 {
-    *facts = (struct vgg__blas_facts){0};
+    text[0] = '\0';
     pthread_mutex_lock(&lock);
     const vgg_status status =
-        take(library != NULL ? library : LIBRARY, policy, workers, facts);
+        take(library != NULL ? library : LIBRARY, policy, workers, text);
     *out = status == VGG_OK ? &loaded : NULL;
     pthread_mutex_unlock(&lock);
     return status;

@@ -15,10 +15,8 @@
 
 struct vgg__blas;
 
-struct vgg__blas_facts {
-    uint32_t isa;   /* enum vgg__isa of the kernels that it chose */
-    char text[128]; /* "OpenBLAS 0.3.21 ... core Zen", or why there is none */
-};
+/* Bytes of "OpenBLAS 0.3.21, pthread build, core Zen", or of why there is none. */
+#define VGG_BLAS_TEXT 128
 
 struct vgg__blas_product { /* as cblas_sgemm, row-major, alpha 1 */
     bool ta, tb;
@@ -33,10 +31,10 @@ struct vgg__blas_product { /* as cblas_sgemm, row-major, alpha 1 */
 };
 
 /* Load it, or find it loaded, for `workers` callers at once. `library`: NULL for its
- * usual name. *out is NULL when there is none: facts->text says why. VGG_ENOMEM: no
+ * usual name. *out is NULL when there is none: text says why. VGG_ENOMEM: no
  * room for its buffers. Does not set the thread's error text. */
 vgg_status vgg__blas_take(const char *library, uint32_t policy, uint32_t workers,
-                          const struct vgg__blas **out, struct vgg__blas_facts *facts);
+                          const struct vgg__blas **out, char text[VGG_BLAS_TEXT]);
 
 /* Give back: a host's own OpenBLAS gets its thread count back with the last user. It is
  * never unloaded. */

@@ -48,14 +48,14 @@ typedef struct vgg_logger {
 
 /** Which matrix product the CPU engine calls. */
 typedef enum vgg_gemm {
-    VGG_GEMM_AUTO = 0,     /**< OpenBLAS where its core fits the processor, else own */
+    VGG_GEMM_AUTO = 0,     /**< own with AVX2 or better, else OpenBLAS if it is there */
     VGG_GEMM_OPENBLAS = 1, /**< OpenBLAS; opening a device fails where there is none */
     VGG_GEMM_OWN = 2       /**< the library's own packed kernel */
 } vgg_gemm;
 
 /** What to do with an OpenBLAS that the host program itself has loaded. */
 typedef enum vgg_blas_policy {
-    VGG_BLAS_LEAVE = 0, /**< leave it alone, with ::VGG_GEMM_AUTO use the own kernel */
+    VGG_BLAS_LEAVE = 0, /**< leave it alone: the own kernel, or an error if asked for */
     VGG_BLAS_TAKE = 1   /**< use it and hold it at one thread while a device is open */
 } vgg_blas_policy;
 

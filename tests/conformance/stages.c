@@ -18,8 +18,8 @@ static const struct {
     double tolerance;
 } subjects[] = {
     {{"ref in float", &vgg__engine_ref, VGG_FP32, 1, VGG_GEMM_AUTO}, 1e-5},
-    {{"cpu", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_AUTO}, 1e-5},
-    {{"cpu, own product", &vgg__engine_cpu, VGG_FP32, 3, VGG_GEMM_OWN}, 1e-5},
+    {{"cpu", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_OWN}, 1e-5},
+    {{"cpu, OpenBLAS", &vgg__engine_cpu, VGG_FP32, 3, VGG_GEMM_OPENBLAS}, 1e-5},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
