@@ -224,9 +224,9 @@ void vgg__gemm_run(const struct vgg__gemm *g, uint32_t worker,
 /* ---- Choice ---------------------------------------------------------------- */
 
 /* Own under auto: from AVX2 on the own kernel was ahead of OpenBLAS' best core at every
- * shape of a network that was measured, and a library that is not loaded can't disturb its
- * host. Below, OpenBLAS if it can be had. A fixed rule, never timed: results must not change
- * from run to run. */
+ * shape of a network that was measured, and a library that is not loaded can't
+ * disturb its host. Below, OpenBLAS if it can be had. A fixed rule, never timed:
+ * results must not change from run to run. */
 static bool prefers_own(const struct vgg__gemm *g)
 {
     return g->kernels->isa >= VGG_ISA_AVX2;

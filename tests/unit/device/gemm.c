@@ -318,7 +318,7 @@ END_TEST
 START_TEST(test_no_openblas)
 {
     struct vgg__gemm_options options = {
-        .workers = 1, .most = VGG_ISA_AVX512, .library = "libvgg-has-no-such.so.9"};
+        .workers = 1, .most = VGG_ISA_BASE, .library = "libvgg-has-no-such.so.9"};
     struct vgg__gemm gemm;
     ck_ok(vgg__gemm_open(&host, &options, &gemm));
     ck_assert_ptr_null(gemm.blas);
@@ -331,6 +331,27 @@ START_TEST(test_no_openblas)
                   "can't load libvgg-has-no-such.so.9");
     options.library = "libm.so.6"; /* there, but not OpenBLAS */
     ck_fails_with(vgg__gemm_open(&host, &options, &gemm), VGG_EDEVICE, "lacks its");
+}
+END_TEST
+
+/* From AVX2 on the own kernel and nothing is loaded; below, OpenBLAS if there. */
+START_TEST(test_auto_follows_the_instruction_set)
+{
+    struct vgg__gemm_options options = {.workers = 1, .most = VGG_ISA_AVX512};
+    struct vgg__gemm gemm;
+    ck_ok(vgg__gemm_open(&host, &options, &gemm));
+    if (gemm.kernels->isa >= VGG_ISA_AVX2) {
+        ck_assert_ptr_null(gemm.blas);
+        ck_assert_ptr_nonnull(
+            strstr(gemm.text, "gemm own (ahead of OpenBLAS with AVX"));
+    }
+    vgg__gemm_close(&gemm);
+
+    options.most = VGG_ISA_BASE;
+    ck_ok(vgg__gemm_open(&host, &options, &gemm));
+    ck_assert_ptr_nonnull(strstr(
+        gemm.text, gemm.blas != NULL ? "gemm OpenBLAS 0." : "gemm own (no OpenBLAS"));
+    vgg__gemm_close(&gemm);
 }
 END_TEST
 
@@ -360,6 +381,7 @@ static Suite *gemm_suite(void)
     TCase *choice = tcase_create("choice");
     tcase_add_checked_fixture(choice, set_up, tear_down);
     tcase_add_test(choice, test_no_openblas);
+    tcase_add_test(choice, test_auto_follows_the_instruction_set);
     tcase_add_test(choice, test_own_says_so);
     suite_add_tcase(suite, choice);
     return suite;
