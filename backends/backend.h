@@ -65,7 +65,7 @@ typedef struct vgg_update {
     uint32_t kind; /* vgg_optimizer_kind */
     uint32_t nesterov;
     double lr, momentum, weight_decay, beta1, beta2, epsilon;
-    uint64_t t; /* from 1 */
+    uint64_t t; /* from 1, which starts anew: earlier state counts as zero */
 } vgg_update;
 
 /* ---- Stages ---------------------------------------------------------------------- */

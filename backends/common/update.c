@@ -7,6 +7,7 @@
 #include "common/update.h"
 
 #include <math.h>
+#include <string.h>
 
 #if VGG_UPDATE_DOUBLE
 typedef double real;
@@ -87,6 +88,10 @@ static void adam(const struct vgg__update_args *args)
 
 void vgg__update_real(const struct vgg__update_args *args)
 {
+    /* A first update starts anew, whatever an earlier training has left behind. */
+    for (uint32_t i = 0; args->update->t == 1 && i < vgg__update_states(args->update);
+         i++)
+        memset(args->state[i], 0, args->count * sizeof(real));
     if (args->update->kind != VGG_SGD)
         adam(args);
     else if (args->update->momentum != 0)

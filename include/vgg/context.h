@@ -17,9 +17,9 @@ VGG_BEGIN_DECLS
 /**
  * A context. Thread-safety: safe, may be shared by any number of threads.
  *
- * After fork() a child can go on with what its parent had open, on the calling thread
- * alone, but for loaders that work ahead. What it opens after giving that back has
- * threads again.
+ * After a fork() made while no other thread was in the library, the child can go on
+ * with what its parent had open, on the calling thread alone, but for loaders that work
+ * ahead. What it opens after giving that back has threads again.
  */
 typedef struct vgg_context vgg_context;
 

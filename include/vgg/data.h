@@ -199,7 +199,7 @@ typedef struct vgg_loader_options {
     uint32_t batch;                 /**< samples a batch, at least 1 */
     uint32_t train;     /**< 1: shuffle every epoch, with shift, flip, erase */
     uint32_t drop_last; /**< 1: leave out a last batch that is not full */
-    uint32_t prefetch;  /**< batches made ahead; 0: made when asked for */
+    uint32_t prefetch;  /**< batches made ahead, at most 1024; 0: made when asked */
 } vgg_loader_options;
 
 /** Defaults of ::vgg_loader_options: 128 samples a batch, in order, two made ahead. */

@@ -39,7 +39,8 @@ VGG_API const char *vgg_device_list_name(const vgg_device_list *list, uint32_t i
 /** Engine of a device, for instance "cpu"; NULL when past the last. */
 VGG_API const char *vgg_device_list_engine(const vgg_device_list *list, uint32_t index);
 
-/** One line about a device: processor, instruction set, BLAS and why it was chosen. */
+/** One line about a device as far as it is known before it is opened: processor,
+ *  instruction set, threads. */
 VGG_API const char *vgg_device_list_text(const vgg_device_list *list, uint32_t index);
 
 /** Number of engines that can't run here. */
@@ -73,7 +74,7 @@ VGG_API const char *vgg_device_name(const vgg_device *device);
 /** Engine of an open device, for instance "cpu". */
 VGG_API const char *vgg_device_engine(const vgg_device *device);
 
-/** One line about an open device, as vgg_device_list_text(). */
+/** One line about an open device: also which matrix product it uses, and why. */
 VGG_API const char *vgg_device_text(const vgg_device *device);
 
 VGG_END_DECLS

@@ -73,8 +73,8 @@ VGG_API vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
 
 /**
  * Bytes that vgg_plan_create() with these options would take on the device: the plan's
- * own, and the parameters, gradients and optimiser state that it shares with other
- * plans.
+ * own, and the parameters and gradients that it shares with other plans. An optimiser's
+ * state comes on top: one value a parameter for momentum, two for Adam.
  *
  * @param plan_bytes   activations, gradients of activations, workspace; may be NULL.
  * @param shared_bytes parameters and, for training, gradients; may be NULL.
@@ -206,8 +206,9 @@ typedef struct vgg_optimizer {
  *
  * @param optimizer NULL for plain SGD.
  * @param lr        learning rate, finite and >= 0.
- * @param t         number of the update, from 1; Adam's bias correction needs it.
- * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (not a training plan), VGG_ENOMEM (optimiser
+ * @param t         number of the update, from 1, which starts anew: momentum and
+ *                  moments of an earlier training are forgotten.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (an inference plan), VGG_ENOMEM (optimiser
  *         state, allocated at the first call), VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer,

@@ -124,7 +124,8 @@ typedef struct vgg_callbacks {
 } vgg_callbacks;
 
 /**
- * Make a trainer for a model on a device.
+ * Make a trainer for a model on a device. Gradients and optimiser state belong to the
+ * model on that device: one trainer for both at a time.
  *
  * @param opts NULL for the defaults.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (the output is not flat), or as
@@ -144,7 +145,8 @@ VGG_API void vgg_trainer_free(vgg_trainer *trainer);
  * @param batch    its images must have the model's input shape.
  * @param progress where the training stands afterwards; may be NULL.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENONFINITE (loss or gradient norm is not
- *         finite; the parameters are as before), VGG_EDEVICE.
+ *         finite: parameters and position are as before, but the forward has moved
+ *         batch normalisation's running statistics), VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
                                     vgg_progress *progress);
@@ -156,9 +158,10 @@ VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch
  * @param train     its sample shape must be the model's input.
  * @param test      evaluated after every epoch; may be NULL.
  * @param callbacks may be NULL.
- * @return VGG_OK; VGG_ECANCELED (by a callback or vgg_trainer_cancel(), between two
- *         batches or during the evaluation); as vgg_trainer_step(); or what the loaders
- *         gave.
+ * @return VGG_OK; VGG_EMISMATCH (it stands in the middle of an epoch of another length
+ *         than the loader's); VGG_ECANCELED (by a callback or vgg_trainer_cancel(),
+ *         between two batches or during the evaluation); as vgg_trainer_step(); or what
+ *         the loaders gave.
  */
 VGG_API vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train,
                                    vgg_loader *test, const vgg_callbacks *callbacks);

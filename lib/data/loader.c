@@ -389,6 +389,8 @@ vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first)
                          " batches",
                          epoch, first, loader->batches);
     VGG_TRY(check_process(loader));
+    /* What was made ahead for this very place is kept. */
+    if (loader->next.epoch == epoch && loader->next.index == first) return VGG_OK;
     loader->next = (struct cursor){epoch, first};
     if (loader->has_thread) restart(loader);
     return VGG_OK;

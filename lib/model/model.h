@@ -63,8 +63,8 @@ struct vgg_model {
     uint32_t layer_count, layer_capacity;
     vgg_param **params;
     uint32_t param_count, param_capacity;
-    bool sealed;   /* a plan was made: no more layers */
-    bool has_arch; /* made by vgg_model_create(): arch and ratio say from what */
+    atomic_bool sealed; /* a plan was made: no more layers */
+    bool has_arch;      /* made by vgg_model_create(): arch and ratio say from what */
     vgg_arch arch;
     uint32_t ratio;
     uint64_t batches_tracked; /* training steps seen by batch normalisation */

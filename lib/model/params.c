@@ -8,6 +8,7 @@
 #include "core/fpmode.h"
 #include "core/memory.h"
 #include "model/spec.h"
+#include "tensor/tensor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -95,10 +96,7 @@ static vgg_status check_tensor(const vgg_param *param, const vgg_tensor *tensor)
         return vgg__fail(VGG_EINVAL, "%s: needs an f32 or f64 tensor, found %s",
                          param->name, vgg_dtype_name(dtype));
     const vgg_shape *shape = vgg_tensor_shape(tensor);
-    const size_t extents = param->shape.rank * sizeof shape->dim[0];
-    if (shape->rank == param->shape.rank &&
-        memcmp(shape->dim, param->shape.dim, extents) == 0)
-        return VGG_OK;
+    if (vgg__shape_equal(shape, &param->shape)) return VGG_OK;
     char has[96], needs[96];
     vgg_shape_text(shape, has, sizeof has);
     vgg_shape_text(&param->shape, needs, sizeof needs);

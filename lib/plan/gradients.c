@@ -7,6 +7,7 @@
 #include "core/fpmode.h"
 #include "core/options.h"
 #include "plan/plan.h"
+#include "tensor/tensor.h"
 
 static vgg_status check_trains(const vgg_plan *plan)
 {
@@ -32,8 +33,8 @@ vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm)
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status =
         plan->device->engine->store_gradient_norm2(plan->store->handle, &norm2);
-    vgg__fpmode_leave(mode);
     if (status == VGG_OK) *norm = sqrt(norm2);
+    vgg__fpmode_leave(mode);
     return status;
 }
 
@@ -99,12 +100,22 @@ vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, doubl
                                .beta2 = opt.beta2,
                                .epsilon = opt.epsilon,
                                .t = t};
-    VGG_TRY(vgg__store_refresh(plan->store));
     const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status =
-        plan->device->engine->store_update(plan->store->handle, &update);
+    vgg_status status = vgg__store_refresh(plan->store);
+    if (status == VGG_OK)
+        status = plan->device->engine->store_update(plan->store->handle, &update);
     vgg__fpmode_leave(mode);
     if (status == VGG_OK) vgg__store_touched(plan->store);
+    return status;
+}
+
+static vgg_status read_slot(vgg_plan *plan, uint32_t param, vgg_slot slot, void *out,
+                            vgg_dtype dtype)
+{
+    const uint64_t mode = vgg__fpmode_enter(); /* f64 values are rounded */
+    const vgg_status status =
+        plan->device->engine->store_read(plan->store->handle, param, slot, out, dtype);
+    vgg__fpmode_leave(mode);
     return status;
 }
 
@@ -116,10 +127,7 @@ vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
     VGG_REQUIRE(out != NULL && vgg__is_real(out));
     VGG_TRY(check_trains(plan));
     const vgg_shape *shape = vgg_tensor_shape(out);
-    bool fits = shape->rank == param->shape.rank;
-    for (uint32_t i = 0; fits && i < shape->rank; i++)
-        fits = shape->dim[i] == param->shape.dim[i];
-    if (!fits) {
+    if (!vgg__shape_equal(shape, &param->shape)) {
         char found[64], expected[64];
         vgg_shape_text(shape, found, sizeof found);
         vgg_shape_text(&param->shape, expected, sizeof expected);
@@ -129,21 +137,22 @@ vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
     if (!param->trainable)
         return vgg__fail(VGG_ESTATE, "%s has no gradient: it is %s", param->name,
                          vgg_param_is_buffer(param) ? "a buffer" : "frozen");
-    return plan->device->engine->store_read(plan->store->handle, param->index,
-                                            VGG_SLOT_GRADIENT, vgg_tensor_data(out),
-                                            vgg_tensor_dtype(out));
+    return read_slot(plan, param->index, VGG_SLOT_GRADIENT, vgg_tensor_data(out),
+                     vgg_tensor_dtype(out));
 }
 
 vgg_status vgg__plan_slot_read(vgg_plan *plan, uint32_t param, vgg_slot slot,
                                float *out)
 {
-    return plan->device->engine->store_read(plan->store->handle, param, slot, out,
-                                            VGG_F32);
+    return read_slot(plan, param, slot, out, VGG_F32);
 }
 
 vgg_status vgg__plan_slot_write(vgg_plan *plan, uint32_t param, vgg_slot slot,
                                 const float *in)
 {
-    return plan->device->engine->store_write(plan->store->handle, param, slot, in,
-                                             VGG_F32);
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = plan->device->engine->store_write(
+        plan->store->handle, param, slot, in, VGG_F32);
+    vgg__fpmode_leave(mode);
+    return status;
 }

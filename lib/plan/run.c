@@ -10,6 +10,7 @@
 #include "core/fpmode.h"
 #include "plan/lower.h"
 #include "plan/plan.h"
+#include "tensor/tensor.h"
 
 static const vgg_engine *engine_of(const vgg_plan *plan)
 {
@@ -22,10 +23,9 @@ static vgg_status check_batch(const vgg_plan *plan, const char *what,
                               uint32_t *n)
 {
     const vgg_shape *shape = vgg_tensor_shape(tensor);
-    bool fits = shape->rank == sample->rank + 1;
-    for (uint32_t i = 0; fits && i < sample->rank; i++)
-        fits = shape->dim[i + 1] == sample->dim[i];
-    if (!fits) {
+    vgg_shape one = {sample->rank + 1, {shape->rank > 0 ? shape->dim[0] : 0}};
+    memcpy(one.dim + 1, sample->dim, sample->rank * sizeof one.dim[0]);
+    if (!vgg__shape_equal(shape, &one)) {
         char found[64], expected[64];
         vgg_shape_text(shape, found, sizeof found);
         vgg_shape_text(sample, expected, sizeof expected);
@@ -38,26 +38,30 @@ static vgg_status check_batch(const vgg_plan *plan, const char *what,
     return VGG_OK;
 }
 
-/* An output of the last run must be real and [n][...sample] for that run's n. */
+/* An output must be real and [n][...sample] for the run's n. */
 static vgg_status check_output(const vgg_plan *plan, const char *what,
-                               const vgg_tensor *tensor, const vgg_shape *sample)
+                               const vgg_tensor *tensor, const vgg_shape *sample,
+                               uint32_t count)
 {
     if (!vgg__is_real(tensor))
         return vgg__fail(VGG_EINVAL, "%s is %s; expected f32 or f64", what,
                          vgg_dtype_name(vgg_tensor_dtype(tensor)));
     uint32_t n = 0;
     VGG_TRY(check_batch(plan, what, tensor, sample, &n));
-    if (n != plan->run.count)
-        return vgg__fail(VGG_ESHAPE, "%s has %u samples; the last run had %u", what, n,
-                         plan->run.count);
+    if (n != count)
+        return vgg__fail(VGG_ESHAPE, "%s has %u samples; the run has %u", what, n,
+                         count);
     return VGG_OK;
 }
 
 static vgg_status read_view(vgg_plan *plan, vgg_view view, uint32_t index,
                             vgg_tensor *out)
 {
-    return engine_of(plan)->read(plan->program, view, index, vgg_tensor_data(out),
-                                 vgg_tensor_dtype(out));
+    const uint64_t mode = vgg__fpmode_enter(); /* f64 values may be rounded */
+    const vgg_status status = engine_of(plan)->read(
+        plan->program, view, index, vgg_tensor_data(out), vgg_tensor_dtype(out));
+    vgg__fpmode_leave(mode);
+    return status;
 }
 
 vgg_status vgg_plan_set_step(vgg_plan *plan, uint64_t seed, uint64_t step,
@@ -92,10 +96,10 @@ vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input, vgg_tensor 
                          vgg_dtype_name(vgg_tensor_dtype(input)));
     uint32_t n = 0;
     VGG_TRY(check_batch(plan, "input", input, vgg_model_input_shape(plan->model), &n));
-    plan->run.count = n;
     if (output != NULL)
-        VGG_TRY(
-            check_output(plan, "output", output, vgg_model_output_shape(plan->model)));
+        VGG_TRY(check_output(plan, "output", output,
+                             vgg_model_output_shape(plan->model), n));
+    plan->run.count = n; /* a refused call leaves the last run's results readable */
     plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
     plan->consumed = false;
     plan->run.input = vgg_tensor_data_const(input);
@@ -123,6 +127,8 @@ static vgg_status check_labels(const vgg_plan *plan, const uint32_t *labels)
 vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing,
                          float scale, double *loss, uint32_t *correct)
 {
+    if (loss != NULL) *loss = 0.0;
+    if (correct != NULL) *correct = 0;
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(labels != NULL);
     VGG_REQUIRE(smoothing >= 0.0f && smoothing < 1.0f);
@@ -145,13 +151,13 @@ vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing
     plan->has_gradient = false;
     if (status != VGG_OK && status != VGG_ENONFINITE) return status;
     const double mean = sum / plan->run.count;
-    if (loss != NULL) *loss = mean;
-    if (correct != NULL) *correct = hits;
     if (status != VGG_OK || !isfinite(mean))
         return vgg__fail(VGG_ENONFINITE,
-                         "the loss is not finite (%s): weights or input "
-                         "have grown out of range",
+                         "the loss is not finite (%s): weights or input have grown out "
+                         "of range",
                          isnan(mean) ? "nan" : "inf");
+    if (loss != NULL) *loss = mean;
+    if (correct != NULL) *correct = hits;
     plan->has_gradient = plan->opts.mode != VGG_MODE_INFER && !plan->consumed;
     plan->output_gradient = NULL;
     return VGG_OK;
@@ -167,7 +173,7 @@ vgg_status vgg_plan_set_output_gradient(vgg_plan *plan, const vgg_tensor *gradie
     if (!plan->has_output || plan->consumed)
         return vgg__fail(VGG_ESTATE, "no forward was run since the last backward");
     VGG_TRY(check_output(plan, "output gradient", gradient,
-                         vgg_model_output_shape(plan->model)));
+                         vgg_model_output_shape(plan->model), plan->run.count));
     memcpy(plan->handed, vgg_tensor_data_const(gradient),
            (size_t)vgg_tensor_bytes(gradient));
     plan->output_gradient = plan->handed;
@@ -205,8 +211,8 @@ vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out)
         return vgg__fail(VGG_ESTATE, plan->opts.input_gradient
                                          ? "no backward was run before"
                                          : "the plan was made without input_gradient");
-    VGG_TRY(
-        check_output(plan, "input gradient", out, vgg_model_input_shape(plan->model)));
+    VGG_TRY(check_output(plan, "input gradient", out,
+                         vgg_model_input_shape(plan->model), plan->run.count));
     return read_view(plan, VGG_VIEW_INPUT_GRADIENT, 0, out);
 }
 
@@ -219,7 +225,7 @@ vgg_status vgg_plan_tap(vgg_plan *plan, const char *name, vgg_tensor *out)
     const vgg_layer *layer = vgg_model_find_layer(plan->model, name);
     for (uint32_t i = 0; layer != NULL && i < plan->opts.tap_count; i++) {
         if (plan->lowered->tap_layer[i] != layer) continue;
-        VGG_TRY(check_output(plan, name, out, &layer->out));
+        VGG_TRY(check_output(plan, name, out, &layer->out, plan->run.count));
         return read_view(plan, VGG_VIEW_TAP, plan->lowered->tap_number[i], out);
     }
     return vgg__fail(VGG_EINVAL, "\"%s\" is not a tap of this plan", name);

@@ -119,6 +119,10 @@ vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
     struct saving saving = {.trainer = trainer, .dir = dir};
     VGG_TRY(vgg__weights_metadata(trainer->model, metadata, &saving.metadata));
     vgg__record_take(trainer, &saving.record);
+    if (vgg__record_check(&saving.record, dir) != VGG_OK) {
+        vgg_metadata_free(saving.metadata);
+        return vgg__fail(VGG_ESTATE, "%s", vgg_last_error());
+    }
     vgg_status status = vgg__moments_take(&saving.moments, trainer);
     if (status == VGG_OK) status = save(&saving);
     vgg__moments_free(&saving.moments);
@@ -194,11 +198,19 @@ static vgg_status stage_weights(struct loading *loading)
     return status;
 }
 
+static bool is_trainable(const vgg_model *model)
+{
+    for (uint32_t i = 0; i < model->param_count; i++)
+        if (model->params[i]->trainable) return true;
+    return false;
+}
+
 static vgg_status stage_moments(struct loading *loading)
 {
     if (!loading->manifest.files[VGG_FILE_OPTIMIZER].present) {
         VGG_TRY(vgg__moments_read(&loading->moments, loading->trainer, NULL));
-        if (loading->moments.slots == 0 || loading->record.progress.step == 0)
+        if (loading->moments.slots == 0 || loading->record.progress.step == 0 ||
+            !is_trainable(loading->trainer->model))
             return VGG_OK;
         return vgg__fail(VGG_EFORMAT,
                          "%s: step %" PRIu64 " of an optimiser with state, but no %s",

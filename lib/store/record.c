@@ -251,7 +251,7 @@ static bool is_share(double value)
 }
 
 /* Values that no training can have reached. */
-static vgg_status check_progress(const struct vgg__record *record, const char *shown)
+vgg_status vgg__record_check(const struct vgg__record *record, const char *shown)
 {
     const vgg_progress *p = &record->progress;
     const struct {
@@ -302,7 +302,7 @@ vgg_status vgg__record_read(vgg_context *ctx, const struct vgg__input *input,
     VGG_TRY(vgg__input_text(input, ctx, LARGEST_TEXT, &text));
     vgg__json_begin(&json, input->shown, text, (size_t)input->size);
     vgg_status status = parse(&json, record);
-    if (status == VGG_OK) status = check_progress(record, input->shown);
+    if (status == VGG_OK) status = vgg__record_check(record, input->shown);
     vgg__free(text);
     return status;
 }

@@ -25,6 +25,9 @@ void vgg__record_take(const vgg_trainer *trainer, struct vgg__record *record);
 vgg_status vgg__record_write(vgg_context *ctx, const struct vgg__record *record,
                              char **text, size_t *size);
 
+/* What was measured is of a kind that vgg__record_read() takes. */
+vgg_status vgg__record_check(const struct vgg__record *record, const char *shown);
+
 /* Read and check that the values make sense. VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT,
  * VGG_ELIMIT, VGG_ENOMEM. */
 vgg_status vgg__record_read(vgg_context *ctx, const struct vgg__input *input,

@@ -2,6 +2,7 @@
 /* From a weights file to a model: which tensor is which parameter, and is all in order?
  * Nothing of the model is touched before every element is read and checked. */
 #include "store/staged.h"
+#include "tensor/tensor.h"
 
 #include "core/error.h"
 #include "core/fpmode.h"
@@ -80,10 +81,7 @@ vgg_status vgg__staged_check_shape(const struct vgg__safetensors *st,
                                    const struct vgg__st_tensor *tensor,
                                    const vgg_param *param)
 {
-    const size_t bytes = param->shape.rank * sizeof param->shape.dim[0];
-    if (tensor->shape.rank == param->shape.rank &&
-        memcmp(tensor->shape.dim, param->shape.dim, bytes) == 0)
-        return VGG_OK;
+    if (vgg__shape_equal(&tensor->shape, &param->shape)) return VGG_OK;
     char has[96], needs[96];
     vgg_shape_text(&tensor->shape, has, sizeof has);
     vgg_shape_text(&param->shape, needs, sizeof needs);

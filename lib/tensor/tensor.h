@@ -8,6 +8,8 @@
 #define VGG_LIB_TENSOR_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
 #include <vgg/tensor.h>
 
 struct vgg_tensor {
@@ -22,5 +24,12 @@ struct vgg_tensor {
     void (*release)(void *cookie);
     void *cookie;
 };
+
+/* Same rank and extents; unused axes do not count. */
+static inline bool vgg__shape_equal(const vgg_shape *a, const vgg_shape *b)
+{
+    return a->rank == b->rank &&
+           memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;
+}
 
 #endif

@@ -5,14 +5,13 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "model/model.h"
+#include "tensor/tensor.h"
 
 vgg_status vgg__check_loader(const vgg_model *model, const char *what,
                              const vgg_loader *loader)
 {
     const vgg_shape *in = vgg_model_input_shape(model), *is = vgg_loader_shape(loader);
-    bool fits = in->rank == is->rank;
-    for (uint32_t i = 0; fits && i < in->rank; i++) fits = in->dim[i] == is->dim[i];
-    if (!fits) {
+    if (!vgg__shape_equal(in, is)) {
         char found[64], expected[64];
         vgg_shape_text(is, found, sizeof found);
         vgg_shape_text(in, expected, sizeof expected);

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "core/error.h"
+#include "core/fpmode.h"
 #include "core/options.h"
 
 /* Conditions are written so that NaN fails them. */
@@ -52,6 +53,28 @@ static uint32_t milestones_passed(const vgg_schedule *schedule, uint64_t epoch)
     return passed;
 }
 
+static double rate(const vgg_schedule *schedule, double lr, uint64_t step,
+                   uint64_t steps_per_epoch, uint64_t epochs)
+{
+    const double warmup =
+        floor(schedule->warmup_epochs * (double)steps_per_epoch + 0.5);
+    if ((double)step < warmup) return lr * ((double)step + 1.0) / warmup;
+    const uint64_t epoch = step / steps_per_epoch;
+    const double rest = (double)steps_per_epoch * (double)epochs - warmup;
+    const double done = rest > 0.0 ? ((double)step - warmup) / rest : 1.0;
+    switch (schedule->kind) {
+    case VGG_SCHEDULE_STEP:
+        return lr * pow(schedule->gamma, (double)(epoch / schedule->step_epochs));
+    case VGG_SCHEDULE_MULTISTEP:
+        return lr * pow(schedule->gamma, milestones_passed(schedule, epoch));
+    case VGG_SCHEDULE_COSINE:
+        return schedule->min_lr +
+               (lr - schedule->min_lr) * 0.5 * (1.0 + cos(M_PI * fmin(done, 1.0)));
+    default:
+        return lr;
+    }
+}
+
 vgg_status vgg_schedule_rate(const vgg_schedule *given, double lr, uint64_t step,
                              uint64_t steps_per_epoch, uint64_t epochs, double *out)
 {
@@ -63,27 +86,8 @@ vgg_status vgg_schedule_rate(const vgg_schedule *given, double lr, uint64_t step
     vgg_schedule schedule;
     VGG_TRY(vgg__schedule_read(given, &schedule));
 
-    const double warmup = floor(schedule.warmup_epochs * (double)steps_per_epoch + 0.5);
-    if ((double)step < warmup) {
-        *out = lr * ((double)step + 1.0) / warmup;
-        return VGG_OK;
-    }
-    const uint64_t epoch = step / steps_per_epoch;
-    const double rest = (double)steps_per_epoch * (double)epochs - warmup;
-    const double done = rest > 0.0 ? ((double)step - warmup) / rest : 1.0;
-    switch (schedule.kind) {
-    case VGG_SCHEDULE_STEP:
-        *out = lr * pow(schedule.gamma, (double)(epoch / schedule.step_epochs));
-        break;
-    case VGG_SCHEDULE_MULTISTEP:
-        *out = lr * pow(schedule.gamma, milestones_passed(&schedule, epoch));
-        break;
-    case VGG_SCHEDULE_COSINE:
-        *out = schedule.min_lr +
-               (lr - schedule.min_lr) * 0.5 * (1.0 + cos(M_PI * fmin(done, 1.0)));
-        break;
-    default:
-        *out = lr;
-    }
+    const uint64_t mode = vgg__fpmode_enter();
+    *out = rate(&schedule, lr, step, steps_per_epoch, epochs);
+    vgg__fpmode_leave(mode);
     return VGG_OK;
 }

@@ -10,6 +10,7 @@
 
 #include "core/context.h"
 #include "core/error.h"
+#include "core/fpmode.h"
 #include "core/memory.h"
 #include "core/options.h"
 #include "model/model.h"
@@ -48,8 +49,8 @@ static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *
     return VGG_OK;
 }
 
-/* Make the optimiser's state, all zero, by an update that changes nothing: no step
- * needs memory then, so none can fail for want of it after its batch was counted. */
+/* Make the optimiser's state, all zero, by a first update that changes nothing: no step
+ * needs memory then, so none can fail for want of it. */
 static vgg_status make_state(vgg_trainer *trainer)
 {
     vgg_optimizer idle = trainer->optimizer;
@@ -176,6 +177,39 @@ static vgg_status accumulate(vgg_trainer *trainer, const vgg_batch *batch, doubl
     return vgg_plan_backward(plan);
 }
 
+/* What a batch adds to the epoch's sums; its first one starts them anew. */
+static void count_batch(vgg_progress *progress, const vgg_batch *batch, double loss,
+                        uint32_t correct)
+{
+    if (batch->index == 0 || batch->epoch != progress->epoch) {
+        progress->seen = progress->correct = 0;
+        progress->loss_sum = 0.0;
+    }
+    progress->epoch = batch->epoch;
+    progress->batch = batch->index + 1;
+    if (progress->batch > progress->batches) progress->batches = 0; /* not fit()'s */
+    progress->seen += batch->count;
+    progress->correct += correct;
+    progress->loss_sum += loss * batch->count;
+    progress->batch_loss = loss;
+}
+
+/* A batch is counted once all that it leads to is done. In an epoch of known length its
+ * last batch ends an accumulation that is not complete. */
+static vgg_status step(vgg_trainer *trainer, const vgg_batch *batch)
+{
+    double loss = 0.0;
+    uint32_t correct = 0;
+    VGG_TRY(accumulate(trainer, batch, &loss, &correct));
+    trainer->pending++;
+    trainer->pending_samples += batch->count;
+    if (trainer->pending == trainer->opts.accumulate ||
+        batch->index + 1 == trainer->progress.batches)
+        VGG_TRY(update(trainer));
+    count_batch(&trainer->progress, batch, loss, correct);
+    return VGG_OK;
+}
+
 vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
                             vgg_progress *out)
 {
@@ -185,26 +219,11 @@ vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
     VGG_REQUIRE(batch->images != NULL && batch->labels != NULL && batch->count >= 1);
     VGG_REQUIRE(vgg_tensor_shape(batch->images)->rank >= 1 &&
                 vgg_tensor_shape(batch->images)->dim[0] == batch->count);
-    vgg_progress *progress = &trainer->progress;
-    double loss = 0.0;
-    uint32_t correct = 0;
-    VGG_TRY(accumulate(trainer, batch, &loss, &correct));
-
-    if (batch->index == 0 || batch->epoch != progress->epoch) {
-        progress->seen = progress->correct = 0;
-        progress->loss_sum = 0.0;
-    }
-    progress->epoch = batch->epoch;
-    progress->batch = batch->index + 1;
-    progress->seen += batch->count;
-    progress->correct += correct;
-    progress->loss_sum += loss * batch->count;
-    progress->batch_loss = loss;
-    trainer->pending++;
-    trainer->pending_samples += batch->count;
-    if (trainer->pending == trainer->opts.accumulate) VGG_TRY(update(trainer));
-    if (out != NULL) *out = *progress;
-    return VGG_OK;
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = step(trainer, batch);
+    vgg__fpmode_leave(mode);
+    if (status == VGG_OK && out != NULL) *out = trainer->progress;
+    return status;
 }
 
 /* ---- Epochs ---------------------------------------------------------------------- */
@@ -234,8 +253,6 @@ static vgg_status train_epoch(vgg_trainer *trainer, vgg_loader *loader,
         VGG_TRY(vgg_loader_next(loader, &batch));
         if (batch.count == 0) break;
         VGG_TRY(vgg_trainer_step(trainer, &batch, NULL));
-        if (progress->batch == progress->batches && trainer->pending > 0)
-            VGG_TRY(update(trainer));
         if (callbacks != NULL && callbacks->on_batch != NULL)
             stop = callbacks->on_batch(callbacks->cookie, progress) != 0 || stop;
     }
@@ -247,9 +264,6 @@ static vgg_status test_epoch(vgg_trainer *trainer, vgg_loader *loader,
                              vgg_metrics *metrics)
 {
     if (loader == NULL) return VGG_OK;
-    if (trainer->eval_plan == NULL)
-        VGG_TRY(vgg__evaluate_plan(trainer->model, trainer->device, loader,
-                                   &trainer->eval_plan));
     vgg_metrics_reset(metrics);
     VGG_TRY(vgg__evaluate(trainer->eval_plan, loader, metrics, &trainer->cancel));
     vgg_progress *progress = &trainer->progress;
@@ -299,18 +313,29 @@ vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *
     const uint64_t batches = vgg_loader_batches(train);
     if (batches == 0)
         return vgg__fail(VGG_EINVAL, "the training loader has no full batch");
+    vgg_progress *progress = &trainer->progress;
+    if (progress->batch > 0 && progress->batches > 0 && progress->batches != batches)
+        return vgg__fail(VGG_EMISMATCH,
+                         "the training stands in the middle of an epoch of %llu "
+                         "batches; the loader's epochs have %llu",
+                         (unsigned long long)progress->batches,
+                         (unsigned long long)batches);
     const uint64_t group = trainer->opts.accumulate;
-    trainer->progress.batches = batches;
+    progress->batches = batches;
     if (trainer->steps_per_epoch == 0)
         trainer->steps_per_epoch = (batches + group - 1) / group;
 
-    /* A plan for another test loader's batch size would be too small for this one. */
+    /* Before the first batch, so that no epoch is trained and then can't be tested;
+     * anew each time, since another test loader's batches may be larger. */
     vgg_plan_free(trainer->eval_plan);
     trainer->eval_plan = NULL;
     vgg_metrics *metrics = NULL;
-    if (test != NULL)
+    if (test != NULL) {
+        VGG_TRY(vgg__evaluate_plan(trainer->model, trainer->device, test,
+                                   &trainer->eval_plan));
         VGG_TRY(vgg_metrics_create(
             trainer->ctx, vgg_model_output_shape(trainer->model)->dim[0], &metrics));
+    }
     const vgg_status status = run_epochs(trainer, train, test, callbacks, metrics);
     vgg_metrics_free(metrics);
     atomic_store_explicit(&trainer->cancel, 0, memory_order_relaxed);

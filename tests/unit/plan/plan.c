@@ -171,6 +171,40 @@ START_TEST(phases_have_an_order)
 }
 END_TEST
 
+/* A refused call changes nothing: the results of the run before stay readable, as many
+ * as they were. */
+START_TEST(refusals_leave_the_last_run)
+{
+    open_engine(engines[_i]);
+    const char *const taps[] = {"relu1_1"};
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = 4;
+    opts.taps = taps;
+    opts.tap_count = 1;
+    vgg_plan *plan;
+    ck_ok(vgg_plan_create(model, device, &opts, &plan));
+    vgg_tensor *logits = like_output(4), *one = NULL;
+    ck_ok(vgg_plan_forward(plan, images, logits));
+    ck_ok(vgg_tensor_view(images, 0, 1, &one));
+    ck_fails(vgg_plan_forward(plan, one, logits), VGG_ESHAPE);
+    vgg_tensor *small = tensor(VGG_F32, (vgg_shape){4, {1, 4, 8, 8}});
+    vgg_tensor *whole = tensor(VGG_F32, (vgg_shape){4, {4, 4, 8, 8}});
+    ck_fails_with(vgg_plan_tap(plan, "relu1_1", small), VGG_ESHAPE, "the run has 4");
+    ck_ok(vgg_plan_tap(plan, "relu1_1", whole));
+    double loss = 7.0;
+    uint32_t correct = 7, bad[4] = {0, 0, 0, 9};
+    ck_fails(vgg_plan_loss(plan, bad, 0, 1, &loss, &correct), VGG_EINVAL);
+    ck_assert_double_eq(loss, 0.0);
+    ck_assert_uint_eq(correct, 0);
+    vgg_tensor_free(small);
+    vgg_tensor_free(whole);
+    vgg_tensor_free(one);
+    vgg_tensor_free(logits);
+    vgg_plan_free(plan);
+    close_engine();
+}
+END_TEST
+
 START_TEST(gradients_add_up)
 {
     open_engine(engines[_i]);
@@ -343,6 +377,7 @@ int main(void)
     tcase_add_loop_test(tc, plans_share_parameters, 0, 2);
     tcase_add_loop_test(tc, trained_values_outlive_their_plan, 0, 2);
     tcase_add_loop_test(tc, phases_have_an_order, 0, 2);
+    tcase_add_loop_test(tc, refusals_leave_the_last_run, 0, 2);
     tcase_add_loop_test(tc, gradients_add_up, 0, 2);
     tcase_add_loop_test(tc, frozen_parameters_stay, 0, 2);
     tcase_add_loop_test(tc, shapes_and_options_are_checked, 0, 2);

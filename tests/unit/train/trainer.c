@@ -222,6 +222,57 @@ START_TEST(going_on_is_exact)
 }
 END_TEST
 
+/* A plan that keeps parameters alive hands on no earlier trainer's momentum. */
+START_TEST(a_new_trainer_starts_anew)
+{
+    set_up();
+    size_t count = 0;
+    for (int earlier = 0; earlier < 2; earlier++) {
+        vgg_model *model = build(0.0f, 0);
+        vgg_plan *keeps = NULL;
+        ck_ok(vgg_plan_create(model, device, NULL, &keeps));
+        vgg_trainer_options opts = recipe(2);
+        vgg_loader *train = load(BATCH, 1);
+        if (earlier) {
+            vgg_trainer *first = make(model, &opts);
+            ck_ok(vgg_trainer_fit(first, train, NULL, NULL));
+            vgg_trainer_free(first);
+            ck_ok(vgg_model_init(model, VGG_INIT_XAVIER, 0));
+        }
+        vgg_trainer *trainer = make(model, &opts);
+        ck_ok(vgg_trainer_fit(trainer, train, NULL, NULL));
+        count = snapshot(model, values[earlier], MOST);
+        vgg_trainer_free(trainer);
+        vgg_loader_free(train);
+        vgg_plan_free(keeps);
+        vgg_model_free(model);
+    }
+    ck_assert_mem_eq(values[0], values[1], count * sizeof(float));
+    tear_down();
+}
+END_TEST
+
+START_TEST(another_loader_in_the_middle_is_refused)
+{
+    set_up();
+    vgg_model *model = build(0.0f, 0);
+    const vgg_trainer_options opts = recipe(2);
+    vgg_trainer *trainer = make(model, &opts);
+    vgg_loader *train = load(BATCH, 1), *other = load(BATCH / 2, 1);
+    struct counts counts = {.stop_at = 2};
+    const vgg_callbacks callbacks = {&counts, on_batch, NULL};
+    ck_fails(vgg_trainer_fit(trainer, train, NULL, &callbacks), VGG_ECANCELED);
+    ck_fails_with(vgg_trainer_fit(trainer, other, NULL, NULL), VGG_EMISMATCH,
+                  "an epoch of 4 batches; the loader's epochs have 8");
+    ck_ok(vgg_trainer_fit(trainer, train, NULL, NULL));
+    vgg_loader_free(other);
+    vgg_loader_free(train);
+    vgg_trainer_free(trainer);
+    vgg_model_free(model);
+    tear_down();
+}
+END_TEST
+
 START_TEST(cancel_stops_between_batches)
 {
     set_up();
@@ -313,6 +364,8 @@ int main(void)
     tcase_add_loop_test(tc, learns_bars, 0, 2);
     tcase_add_test(tc, accumulation_is_a_larger_batch);
     tcase_add_test(tc, going_on_is_exact);
+    tcase_add_test(tc, a_new_trainer_starts_anew);
+    tcase_add_test(tc, another_loader_in_the_middle_is_refused);
     tcase_add_test(tc, cancel_stops_between_batches);
     tcase_add_test(tc, infinite_loss_changes_nothing);
     tcase_add_test(tc, bad_recipes_are_refused);
