@@ -52,6 +52,11 @@ static inline size_t vgg__size_add(size_t a, size_t b)
     return __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
 }
 
+static inline size_t vgg__size_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Zeroed memory of the machine's context; NULL: the error text is set. */
 void *vgg__machine_calloc(const struct vgg__machine *machine, size_t count,
                           size_t size);

@@ -15,11 +15,6 @@
 #define FEWEST       56    /* pixels: four blocks of the widest kernel */
 #define MOST         1024
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- Cutting --------------------------------------------------------------- */
 
 struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even)
@@ -29,8 +24,8 @@ struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even)
     if (pixels < FEWEST) pixels = FEWEST;
     if (pixels > MOST) pixels = MOST;
     struct vgg__cut cut = {.k = k, .h = h, .w = w};
-    cut.tw = min_size(w, pixels / unit / unit * unit);
-    cut.th = min_size(h, pixels / cut.tw);
+    cut.tw = vgg__size_min(w, pixels / unit / unit * unit);
+    cut.th = vgg__size_min(h, pixels / cut.tw);
     if (even) cut.th = cut.th < 2 ? 2 : cut.th / 2 * 2;
     cut.rows = (h + cut.th - 1) / cut.th;
     cut.cols = (w + cut.tw - 1) / cut.tw;
@@ -45,8 +40,8 @@ struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index)
     struct vgg__piece p = {.n = index / sample,
                            .top = place / cut->cols * cut->th,
                            .left = place % cut->cols * cut->tw};
-    p.rows = min_size(cut->th, cut->h - p.top);
-    p.cols = min_size(cut->tw, cut->w - p.left);
+    p.rows = vgg__size_min(cut->th, cut->h - p.top);
+    p.cols = vgg__size_min(cut->tw, cut->w - p.left);
     return p;
 }
 
@@ -74,44 +69,62 @@ size_t vgg__conv_packed_back(const struct vgg__cpu *cpu, const vgg_stage *s)
         vgg__gemm_packed_count(&cpu->gemm, taps * s->mid.c, s->in.c));
 }
 
-struct prepare {
-    const struct vgg__stage_args *args;
-    float *forward, *back; /* plain [k][n], before packing */
-};
-
-/* Kernel place `task` of all channels. */
-static void permute_task(void *arg, uint32_t task, uint32_t worker)
+/* Columns `panel` of [kh][kw][ic][oc]: output channels. */
+static void pack_forward(const vgg_stage *s, const float *weight,
+                         const struct vgg__panel *panel)
 {
-    const struct prepare *p = arg;
-    const vgg_stage *s = p->args->stage;
-    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
-    const float *weight = p->args->weight;
-    for (size_t o = 0; o < oc; o++)
-        for (size_t i = 0; i < ic; i++) {
-            const float v = weight[(o * ic + i) * taps + task];
-            p->forward[(task * ic + i) * oc + o] = v;
-            if (p->back) p->back[((taps - 1 - task) * oc + o) * ic + i] = v;
+    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c;
+    for (size_t i = 0; i < ic; i++)
+        for (size_t t = 0; t < taps; t++) {
+            const float *from = weight + (panel->first * ic + i) * taps + t;
+            float *row = panel->out + (t * ic + i) * panel->row;
+            for (size_t j = 0; j < panel->width; j++) row[j] = from[j * ic * taps];
+            memset(row + panel->width, 0, panel->zeros * sizeof(float));
         }
+}
+
+/* Columns `panel` of [kh][kw][oc][ic], turned: input channels. */
+static void pack_back(const vgg_stage *s, const float *weight,
+                      const struct vgg__panel *panel)
+{
+    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
+    for (size_t o = 0; o < oc; o++)
+        for (size_t t = 0; t < taps; t++) {
+            const float *from = weight + (o * ic + panel->first) * taps + t;
+            float *row = panel->out + ((taps - 1 - t) * oc + o) * panel->row;
+            for (size_t j = 0; j < panel->width; j++) row[j] = from[j * taps];
+            memset(row + panel->width, 0, panel->zeros * sizeof(float));
+        }
+}
+
+/* A panel: the forward's first, then those of backward. */
+static void pack_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct vgg__stage_args *args = arg;
+    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
+    const vgg_stage *s = args->stage;
+    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
+    const size_t forward = vgg__gemm_panels(&cpu->gemm, oc);
+    float *packed = args->prepared;
+    if (task < forward) {
+        const struct vgg__panel panel =
+            vgg__gemm_panel(&cpu->gemm, taps * ic, oc, task, packed);
+        pack_forward(s, args->weight, &panel);
+    } else {
+        const struct vgg__panel panel =
+            vgg__gemm_panel(&cpu->gemm, taps * oc, ic, task - forward,
+                            packed + vgg__conv_packed(cpu, s));
+        pack_back(s, args->weight, &panel);
+    }
 }
 
 void vgg__conv_prepare(const struct vgg__stage_args *args)
 {
-    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
-    const vgg_stage *s = args->stage;
-    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
-    const bool back = args->mode != VGG_MODE_INFER;
-    struct prepare p = {args, args->scratch, NULL};
-    if (back) p.back = p.forward + vgg__cpu_floats(taps * ic * oc);
-    args->machine->parallel(args->machine, (uint32_t)taps, permute_task, &p);
-    float *packed = args->prepared;
-    struct vgg__product product = {
-        .n = oc, .k = taps * ic, .b = p.forward, .b_row = oc, .b_col = 1};
-    vgg__gemm_pack(&cpu->gemm, &product, 0, vgg__gemm_panels(&cpu->gemm, oc), packed);
-    if (!back) return;
-    product = (struct vgg__product){
-        .n = ic, .k = taps * oc, .b = p.back, .b_row = ic, .b_col = 1};
-    vgg__gemm_pack(&cpu->gemm, &product, 0, vgg__gemm_panels(&cpu->gemm, ic),
-                   packed + vgg__conv_packed(cpu, s));
+    const struct vgg__gemm *gemm = &vgg__cpu_of(args->machine)->gemm;
+    size_t panels = vgg__gemm_panels(gemm, args->stage->mid.c);
+    if (args->mode != VGG_MODE_INFER)
+        panels += vgg__gemm_panels(gemm, args->stage->in.c);
+    args->machine->parallel(args->machine, (uint32_t)panels, pack_task, (void *)args);
 }
 
 /* ---- Forward --------------------------------------------------------------- */
@@ -119,7 +132,8 @@ void vgg__conv_prepare(const struct vgg__stage_args *args)
 struct forward {
     const struct vgg__stage_args *args;
     struct vgg__cut cut;
-    size_t columns, out; /* floats of a worker's two areas */
+    size_t columns, out; /* floats of a worker's areas; the product's comes last */
+    size_t worker_floats;
 };
 
 static struct forward plan_forward(const vgg_stage *s)
@@ -128,6 +142,7 @@ static struct forward plan_forward(const vgg_stage *s)
     const size_t pixels = f.cut.th * f.cut.tw;
     f.columns = vgg__cpu_floats(pixels * f.cut.stride);
     f.out = vgg__cpu_floats(pixels * s->mid.c);
+    f.worker_floats = f.columns + f.out + VGG__GEMM_SCRATCH;
     return f;
 }
 
@@ -175,7 +190,7 @@ static void forward_task(void *arg, uint32_t task, uint32_t worker)
     const struct vgg__cpu *cpu = vgg__cpu_of(f->args->machine);
     const vgg_stage *s = f->args->stage;
     const struct vgg__piece p = vgg__cut_piece(&f->cut, task);
-    float *columns = (float *)f->args->scratch + worker * (f->columns + f->out);
+    float *columns = (float *)f->args->scratch + worker * f->worker_floats;
     float *out = columns + f->columns;
     const struct vgg__columns lay = {.x = (const float *)f->args->x +
                                           p.n * vgg__extent_count(s->in),
@@ -200,7 +215,7 @@ static void forward_task(void *arg, uint32_t task, uint32_t worker)
                                          .packed = true,
                                          .c = out,
                                          .c_row = s->mid.c};
-    vgg__gemm_run(&cpu->gemm, worker, &product);
+    vgg__gemm_run(&cpu->gemm, &product, out + f->out);
     if (s->pool != VGG_NO_POOL)
         finish_pooled(f, &p, out);
     else
@@ -222,10 +237,6 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
     const vgg_stage *s = env->stage;
     const bool back = env->mode != VGG_MODE_INFER;
     const struct forward f = plan_forward(s);
-    const size_t plain =
-        (back ? 2 : 1) *
-        vgg__cpu_floats((size_t)s->kernel * s->kernel * s->in.c * s->mid.c);
-    const size_t work = cpu->workers * (f.columns + f.out);
     need->algorithm =
         cpu->gemm.blas ? "columns x weights, OpenBLAS" : "columns x weights";
     need->reads_x = env->wants_dparams;
@@ -234,7 +245,7 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
                                       (back ? vgg__conv_packed_back(cpu, s) : 0));
     if (back && s->pool != VGG_NO_POOL)
         need->saved = vgg__size_mul(vgg__extent_count(s->out), env->batch);
-    need->forward_scratch = sizeof(float) * (plain > work ? plain : work);
+    need->forward_scratch = sizeof(float) * cpu->workers * f.worker_floats;
     if (back) need->backward_scratch = vgg__conv_backward_scratch(env);
 }
 

@@ -2,12 +2,16 @@
 /* Convolution: gradients.
  *
  * The rectangles of all samples are cut in a number of parts that depends on shapes
- * alone; a task takes one part, rectangle by rectangle: dY      the gradient before
- * ReLU and pooling, rebuilt with a margin of the kernel's radius in the worker's
- * scratch [rows][cols][oc]: it is never stored; dbias   sums of dY, in double, of this
- * part; dweight columns^T of x times dY, [kh][kw][ic][oc], of this part; dx columns of
- * dY times the turned weights: gathered, so rectangles never overlap. Then the parts
- * are added up in their order into the model's gradients. */
+ * alone; a task takes one part, rectangle by rectangle:
+ *
+ *   dY       the gradient before ReLU and pooling, rebuilt with a margin of the kernel's
+ *            radius in the worker's scratch, [rows][cols][oc]: it is never stored
+ *   dbias    sums of dY, in double, of this part
+ *   dweight  columns^T of x times dY, [kh][kw][ic][oc], of this part
+ *   dx       columns of dY times the turned weights: gathered, so that rectangles never
+ *            overlap
+ *
+ * Then the parts are added up in their order into the model's gradients. */
 #include "cpu/conv.h"
 
 #include <string.h>
@@ -24,7 +28,7 @@ struct backward {
     size_t k_back; /* kernel * kernel * oc */
     size_t stride, stride_back;
     /* Floats of a worker's areas, and of a part's. */
-    size_t columns, patch, inner, out, worker_floats, part_floats;
+    size_t columns, patch, inner, out, sum, worker_floats, part_floats;
     float *workers; /* [worker][worker_floats] */
     float *dweight; /* [part][part_floats] */
     double *dbias;  /* [part][oc] */
@@ -33,11 +37,6 @@ struct backward {
 static size_t max_size(size_t a, size_t b)
 {
     return a > b ? a : b;
-}
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
 }
 
 static struct backward plan_backward(const vgg_stage *s, size_t count)
@@ -53,10 +52,12 @@ static struct backward plan_backward(const vgg_stage *s, size_t count)
     b.patch = vgg__cpu_floats((b.cut.th + margin) * (b.cut.tw + margin) * oc);
     b.inner = vgg__cpu_floats(pixels * oc);
     b.out = vgg__cpu_floats(pixels * ic);
-    b.worker_floats = b.columns + b.patch + b.inner + b.out + vgg__cpu_floats(oc);
+    b.sum = vgg__cpu_floats(oc);
+    b.worker_floats = b.columns + b.patch + b.inner + b.out + b.sum + VGG__GEMM_SCRATCH;
     b.part_floats = vgg__cpu_floats(b.k * oc);
-    b.parts = min_size(MOST_PARTS, max_size(FEWEST_PARTS, PART_FLOATS / b.part_floats));
-    b.parts = min_size(b.parts, b.pieces);
+    b.parts =
+        vgg__size_min(MOST_PARTS, max_size(FEWEST_PARTS, PART_FLOATS / b.part_floats));
+    b.parts = vgg__size_min(b.parts, b.pieces);
     return b;
 }
 
@@ -68,6 +69,22 @@ size_t vgg__conv_backward_scratch(const struct vgg__stage_env *env)
            sizeof(double) * b.parts * env->stage->mid.c;
 }
 
+/* A worker's scratch. */
+struct areas {
+    float *columns, *patch, *inner, *out, *sum, *product;
+};
+
+static struct areas areas_of(const struct backward *b, uint32_t worker)
+{
+    struct areas a = {.columns = b->workers + worker * b->worker_floats};
+    a.patch = a.columns + b->columns;
+    a.inner = a.patch + b->patch;
+    a.out = a.inner + b->inner;
+    a.sum = a.out + b->out;
+    a.product = a.sum + b->sum;
+    return a;
+}
+
 /* ---- dY -------------------------------------------------------------------- */
 
 /* One row of the gradient before pooling and ReLU. */
@@ -77,7 +94,8 @@ static void unpool_row(const struct vgg__stage_args *args, size_t n, size_t y,
     const struct vgg__kernels *kernels = vgg__cpu_of(args->machine)->gemm.kernels;
     const vgg_stage *s = args->stage;
     const size_t c = s->mid.c;
-    const size_t pooled = y / 2 < s->out.h ? min_size(end, 2 * (size_t)s->out.w) : 0;
+    const size_t pooled =
+        y / 2 < s->out.h ? vgg__size_min(end, 2 * (size_t)s->out.w) : 0;
     if (pooled > begin) {
         const size_t at = (n * s->out.h + y / 2) * s->out.w * c;
         const struct vgg__unpool unpool = {.dy = (const float *)args->dy + at,
@@ -120,15 +138,16 @@ struct patch {
 };
 
 static struct patch build_patch(const struct backward *b, const struct vgg__piece *p,
-                                float *values, float *inner)
+                                const struct areas *areas)
 {
     const vgg_stage *s = b->args->stage;
     const size_t pad = b->args->dx ? s->kernel / 2 : 0, c = s->mid.c;
+    float *values = areas->patch, *inner = areas->inner;
     struct patch q = {.values = values};
-    q.top = p->top - min_size(p->top, pad);
-    q.left = p->left - min_size(p->left, pad);
-    q.rows = min_size(p->top + p->rows + pad, s->mid.h) - q.top;
-    q.cols = min_size(p->left + p->cols + pad, s->mid.w) - q.left;
+    q.top = p->top - vgg__size_min(p->top, pad);
+    q.left = p->left - vgg__size_min(p->left, pad);
+    q.rows = vgg__size_min(p->top + p->rows + pad, s->mid.h) - q.top;
+    q.cols = vgg__size_min(p->left + p->cols + pad, s->mid.w) - q.left;
     for (size_t r = 0; r < q.rows; r++)
         (s->pool != VGG_NO_POOL ? unpool_row : plain_row)(
             b->args, p->n, q.top + r, q.left, q.left + q.cols, values + r * q.cols * c);
@@ -145,9 +164,10 @@ static struct patch build_patch(const struct backward *b, const struct vgg__piec
 /* ---- A part ---------------------------------------------------------------- */
 
 static void add_bias(const struct backward *b, size_t part, const struct vgg__piece *p,
-                     const struct patch *q, float *sum)
+                     const struct patch *q, const struct areas *areas)
 {
     const size_t oc = b->args->stage->mid.c;
+    float *sum = areas->sum;
     memset(sum, 0, oc * sizeof(float));
     vgg__cpu_of(b->args->machine)
         ->gemm.kernels->add_rows(sum, q->inner, p->rows * p->cols, oc);
@@ -156,11 +176,10 @@ static void add_bias(const struct backward *b, size_t part, const struct vgg__pi
 
 static void add_weight(const struct backward *b, size_t part, bool first,
                        const struct vgg__piece *p, const struct patch *q,
-                       uint32_t worker)
+                       const struct areas *areas)
 {
     const struct vgg__cpu *cpu = vgg__cpu_of(b->args->machine);
     const vgg_stage *s = b->args->stage;
-    float *columns = b->workers + worker * b->worker_floats;
     const struct vgg__columns lay = {.x = (const float *)b->args->x +
                                           p->n * vgg__extent_count(s->in),
                                      .h = s->in.h,
@@ -171,13 +190,13 @@ static void add_weight(const struct backward *b, size_t part, bool first,
                                      .rows = p->rows,
                                      .cols = p->cols,
                                      .kernel = s->kernel,
-                                     .out = columns,
+                                     .out = areas->columns,
                                      .stride = b->stride};
     cpu->gemm.kernels->columns(&lay);
     const struct vgg__product product = {.m = b->k,
                                          .n = s->mid.c,
                                          .k = p->rows * p->cols,
-                                         .a = columns,
+                                         .a = areas->columns,
                                          .a_row = 1,
                                          .a_col = b->stride,
                                          .b = q->inner,
@@ -186,17 +205,16 @@ static void add_weight(const struct backward *b, size_t part, bool first,
                                          .c = b->dweight + part * b->part_floats,
                                          .c_row = s->mid.c,
                                          .accumulate = !first};
-    vgg__gemm_run(&cpu->gemm, worker, &product);
+    vgg__gemm_run(&cpu->gemm, &product, areas->product);
 }
 
 static void compute_dx(const struct backward *b, const struct vgg__piece *p,
-                       const struct patch *q, uint32_t worker)
+                       const struct patch *q, const struct areas *areas)
 {
     const struct vgg__cpu *cpu = vgg__cpu_of(b->args->machine);
     const vgg_stage *s = b->args->stage;
     const size_t ic = s->in.c;
-    float *columns = b->workers + worker * b->worker_floats;
-    float *out = columns + b->columns + b->patch + b->inner;
+    float *out = areas->out;
     float *dx =
         (float *)b->args->dx + ((p->n * s->in.h + p->top) * s->in.w + p->left) * ic;
     const bool whole = p->cols == s->in.w; /* rows of dx follow each other */
@@ -209,13 +227,13 @@ static void compute_dx(const struct backward *b, const struct vgg__piece *p,
                                      .rows = p->rows,
                                      .cols = p->cols,
                                      .kernel = s->kernel,
-                                     .out = columns,
+                                     .out = areas->columns,
                                      .stride = b->stride_back};
     cpu->gemm.kernels->columns(&lay);
     const struct vgg__product product = {.m = p->rows * p->cols,
                                          .n = ic,
                                          .k = b->k_back,
-                                         .a = columns,
+                                         .a = areas->columns,
                                          .a_row = b->stride_back,
                                          .a_col = 1,
                                          .b = (const float *)b->args->prepared +
@@ -223,7 +241,7 @@ static void compute_dx(const struct backward *b, const struct vgg__piece *p,
                                          .packed = true,
                                          .c = whole ? dx : out,
                                          .c_row = ic};
-    vgg__gemm_run(&cpu->gemm, worker, &product);
+    vgg__gemm_run(&cpu->gemm, &product, areas->product);
     for (size_t r = 0; r < p->rows && !whole; r++)
         memcpy(dx + r * s->in.w * ic, out + r * p->cols * ic,
                p->cols * ic * sizeof(float));
@@ -233,17 +251,16 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct backward *b = arg;
     const size_t oc = b->args->stage->mid.c;
-    float *patch = b->workers + worker * b->worker_floats + b->columns;
-    float *inner = patch + b->patch, *sum = inner + b->inner + b->out;
+    const struct areas areas = areas_of(b, worker);
     const size_t first = vgg__cpu_part(b->pieces, task, b->parts);
     const size_t end = vgg__cpu_part(b->pieces, task + 1, b->parts);
     memset(b->dbias + task * oc, 0, oc * sizeof(double));
     for (size_t i = first; i < end; i++) {
         const struct vgg__piece p = vgg__cut_piece(&b->cut, i);
-        const struct patch q = build_patch(b, &p, patch, inner);
-        if (b->args->dbias) add_bias(b, task, &p, &q, sum);
-        if (b->args->dweight) add_weight(b, task, i == first, &p, &q, worker);
-        if (b->args->dx) compute_dx(b, &p, &q, worker);
+        const struct patch q = build_patch(b, &p, &areas);
+        if (b->args->dbias) add_bias(b, task, &p, &q, &areas);
+        if (b->args->dweight) add_weight(b, task, i == first, &p, &q, &areas);
+        if (b->args->dx) compute_dx(b, &p, &q, &areas);
     }
 }
 
@@ -256,8 +273,7 @@ static void sum_task(void *arg, uint32_t task, uint32_t worker)
     const struct vgg__kernels *kernels = vgg__cpu_of(b->args->machine)->gemm.kernels;
     const vgg_stage *s = b->args->stage;
     const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
-    float *sum = b->workers + worker * b->worker_floats + b->columns + b->patch +
-                 b->inner + b->out;
+    float *sum = areas_of(b, worker).sum;
     float *dweight = b->args->dweight;
     for (size_t t = 0; t < taps; t++) {
         const float *row = b->dweight + (t * ic + task) * oc;

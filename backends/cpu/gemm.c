@@ -13,47 +13,46 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/machine.h"
+
 #define DEPTH     512 /* steps of k between two visits of C */
 #define HEIGHT    168 /* rows of A that are copied at once; a multiple of 14 and of 6 */
 #define MOST_COLS 32
 #define MOST_ROWS 14
-#define COPY_ROW                                                                       \
-    (DEPTH + 16) /* 16: rows of a copy must not fall on the same cache sets */
-#define SCRATCH (DEPTH * MOST_COLS + HEIGHT * COPY_ROW) /* floats a worker */
+/* 16: rows of a copy must not fall on the same sets of the cache. */
+#define COPY_ROW (DEPTH + 16)
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
+_Static_assert(VGG__GEMM_SCRATCH == DEPTH * MOST_COLS + HEIGHT * COPY_ROW,
+               "a panel of B and a block of A");
 
 /* ---- Packing --------------------------------------------------------------- */
 
-/* Columns j .. j + width of b, k rows of it, to rows of `cols` floats. */
-static void pack_panel(const struct vgg__product *p, size_t l0, size_t depth, size_t j,
-                       uint32_t cols, float *out)
+/* A panel's columns of b, `depth` rows from l0 on. */
+static void pack_panel(const struct vgg__product *p, size_t l0, size_t depth,
+                       const struct vgg__panel *panel)
 {
-    const size_t width = min_size(cols, p->n - j);
-    const float *b = p->b + l0 * p->b_row + j * p->b_col;
+    const size_t width = panel->width, row = panel->row;
+    const float *b = p->b + l0 * p->b_row + panel->first * p->b_col;
+    float *out = panel->out;
+    for (size_t l = 0; l < depth && panel->zeros > 0; l++)
+        memset(out + l * row + width, 0, panel->zeros * sizeof(float));
     if (p->b_col == 1) {
-        for (size_t l = 0; l < depth; l++, out += cols) {
-            memcpy(out, b + l * p->b_row, width * sizeof(float));
-            if (width < cols) memset(out + width, 0, (cols - width) * sizeof(float));
-        }
+        for (size_t l = 0; l < depth; l++)
+            memcpy(out + l * row, b + l * p->b_row, width * sizeof(float));
         return;
     }
-    if (width < cols) memset(out, 0, depth * cols * sizeof(float));
     for (size_t l = 0; l < depth; l += 16) /* a cache line of each column at a time */
         for (size_t i = 0; i < width; i++) {
             const float *from = b + l * p->b_row + i * p->b_col;
-            const size_t steps = min_size(16, depth - l);
+            const size_t steps = vgg__size_min(16, depth - l);
             for (size_t s = 0; s < steps; s++)
-                out[(l + s) * cols + i] = from[s * p->b_row];
+                out[(l + s) * row + i] = from[s * p->b_row];
         }
 }
 
 size_t vgg__gemm_panels(const struct vgg__gemm *g, size_t n)
 {
-    return g->blas ? 1 : n / g->kernels->cols + (n % g->kernels->cols != 0);
+    return n / g->kernels->cols + (n % g->kernels->cols != 0);
 }
 
 size_t vgg__gemm_packed_count(const struct vgg__gemm *g, size_t k, size_t n)
@@ -65,18 +64,21 @@ size_t vgg__gemm_packed_count(const struct vgg__gemm *g, size_t k, size_t n)
     return __builtin_mul_overflow(k, n, &count) ? SIZE_MAX : count;
 }
 
-void vgg__gemm_pack(const struct vgg__gemm *g, const struct vgg__product *p,
-                    size_t first, size_t count, float *out)
+/* OpenBLAS takes the plain row-major matrix: its panels lie side by side. */
+struct vgg__panel vgg__gemm_panel(const struct vgg__gemm *g, size_t k, size_t n,
+                                  size_t index, float *packed)
 {
-    if (g->blas) { /* one plain row-major panel */
-        for (size_t l = 0; l < p->k; l++)
-            for (size_t j = 0; j < p->n; j++)
-                out[l * p->n + j] = p->b[l * p->b_row + j * p->b_col];
-        return;
-    }
-    const uint32_t cols = g->kernels->cols;
-    for (size_t panel = first; panel < first + count; panel++)
-        pack_panel(p, 0, p->k, panel * cols, cols, out + panel * p->k * cols);
+    const size_t cols = g->kernels->cols, first = index * cols;
+    const size_t width = vgg__size_min(cols, n - first);
+    if (g->blas) return (struct vgg__panel){first, width, packed + first, n, 0};
+    return (struct vgg__panel){first, width, packed + first * k, cols, cols - width};
+}
+
+void vgg__gemm_pack(const struct vgg__gemm *g, const struct vgg__product *p,
+                    size_t index, float *packed)
+{
+    const struct vgg__panel panel = vgg__gemm_panel(g, p->k, p->n, index, packed);
+    pack_panel(p, 0, p->k, &panel);
 }
 
 /* ---- The own kernel -------------------------------------------------------- */
@@ -153,14 +155,14 @@ static void run_own(const struct vgg__kernels *kernels, float *scratch,
     float *panel = scratch, *copy = scratch + DEPTH * MOST_COLS;
     const size_t height = must_copy(p) ? HEIGHT : p->m;
     for (size_t l = 0; l < p->k; l += DEPTH) {
-        struct vgg__tile t = {.k = min_size(DEPTH, p->k - l),
+        struct vgg__tile t = {.k = vgg__size_min(DEPTH, p->k - l),
                               .c_row = p->c_row,
                               .accumulate = p->accumulate || l > 0};
         for (size_t i = 0; i < p->m; i += height) {
-            const size_t rows = min_size(height, p->m - i);
+            const size_t rows = vgg__size_min(height, p->m - i);
             take_a(p, i, rows, l, &t, copy);
             for (size_t j = 0; j < p->n; j += cols) {
-                const size_t width = min_size(cols, p->n - j);
+                const size_t width = vgg__size_min(cols, p->n - j);
                 t.b_row = cols;
                 t.b = panel;
                 if (p->packed) {
@@ -170,7 +172,8 @@ static void run_own(const struct vgg__kernels *kernels, float *scratch,
                     t.b = p->b + l * p->b_row + j;
                     t.b_row = p->b_row;
                 } else {
-                    pack_panel(p, l, t.k, j, cols, panel);
+                    const struct vgg__panel to = {j, width, panel, cols, cols - width};
+                    pack_panel(p, l, t.k, &to);
                 }
                 t.c = p->c + i * p->c_row + j;
                 run_panel(kernels, rows, width, &t);
@@ -194,8 +197,8 @@ static bool fits(const struct vgg__product *p, size_t lda, size_t ldb)
            ldb <= INT_MAX && p->c_row <= INT_MAX;
 }
 
-void vgg__gemm_run(const struct vgg__gemm *g, uint32_t worker,
-                   const struct vgg__product *p)
+void vgg__gemm_run(const struct vgg__gemm *g, const struct vgg__product *p,
+                   float *scratch)
 {
     if (p->m == 0 || p->n == 0) return;
     if (p->k == 0) {
@@ -218,7 +221,7 @@ void vgg__gemm_run(const struct vgg__gemm *g, uint32_t worker,
         plain.b_row = p->n;
         plain.b_col = 1;
     }
-    run_own(g->kernels, g->scratch + (size_t)worker * SCRATCH, &plain);
+    run_own(g->kernels, scratch, &plain);
 }
 
 /* ---- Choice ---------------------------------------------------------------- */
@@ -263,22 +266,14 @@ static vgg_status choose(const vgg_host *host, const struct vgg__gemm_options *o
 vgg_status vgg__gemm_open(const vgg_host *host, const struct vgg__gemm_options *options,
                           struct vgg__gemm *out)
 {
-    struct vgg__gemm g = {.kernels = vgg__kernels_choose(options->most),
-                          .release = host->release};
+    struct vgg__gemm g = {.kernels = vgg__kernels_choose(options->most)};
     const vgg_status status = choose(host, options, &g);
-    if (status != VGG_OK) return status;
-    g.scratch = host->alloc(host->ctx, options->workers * SCRATCH * sizeof(float));
-    if (g.scratch == NULL) {
-        vgg__gemm_close(&g);
-        return VGG_ENOMEM;
-    }
-    *out = g;
-    return VGG_OK;
+    if (status == VGG_OK) *out = g;
+    return status;
 }
 
 void vgg__gemm_close(struct vgg__gemm *gemm)
 {
     if (gemm->blas != NULL) vgg__blas_leave(gemm->blas);
-    if (gemm->scratch != NULL) gemm->release(gemm->scratch);
     *gemm = (struct vgg__gemm){0};
 }

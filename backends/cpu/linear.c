@@ -6,7 +6,7 @@
  * take dot products instead. Backward masks dy in place, then dx = dy * weight by
  * blocks of inputs, dweight += dy^T * x by blocks of outputs. An input that was not
  * flattened before is [h][w][c], the weights' columns are in c, h, w order: it is moved
- * on its way. */
+ * on its way, and backward takes what forward has moved. */
 #include "cpu/cpu.h"
 
 #include <string.h>
@@ -23,10 +23,13 @@ struct linear {
     const float *x; /* [n][ins] in the order of the columns */
     float *dx;
     bool move;
-    float *moved, *packed, *blocks; /* scratch: x or dx; x^T; a block a worker */
+    float *moved;   /* x, saved for backward if that needs it; dx */
+    float *packed;  /* forward: x^T */
+    float *workers; /* [worker][worker_floats]: the product's, then forward's block */
+    size_t worker_floats;
 };
 
-/* Floats of the scratch: the moved samples, and forward's x^T. */
+/* Floats of the moved samples, of x^T, and of a worker's scratch in forward. */
 static size_t moved_count(const struct vgg__machine *machine, const vgg_stage *stage,
                           size_t count)
 {
@@ -42,25 +45,23 @@ static size_t packed_count(const struct vgg__machine *machine, const vgg_stage *
                                                   vgg__extent_count(stage->in), count));
 }
 
-static struct linear linear_of(const struct vgg__stage_args *args)
+static size_t worker_count(size_t count)
 {
-    struct linear l = {.args = args,
-                       .cpu = vgg__cpu_of(args->machine),
-                       .count = args->count,
-                       .ins = vgg__extent_count(args->stage->in),
-                       .outs = args->stage->out.c,
-                       .x = args->x,
-                       .dx = args->dx,
-                       .move = vgg__samples_differ(args->machine, args->stage->in),
-                       .moved = args->scratch};
-    l.packed = l.moved + moved_count(args->machine, args->stage, args->count);
-    l.blocks = l.packed + packed_count(args->machine, args->stage, args->count);
-    return l;
+    if (count <= FEW) return 0;
+    const size_t block = vgg__cpu_floats(vgg__size_mul(OUTPUTS, count));
+    return vgg__size_add(VGG__GEMM_SCRATCH, block);
 }
 
-static size_t min_size(size_t a, size_t b)
+static struct linear linear_of(const struct vgg__stage_args *args)
 {
-    return a < b ? a : b;
+    return (struct linear){.args = args,
+                           .cpu = vgg__cpu_of(args->machine),
+                           .count = args->count,
+                           .ins = vgg__extent_count(args->stage->in),
+                           .outs = args->stage->out.c,
+                           .x = args->x,
+                           .dx = args->dx,
+                           .move = vgg__samples_differ(args->machine, args->stage->in)};
 }
 
 static void for_blocks(const struct linear *l, size_t count, size_t block,
@@ -87,13 +88,6 @@ static void move_dx_task(void *arg, uint32_t task, uint32_t worker)
                        (float *)l->args->dx + task * l->ins);
 }
 
-static void move_x(struct linear *l)
-{
-    if (!l->move) return;
-    for_blocks(l, l->count, 1, move_x_task);
-    l->x = l->moved;
-}
-
 /* ---- Forward --------------------------------------------------------------- */
 
 static struct vgg__product transposed_x(const struct linear *l)
@@ -106,7 +100,7 @@ static void pack_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const struct vgg__product product = transposed_x(l);
-    vgg__gemm_pack(&l->cpu->gemm, &product, task, 1, l->packed);
+    vgg__gemm_pack(&l->cpu->gemm, &product, task, l->packed);
 }
 
 static float finished(const struct linear *l, size_t o, float v)
@@ -119,8 +113,9 @@ static void forward_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const size_t first = (size_t)task * OUTPUTS;
-    const size_t outs = min_size(OUTPUTS, l->outs - first);
-    float *block = l->blocks + worker * OUTPUTS * l->count;
+    const size_t outs = vgg__size_min(OUTPUTS, l->outs - first);
+    float *scratch = l->workers + worker * l->worker_floats;
+    float *block = scratch + VGG__GEMM_SCRATCH;
     const struct vgg__product product = {.m = outs,
                                          .n = l->count,
                                          .k = l->ins,
@@ -132,7 +127,7 @@ static void forward_task(void *arg, uint32_t task, uint32_t worker)
                                          .packed = true,
                                          .c = block,
                                          .c_row = l->count};
-    vgg__gemm_run(&l->cpu->gemm, worker, &product);
+    vgg__gemm_run(&l->cpu->gemm, &product, scratch);
     float *y = l->args->y;
     for (size_t n = 0; n < l->count; n++)
         for (size_t o = 0; o < outs; o++)
@@ -144,11 +139,11 @@ static void few_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const size_t first = (size_t)task * OUTPUTS;
-    const size_t end = min_size(first + OUTPUTS, l->outs);
+    const size_t end = vgg__size_min(first + OUTPUTS, l->outs);
     const float *x = l->x, *weight = l->args->weight;
     float *y = l->args->y;
     for (size_t o = first; o < end; o += 4) {
-        const size_t rows = min_size(4, end - o);
+        const size_t rows = vgg__size_min(4, end - o);
         for (size_t n = 0; n < l->count; n++)
             for (size_t i = 0; i < rows; i += rows < 4 ? 1 : 4) {
                 float dots[4]; /* of one row four times at the end */
@@ -164,7 +159,15 @@ static void few_task(void *arg, uint32_t task, uint32_t worker)
 static void forward(const struct vgg__stage_args *args)
 {
     struct linear l = linear_of(args);
-    move_x(&l);
+    l.moved = args->saved ? args->saved : args->scratch;
+    l.packed = args->scratch;
+    if (!args->saved) l.packed += moved_count(args->machine, args->stage, args->count);
+    l.workers = l.packed + packed_count(args->machine, args->stage, args->count);
+    l.worker_floats = worker_count(l.count);
+    if (l.move) {
+        for_blocks(&l, l.count, 1, move_x_task);
+        l.x = l.moved;
+    }
     if (l.count <= FEW) {
         for_blocks(&l, l.outs, OUTPUTS, few_task);
         return;
@@ -180,7 +183,7 @@ static void mask_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const size_t first = (size_t)task * OUTPUTS;
-    const size_t outs = min_size(OUTPUTS, l->outs - first);
+    const size_t outs = vgg__size_min(OUTPUTS, l->outs - first);
     double sum[OUTPUTS] = {0};
     for (size_t n = 0; n < l->count; n++) {
         const size_t at = n * l->outs + first;
@@ -199,7 +202,7 @@ static void dx_task(void *arg, uint32_t task, uint32_t worker)
     const struct linear *l = arg;
     const size_t first = (size_t)task * INPUTS;
     const struct vgg__product product = {.m = l->count,
-                                         .n = min_size(INPUTS, l->ins - first),
+                                         .n = vgg__size_min(INPUTS, l->ins - first),
                                          .k = l->outs,
                                          .a = l->args->dy,
                                          .a_row = l->outs,
@@ -209,14 +212,14 @@ static void dx_task(void *arg, uint32_t task, uint32_t worker)
                                          .b_col = 1,
                                          .c = l->dx + first,
                                          .c_row = l->ins};
-    vgg__gemm_run(&l->cpu->gemm, worker, &product);
+    vgg__gemm_run(&l->cpu->gemm, &product, l->workers + worker * l->worker_floats);
 }
 
 static void dweight_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const size_t first = (size_t)task * GRADIENTS;
-    const struct vgg__product product = {.m = min_size(GRADIENTS, l->outs - first),
+    const struct vgg__product product = {.m = vgg__size_min(GRADIENTS, l->outs - first),
                                          .n = l->ins,
                                          .k = l->count,
                                          .a = (const float *)l->args->dy + first,
@@ -229,12 +232,15 @@ static void dweight_task(void *arg, uint32_t task, uint32_t worker)
                                              (float *)l->args->dweight + first * l->ins,
                                          .c_row = l->ins,
                                          .accumulate = true};
-    vgg__gemm_run(&l->cpu->gemm, worker, &product);
+    vgg__gemm_run(&l->cpu->gemm, &product, l->workers + worker * l->worker_floats);
 }
 
 static void backward(const struct vgg__stage_args *args)
 {
     struct linear l = linear_of(args);
+    l.moved = args->scratch;
+    l.workers = l.moved + moved_count(args->machine, args->stage, args->count);
+    l.worker_floats = VGG__GEMM_SCRATCH;
     if (args->stage->relu || args->dbias) for_blocks(&l, l.outs, OUTPUTS, mask_task);
     if (args->dx) {
         if (l.move) l.dx = l.moved;
@@ -242,7 +248,7 @@ static void backward(const struct vgg__stage_args *args)
         if (l.move) for_blocks(&l, l.count, 1, move_dx_task);
     }
     if (args->dweight) {
-        move_x(&l);
+        if (l.move) l.x = args->saved;
         for_blocks(&l, l.outs, GRADIENTS, dweight_task);
     }
 }
@@ -252,15 +258,20 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
     const struct vgg__cpu *cpu = vgg__cpu_of(env->machine);
     const size_t moved = moved_count(env->machine, env->stage, env->batch);
     const size_t packed = packed_count(env->machine, env->stage, env->batch);
-    const size_t blocks = vgg__size_mul((size_t)cpu->workers * OUTPUTS, env->batch);
+    const size_t forward =
+        vgg__size_add(packed, vgg__size_mul(cpu->workers, worker_count(env->batch)));
+    const size_t backward =
+        vgg__size_add(moved, (size_t)cpu->workers * VGG__GEMM_SCRATCH);
+    const bool save = env->wants_dparams && moved > 0;
     need->algorithm = cpu->gemm.blas      ? "weights x columns, OpenBLAS"
                       : env->batch <= FEW ? "dot products"
                                           : "weights x columns";
-    need->reads_x = env->wants_dparams;
+    need->reads_x = env->wants_dparams && !save;
     need->reads_y = env->stage->relu != 0;
-    need->forward_scratch = vgg__size_mul(
-        vgg__size_add(moved, vgg__size_add(packed, blocks)), sizeof(float));
-    need->backward_scratch = vgg__size_mul(moved, sizeof(float));
+    need->saved = save ? vgg__size_mul(moved, sizeof(float)) : 0;
+    need->forward_scratch =
+        vgg__size_mul(vgg__size_add(forward, save ? 0 : moved), sizeof(float));
+    need->backward_scratch = vgg__size_mul(backward, sizeof(float));
 }
 
 static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,

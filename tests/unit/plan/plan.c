@@ -24,6 +24,8 @@ static vgg_tensor *like_output(uint32_t n)
     return tensor(VGG_F32, (vgg_shape){2, {n, 3}});
 }
 
+#define RUNS 12 /* of a plan in each thread */
+
 static const char *const engines[] = {"ref", "cpu"};
 
 static void open_engine(const char *name)
@@ -322,29 +324,58 @@ START_TEST(shapes_and_options_are_checked)
 }
 END_TEST
 
+/* Wide enough that a product needs a packing area, which two plans must not share. */
+static void open_wide(const char *name)
+{
+    ck_ok(vgg_device_open(NULL, name, &device));
+    vgg_arch arch = VGG_ARCH_INIT;
+    arch.block_count = 1;
+    arch.channels = 2;
+    arch.height = arch.width = 4;
+    arch.hidden = 1024;
+    arch.classes = 3;
+    model = vgg_build(&arch, 16);
+    ck_assert_msg(model != NULL, "%s", vgg_last_error());
+    images = tensor(VGG_F32, (vgg_shape){4, {16, 2, 4, 4}});
+    float *pixel = vgg_tensor_data(images);
+    for (int i = 0; i < 16 * 2 * 16; i++)
+        pixel[i] = (float)((i * 37) % 64) / 64.0f - 0.3f;
+}
+
+/* In a thread of its own, where a failed check could not be reported. */
 static void *infer_often(void *logits)
 {
-    vgg_plan *plan = make(4, VGG_MODE_INFER);
-    for (int i = 0; i < 50; i++) ck_ok(vgg_plan_forward(plan, images, logits));
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = 16;
+    vgg_plan *plan = NULL;
+    vgg_status status = vgg_plan_create(model, device, &opts, &plan);
+    vgg_tensor **out = logits;
+    for (int i = 0; i < RUNS; i++)
+        if (status == VGG_OK) status = vgg_plan_forward(plan, images, out[i]);
     vgg_plan_free(plan);
-    return NULL;
+    return status == VGG_OK ? NULL : logits;
 }
 
 START_TEST(inference_plans_run_at_once)
 {
-    open_engine(engines[_i]);
+    open_wide(engines[_i]);
     pthread_t threads[4];
-    vgg_tensor *logits[4];
+    vgg_tensor *logits[5][RUNS];
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < RUNS; k++) logits[i][k] = like_output(16);
+    ck_assert_ptr_null(infer_often(logits[4])); /* alone */
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, infer_often, logits[i]), 0);
     for (int i = 0; i < 4; i++) {
-        logits[i] = like_output(4);
-        pthread_create(&threads[i], NULL, infer_often, logits[i]);
+        void *failed;
+        ck_assert_int_eq(pthread_join(threads[i], &failed), 0);
+        ck_assert_ptr_null(failed);
+        for (int k = 0; k < RUNS; k++)
+            ck_assert_mem_eq(vgg_tensor_data(logits[4][0]),
+                             vgg_tensor_data(logits[i][k]), 16 * 3 * sizeof(float));
     }
-    for (int i = 0; i < 4; i++) {
-        pthread_join(threads[i], NULL);
-        ck_assert_mem_eq(vgg_tensor_data(logits[0]), vgg_tensor_data(logits[i]),
-                         4 * 3 * 4);
-    }
-    for (int i = 0; i < 4; i++) vgg_tensor_free(logits[i]);
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < RUNS; k++) vgg_tensor_free(logits[i][k]);
     close_engine();
 }
 END_TEST
