@@ -32,6 +32,7 @@ void bar_init(struct bar *bar, bool quiet, bool no_bar)
     *bar = (struct bar){
         .live = terminal && !quiet && !no_bar,
         .lines = !quiet,
+        .screen = isatty(STDERR_FILENO) != 0,
         .colour = !(no_colour && no_colour[0]),
         .utf8 = says_utf8(),
         .last = -1.0,
@@ -44,6 +45,11 @@ static unsigned terminal_width(void)
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         return size.ws_col;
     return 80;
+}
+
+unsigned bar_columns(const struct bar *bar)
+{
+    return bar->screen ? terminal_width() : 10000;
 }
 
 /* Seconds as 4:05 or 1:02:07. */
@@ -79,7 +85,7 @@ static int figures(const struct bar_state *state, unsigned room, char *text,
         clock_text(state->eta, clock, sizeof clock);
         snprintf(eta, sizeof eta, "  eta %s", clock);
     }
-    if (state->rate > 0.0)
+    if (state->rate > 0.0 && !state->evaluating)
         snprintf(rate, sizeof rate, "  %.*f img/s", state->rate < 100 ? 1 : 0,
                  state->rate);
     snprintf(marks, sizeof marks, "  loss %.3f  acc %.3f", state->loss,
@@ -89,9 +95,10 @@ static int figures(const struct bar_state *state, unsigned room, char *text,
         snprintf(place, sizeof place, "%llu", (unsigned long long)state->batches);
     snprintf(place, sizeof place, " %*llu/%llu", digits,
              (unsigned long long)state->batch, (unsigned long long)state->batches);
-    const char *const parts[] = {place, marks, eta, rate};
+    const char *const doing = state->evaluating ? "  evaluating" : "";
+    const char *const parts[] = {place, doing, marks, eta, rate};
     int length = 0;
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if ((unsigned)length + strlen(parts[i]) > room) break;
         length += snprintf(text + length, size - (size_t)length, "%s", parts[i]);
     }

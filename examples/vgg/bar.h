@@ -8,6 +8,7 @@
 struct bar {
     bool live;   /* there is a terminal to draw on */
     bool lines;  /* say something at all */
+    bool screen; /* lines go to a terminal */
     bool colour; /* NO_COLOR is not set */
     bool utf8;
     bool drawn;  /* the bar is on the last line of the screen */
@@ -21,6 +22,7 @@ struct bar_state {
     double loss, accuracy; /* means of the epoch so far */
     double rate;           /* images/s; 0: not known yet */
     double eta;            /* seconds to the end; negative: not known */
+    bool evaluating;       /* the epoch's batches are done, its test is not */
 };
 
 void bar_init(struct bar *bar, bool quiet, bool no_bar);
@@ -30,6 +32,9 @@ void bar_draw(struct bar *bar, const struct bar_state *state, double now, bool f
 
 /* Take the bar off the screen, so that a line can be printed. */
 void bar_clear(struct bar *bar);
+
+/* Columns of the terminal that lines go to; plenty where it is none. */
+unsigned bar_columns(const struct bar *bar);
 
 /* A plain line, above the bar if there is one; nothing when quiet. */
 void bar_line(struct bar *bar, const char *format, ...)

@@ -58,6 +58,8 @@ static int evaluate(struct session *it, struct settings *s)
     if (status == 0) status = check_fit(it, it->test_loader);
     if (status != 0) return status;
     const uint32_t classes = vgg_model_output_shape(it->model)->dim[0];
+    char place[64];
+    session_place(it, place, sizeof place);
     const double start = now_seconds();
     if (vgg_metrics_create(it->ctx, classes, &metrics) != VGG_OK ||
         vgg_evaluate(it->model, it->device, it->test_loader, metrics) != VGG_OK) {
@@ -70,6 +72,7 @@ static int evaluate(struct session *it, struct settings *s)
         .split = split,
         .dataset = dataset_name(s),
         .device = vgg_device_name(it->device),
+        .place = place,
         .classes = classes,
         .seconds = now_seconds() - start,
     };

@@ -5,6 +5,7 @@
  * before last/. A run killed between any two of these resumes from the older last/,
  * drops the later rows and makes them again. */
 #include "fit.h"
+#include "files.h"
 
 #include <math.h>
 #include <signal.h>
@@ -13,7 +14,8 @@
 static volatile sig_atomic_t caught;
 static vgg_trainer *volatile trainer_in_signal;
 
-/* The first signal stops after the present batch, the second at once. */
+/* The first signal stops after the present batch, the second at once. The library's
+ * threads block every signal, so this never runs beside the main thread. */
 static void on_signal(int number)
 {
     if (caught) {
@@ -26,18 +28,26 @@ static void on_signal(int number)
     vgg_trainer_cancel(trainer_in_signal);
 }
 
-static void watch_signals(vgg_trainer *trainer)
+enum { SIGNALS = 3 };
+static const int signals[SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
+
+static void watch_signals(vgg_trainer *trainer, struct sigaction before[SIGNALS])
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    struct sigaction before;
     sigemptyset(&action.sa_mask);
     trainer_in_signal = trainer;
-    for (unsigned i = 0; i < 3; i++) {
-        sigaction(signals[i], NULL, &before);
+    for (unsigned i = 0; i < SIGNALS; i++) {
+        sigaction(signals[i], NULL, &before[i]);
         /* A program started by nohup or in the background keeps on ignoring. */
-        if (before.sa_handler != SIG_IGN) sigaction(signals[i], &action, NULL);
+        if (before[i].sa_handler != SIG_IGN) sigaction(signals[i], &action, NULL);
     }
+}
+
+/* The trainer is about to go: from here on a signal does what it did before. */
+static void unwatch_signals(const struct sigaction before[SIGNALS])
+{
+    for (unsigned i = 0; i < SIGNALS; i++) sigaction(signals[i], &before[i], NULL);
+    trainer_in_signal = NULL;
 }
 
 int fit_save(struct training *t, const char *name)
@@ -87,6 +97,7 @@ static void draw(struct training *t, const vgg_progress *p, double now)
         .accuracy = (double)p->correct / (double)p->seen,
         .rate = t->epoch_seconds > 0 ? (double)t->epoch_images / t->epoch_seconds : 0.0,
         .eta = time_left(t, p),
+        .evaluating = p->batch == p->batches,
     };
     bar_draw(&t->bar, &state, now, p->batch == p->batches);
 }
@@ -156,6 +167,23 @@ static int end_epoch(struct training *t, const vgg_progress *p,
     return status == 0 ? fit_save(t, "last") : status;
 }
 
+/* The line of an epoch; on a narrow terminal without what the logs have anyway. */
+static void say_epoch(struct training *t, const struct epoch_row *row)
+{
+    char figures[160], extra[80];
+    const int length =
+        snprintf(figures, sizeof figures,
+                 "epoch %llu/%llu  loss %.3f  acc %.3f  test loss %.3f  test acc %.3f",
+                 (unsigned long long)row->epoch, (unsigned long long)t->s->epochs,
+                 row->loss, row->accuracy, row->test_loss, row->test_accuracy);
+    const int more = snprintf(extra, sizeof extra, "  lr %.4g  %.*f img/s", row->lr,
+                              row->images_per_s < 100 ? 1 : 0, row->images_per_s);
+    char seconds[32];
+    const int time = snprintf(seconds, sizeof seconds, "  %.1f s", row->seconds);
+    if ((unsigned)(length + more + time) > bar_columns(&t->bar)) extra[0] = '\0';
+    bar_line(&t->bar, "%s%s%s", figures, extra, seconds);
+}
+
 static int on_epoch(void *cookie, const vgg_progress *p, const vgg_metrics *metrics)
 {
     struct training *t = cookie;
@@ -177,13 +205,7 @@ static int on_epoch(void *cookie, const vgg_progress *p, const vgg_metrics *metr
     t->test_seconds = now_seconds() - t->mark;
     t->epoch_seconds = 0.0;
     t->epoch_images = 0;
-    bar_line(
-        &t->bar,
-        "epoch %llu/%llu  loss %.3f  acc %.3f  test loss %.3f  test acc %.3f  lr %.4g  "
-        "%.1f img/s  %.1f s",
-        (unsigned long long)row.epoch, (unsigned long long)t->s->epochs, row.loss,
-        row.accuracy, row.test_loss, row.test_accuracy, row.lr, row.images_per_s,
-        row.seconds);
+    say_epoch(t, &row);
     t->status = end_epoch(t, p, &row);
     if (t->s->steps && p->step >= t->s->steps && p->epoch < t->s->epochs)
         t->stop = STOP_STEPS;
@@ -195,10 +217,12 @@ static int on_epoch(void *cookie, const vgg_progress *p, const vgg_metrics *metr
 static int diverged(const struct training *t)
 {
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
-    return fail(
-        "step %llu: %s; nothing was changed by it and the checkpoints stand: try a "
-        "smaller --lr than %g, --warmup-epochs 1 or --clip-norm 1",
-        (unsigned long long)p->step + 1, vgg_last_error(), t->s->lr);
+    const bool saved = is_folder(run_path(&t->run, "last"));
+    return fail("step %llu: %s; %s: try a smaller --lr than %g, --warmup-epochs 1 or "
+                "--clip-norm 1, in a new run",
+                (unsigned long long)p->step + 1, vgg_last_error(),
+                saved ? "the checkpoints are as they were" : "there is no checkpoint",
+                t->s->lr);
 }
 
 /* A run stopped between two epochs' ends: save where it stands. */
@@ -219,14 +243,9 @@ static int end_early(struct training *t)
     return 0;
 }
 
-int fit(struct training *t)
+static int run_fit(struct training *t)
 {
     const vgg_callbacks callbacks = {t, on_batch, on_epoch};
-    const vgg_progress *p = vgg_trainer_progress(t->trainer);
-    t->step = p->step;
-    t->seen = p->seen;
-    t->saved = t->mark = now_seconds();
-    watch_signals(t->trainer);
     const vgg_status result =
         vgg_trainer_fit(t->trainer, t->it.train_loader, t->it.test_loader, &callbacks);
     bar_clear(&t->bar);
@@ -238,4 +257,19 @@ int fit(struct training *t)
     if (result == VGG_ENONFINITE) return diverged(t);
     if (result != VGG_OK && result != VGG_ECANCELED) return fail_vgg("training");
     return t->stop == STOP_COMPLETE ? 0 : end_early(t);
+}
+
+int fit(struct training *t)
+{
+    struct sigaction before[SIGNALS];
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    t->step = p->step;
+    t->seen = p->seen;
+    t->saved = t->mark = now_seconds();
+    /* A run that was stopped in an evaluation begins with it. */
+    if (p->batch > 0 && p->batch == p->batches) draw(t, p, t->mark);
+    watch_signals(t->trainer, before);
+    const int status = run_fit(t);
+    unwatch_signals(before);
+    return status;
 }

@@ -103,7 +103,7 @@ void report_text(const struct report *r)
     print_classes(r, width);
     print_matrix(r, width);
     printf("\n%.1f examples/sec on %s\n",
-           r->seconds > 0 ? (double)count / r->seconds : 0.0, r->device);
+           r->seconds > 0 ? (double)count / r->seconds : 0.0, r->place);
 }
 
 static void json_class(struct json *j, const char *key, const char *name,

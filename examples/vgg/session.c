@@ -20,6 +20,16 @@ int session_open(struct session *it, const struct settings *s)
     return 0;
 }
 
+void session_place(const struct session *it, char *text, size_t size)
+{
+    const char *name = vgg_device_name(it->device);
+    const unsigned threads = vgg_context_threads(it->ctx);
+    if (strcmp(name, "cpu") == 0) /* the others do not compute on the host's threads */
+        snprintf(text, size, "%s, %u thread%s", name, threads, threads == 1 ? "" : "s");
+    else
+        snprintf(text, size, "%s", name);
+}
+
 int session_data(struct session *it, const struct settings *s, const char *split,
                  vgg_dataset **out)
 {

@@ -18,6 +18,9 @@ struct session {
 /* Context and device as --threads, --gemm and --device say. */
 int session_open(struct session *it, const struct settings *s);
 
+/* What computes, in a few words: "cpu, 2 threads". */
+void session_place(const struct session *it, char *text, size_t size);
+
 /* One split of the data set. Without --data it is looked for where Debian puts it. */
 int session_data(struct session *it, const struct settings *s, const char *split,
                  vgg_dataset **out);

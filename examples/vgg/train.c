@@ -46,12 +46,17 @@ static int open_trainer(struct training *t, const struct settings *s)
     opts.accumulate = (uint32_t)s->grad_accum;
     opts.label_smoothing = (float)s->label_smoothing;
     t->run.curves.batches = batches;
-    if (s->init_weights[0] &&
-        vgg_weights_load(t->it.model, s->init_weights, NULL, NULL) != VGG_OK)
-        return fail_vgg("--init-weights");
     if (vgg_trainer_create(t->it.model, t->it.device, &opts, &t->trainer) != VGG_OK)
         return fail_vgg("training");
     return 0;
+}
+
+static int load_initial(struct training *t, const struct settings *s)
+{
+    if (!s->init_weights[0] ||
+        vgg_weights_load(t->it.model, s->init_weights, NULL, NULL) == VGG_OK)
+        return 0;
+    return fail_vgg("--init-weights");
 }
 
 /* What a run is called where it has no name of its own. */
@@ -71,6 +76,7 @@ static void fix_path(char path[TEXT_SIZE])
 static int start_run(struct training *t, struct settings *s)
 {
     int status = open_parts(t, s);
+    if (status == 0) status = load_initial(t, s);
     if (status == 0) status = open_trainer(t, s);
     if (status == 0) status = run_create(&t->run, s->out, run_name(s));
     if (status == 0) status = args_save(s, run_path(&t->run, "args.json"));
@@ -86,11 +92,13 @@ static int resume_run(struct training *t, struct settings *s)
     if (status == 0) status = args_load(s, run_path(&t->run, "args.json"));
     if (status == 0) status = settings_check(s);
     if (status == 0) status = open_parts(t, s);
+    /* A run killed before its first checkpoint begins again from its first batch. */
+    const char *last = run_path(&t->run, "last");
+    const bool saved = is_folder(last);
+    if (status == 0 && !saved) status = load_initial(t, s);
     if (status == 0) status = open_trainer(t, s);
     if (status != 0) return status;
-    const char *last = run_path(&t->run, "last");
-    /* A run killed before its first checkpoint begins again from its first batch. */
-    if (is_folder(last) && vgg_checkpoint_load(t->trainer, last, NULL) != VGG_OK)
+    if (saved && vgg_checkpoint_load(t->trainer, last, NULL) != VGG_OK)
         return fail("can't resume from %s: %s", last, vgg_last_error());
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
     status = run_logs(&t->run, p->epoch, p->batch);
@@ -100,10 +108,11 @@ static int resume_run(struct training *t, struct settings *s)
 static void say_start(struct training *t, const struct settings *s)
 {
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
-    bar_line(&t->bar, "%s: %s parameters, %s training and %s test images, seed %llu",
-             t->title, grouped(vgg_model_parameters(t->it.model)),
+    bar_line(&t->bar, "%s: %s parameters, seed %llu", t->title,
+             grouped(vgg_model_parameters(t->it.model)), (unsigned long long)s->seed);
+    bar_line(&t->bar, "%s training and %s test images",
              grouped(vgg_dataset_count(t->it.train)),
-             grouped(vgg_dataset_count(t->it.test)), (unsigned long long)s->seed);
+             grouped(vgg_dataset_count(t->it.test)));
     bar_line(&t->bar, "%s", vgg_device_text(t->it.device));
     bar_line(&t->bar, "run directory %s", t->run.dir);
     if (p->step > 0)
@@ -129,17 +138,29 @@ static struct epoch_row final_row(const struct training *t)
     return row;
 }
 
+/* Which part of an epoch the figures stand for where it is not the last whole one. */
+static void say_part(const vgg_progress *p, const struct epoch_row *row, FILE *out)
+{
+    if (p->batch == 0) return;
+    if (row->epoch > 0)
+        fprintf(out, " (of epoch %llu, the last complete one)",
+                (unsigned long long)row->epoch);
+    else
+        fprintf(out, " (of %llu of the %llu batches of epoch 1)",
+                (unsigned long long)p->batch, (unsigned long long)p->batches);
+}
+
 /* The result in the form of the chapter. */
 static void say_result(const struct training *t, FILE *out)
 {
+    char place[64];
     const struct epoch_row row = final_row(t);
     fprintf(out, "loss %.3f, train acc %.3f", row.loss, row.accuracy);
     if (row.epoch > 0) fprintf(out, ", test acc %.3f", row.test_accuracy);
-    fprintf(out, "\n%.1f examples/sec on %s (%s)\n", row.images_per_s,
-            vgg_device_name(t->it.device), vgg_device_text(t->it.device));
-    if (row.epoch > 0)
-        fprintf(out, "run directory %s, evaluate it: vgg eval %s\n", t->run.dir,
-                t->run.dir);
+    say_part(vgg_trainer_progress(t->trainer), &row, out);
+    session_place(&t->it, place, sizeof place);
+    fprintf(out, "\n%.1f examples/sec on %s\n", row.images_per_s, place);
+    if (row.epoch > 0) fprintf(out, "evaluate it: vgg eval %s\n", t->run.dir);
 }
 
 static void print_summary(const struct training *t, const struct settings *s)
@@ -154,6 +175,7 @@ static void print_summary(const struct training *t, const struct settings *s)
     json_text(&j, "out", t->run.dir);
     json_text(&j, "stopped", stops[t->stop]);
     json_count(&j, "epochs", p->epoch);
+    json_count(&j, "batch", p->batch);
     json_count(&j, "step", p->step);
     json_real(&j, "loss", row.loss);
     json_real(&j, "train_accuracy", row.accuracy);

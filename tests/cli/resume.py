@@ -1,22 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Runs that are killed or interrupted, and resumed: they end as if nothing had happened."""
+import fcntl
 import os
 import random
 import signal
-import subprocess
+import shutil
 import time
 
 import trainer
-from trainer import VGG, environment, make_data, rows, run, sole_object, train, weights
+from trainer import make_data, rows, run, sole_object, start, train, weights
 
 EPOCHS = 6
 BATCHES = 13
-
-
-def start(*args):
-    return subprocess.Popen([VGG, *map(str, args)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=environment())
 
 
 def first(out, *more):
@@ -138,6 +134,63 @@ def test_second_interrupt_stops_at_once():
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, (process.returncode, stderr)
     assert time.monotonic() - began < 5 and "at once" in stderr, stderr
+
+
+def full_pipe():
+    """Both ends of a pipe that takes no more: whoever writes to it waits."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, bytes(512))
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    return reading, writing
+
+
+def catches(process, number):
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        caught = next(line for line in file if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_no_handler_outlives_the_training():
+    make_data("data", train=200)
+    reading, writing = full_pipe()
+    process = start(*first("out"), stdout=writing)
+    os.close(writing)
+    wait_for_rows(process, "out", 3)
+    assert catches(process, signal.SIGINT), "not caught in the training"
+    # All is freed when the result, which stdout does not take, is flushed.
+    wait_for_rows(process, "out", EPOCHS * (BATCHES + 1))
+    limit = time.monotonic() + 30
+    while catches(process, signal.SIGINT) or catches(process, signal.SIGTERM):
+        assert time.monotonic() < limit, "the handlers stay"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == -signal.SIGINT
+    os.close(reading)
+
+
+def test_initial_weights_are_not_needed_again():
+    make_data("data")
+    train("data", "before", "--bn")
+    os.rename("before/best/weights.safetensors", "start.safetensors")
+    initial = ["--init-weights", "start.safetensors"]
+    run(*first("whole", *initial))
+    run(*first("out", *initial, "--steps", BATCHES + 4))
+    run(*first("early", *initial, "--steps", 1))
+    shutil.rmtree("early/last")
+    os.rename("start.safetensors", "moved.safetensors")
+    run("train", "--resume", "out")
+    trainer.same_run("whole", "out")
+    # Without a checkpoint the run begins again, and from those weights.
+    done = run("train", "--resume", "early", expect=1)
+    assert "start.safetensors" in trainer.one_line(done.stderr), done.stderr
+    os.rename("moved.safetensors", "start.safetensors")
+    run("train", "--resume", "early")
+    trainer.same_run("whole", "early")
 
 
 def test_lost_checkpoint_of_the_best_is_made_again():

@@ -7,11 +7,10 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import termios
 
 import trainer
-from trainer import VGG, environment, make_data
+from trainer import environment, make_data, start
 
 
 def on_terminal(args, columns=100, **more):
@@ -20,7 +19,7 @@ def on_terminal(args, columns=100, **more):
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = environment(TERM="xterm", LC_ALL="C.UTF-8")
     env.update(more)
-    process = subprocess.Popen([VGG, *args], stdout=slave, stderr=slave, stdin=slave, env=env)
+    process = start(*args, stdout=slave, stderr=slave, stdin=slave, text=False, env=env)
     os.close(slave)
     seen = b""
     while True:
@@ -54,8 +53,11 @@ def test_terminal_has_a_bar():
     seen = on_terminal(command("out"))
     drawn = frames(seen)
     assert drawn, seen
-    assert "━" in drawn[-1] and "loss" in drawn[-1] and "img/s" in drawn[-1], drawn[-1]
+    assert "━" in drawn[-1] and "loss" in drawn[-1], drawn[-1]
+    assert any("img/s" in frame and "eta" in frame for frame in drawn), drawn
     assert "\033[36m" in seen
+    evaluating = [frame for frame in drawn if "evaluating" in frame]
+    assert len(evaluating) == 2 and all("13/13" in frame for frame in evaluating), drawn
     assert all(len(frame) < 100 for frame in drawn), max(drawn, key=len)
     # The lines of the epochs stay, and the screen ends without a bar.
     lines = [line for line in plain(seen).split("\n") if "test acc" in line]
@@ -73,6 +75,17 @@ def test_narrow_and_plain_terminals():
     assert not frames(on_terminal(command("c"), TERM="dumb"))
     assert not frames(on_terminal(command("d", "--no-progress")))
     assert not plain(on_terminal(command("e", "--quiet"))).startswith("epoch")
+
+
+def test_lines_fit_the_terminal():
+    make_data("data")
+    for columns, rate in ((80, False), (120, True)):
+        seen = plain(on_terminal(command(f"c{columns}"), columns))
+        lines = [line.rsplit("\r", 1)[-1] for line in seen.replace("\r\n", "\n").split("\n")]
+        assert max(map(len, lines)) < columns, max(lines, key=len)
+        epochs = [line for line in lines if line.startswith("epoch ")]
+        assert len(epochs) == 2, lines
+        assert all((" img/s" in line) is rate and line.endswith(" s") for line in epochs), epochs
 
 
 def test_no_terminal_no_bar():

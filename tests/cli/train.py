@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import xml.dom.minidom
 
 import trainer
@@ -25,7 +26,7 @@ def test_files_and_figures():
     final, speed = done.stdout.splitlines()[:2]
     assert final.startswith("loss 0."), final
     assert ", train acc " in final and ", test acc " in final, final
-    assert " examples/sec on cpu (" in speed, speed
+    assert re.fullmatch(r"\d+\.\d examples/sec on cpu, \d+ threads?", speed), speed
     lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 3 and lines[0].startswith("epoch 1/3  loss "), done.stderr
     for part in ("  acc ", "  test loss ", "  test acc ", "  lr ", " img/s  ", " s"):
@@ -82,7 +83,9 @@ def test_steps_counted_from_the_start():
     train("data", "whole")
     done = train("data", "out", "--steps", 5)
     assert rows("out")[-1]["step"] == 5 and "vgg train --resume out" in done.stderr
-    run("train", "--resume", "out", "--steps", 20)
+    assert done.stdout.splitlines()[0].endswith(" (of 5 of the 13 batches of epoch 1)")
+    done = run("train", "--resume", "out", "--steps", 20)
+    assert done.stdout.splitlines()[0].endswith(" (of epoch 1, the last complete one)")
     assert [row["step"] for row in rows("out") if row["row"] == "step"] == list(range(1, 21))
     already = run("train", "--resume", "out", "--steps", 20)
     assert "already" in already.stderr, already.stderr
@@ -97,8 +100,10 @@ def test_json_summary():
     done = train("data", "out", "--format", "json")
     summary = sole_object(done.stdout)
     assert summary["stopped"] == "complete" and summary["epochs"] == 3
-    assert summary["step"] == 39 and 0 <= summary["test_accuracy"] <= 1
+    assert summary["step"] == 39 and summary["batch"] == 0 and 0 <= summary["test_accuracy"] <= 1
     assert summary["out"] == "out" and summary["images_per_s"] > 0
+    part = sole_object(train("data", "part", "--format", "json", "--steps", 4).stdout)
+    assert (part["epochs"], part["batch"]) == (0, 4) and part["stopped"] == "steps"
     quiet = sole_object(train("data", "quiet", "--format", "json", "--quiet").stdout)
     assert quiet["loss"] == summary["loss"]
     assert train("data", "quieter", "--quiet").stderr == ""
@@ -166,7 +171,21 @@ def test_loss_that_is_no_number():
     done = train("data", "out", "--lr", "1e6", "--optimizer", "sgd", expect=1)
     line = done.stderr.splitlines()[-1]
     assert line.startswith("vgg: step ") and "--lr" in line and "finite" in line, line
+    assert "there is no checkpoint" in line, line
     assert done.stdout == ""
+    # With batch normalisation the statistics in memory have seen the batch; what is saved
+    # has not.
+    wild = ["--lr", "1e6", "--bn"]
+    done = train("data", "bn", *wild, "--save-every", 0, expect=1)
+    line = done.stderr.splitlines()[-1]
+    assert "checkpoints are as they were" in line, line
+    last = rows("bn")[-1]["step"]
+    assert line.startswith(f"vgg: step {last + 1}: "), line
+    train("data", "before", *wild, "--steps", last)
+    assert weights("bn") == weights("before")
+    again = run("train", "--resume", "bn", expect=1)
+    assert again.stderr.splitlines()[-1] == line, again.stderr
+    assert weights("bn") == weights("before")
 
 
 def test_damaged_checkpoint():

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -67,6 +68,25 @@ def run(*args, expect=0, timeout=120, **more):
     return done
 
 
+started = []  # processes that must not outlive their test
+
+
+def start(*args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=None, **more):
+    """Start vgg in the background; whatever happens it ends with the test."""
+    process = subprocess.Popen([VGG, *map(str, args)], stdout=stdout, stderr=stderr, text=text,
+                               env=env or environment(), **more)
+    started.append(process)
+    return process
+
+
+def end_started():
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    started.clear()
+
+
 def train(data, out, *more, expect=0):
     return run("train", *TINY, "--data", data, "--out", out, "--epochs", 3, *more,
                expect=expect)
@@ -119,6 +139,8 @@ def same_run(one, other):
 
 def main(namespace):
     failed = []
+    # A harness that gives up on a test says so by SIGTERM: leave the folder removed then too.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     tests = [(name, call) for name, call in namespace.items()
              if name.startswith("test_") and (not sys.argv[2:] or name in sys.argv[2:])]
     for name, call in tests:
@@ -133,7 +155,8 @@ def main(namespace):
             print("not ok", name, flush=True)
             failed.append(name)
         finally:
+            end_started()
             os.chdir(before)
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder)
     print(f"{len(tests) - len(failed)} of {len(tests)} passed")
     sys.exit(1 if failed else 0)
