@@ -14,9 +14,8 @@
 /* Instruction sets, in the order in which a processor grows. */
 enum vgg__isa {
     VGG_ISA_BASE = 0, /* SSE2, or NEON on aarch64 */
-    VGG_ISA_AVX = 1,  /* never ours, but an OpenBLAS core may be of it */
-    VGG_ISA_AVX2 = 2, /* and FMA */
-    VGG_ISA_AVX512 = 3
+    VGG_ISA_AVX2 = 1, /* and FMA */
+    VGG_ISA_AVX512 = 2
 };
 
 /* c[rows][cols] (+)= a * b over k, for a block of C that is held in registers. */

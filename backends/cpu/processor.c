@@ -54,9 +54,9 @@ void vgg__processor_name(char *text, size_t size)
 const char *vgg__isa_name(uint32_t isa)
 {
 #if defined(__x86_64__)
-    static const char *const names[] = {"SSE2", "AVX", "AVX2", "AVX-512"};
+    static const char *const names[] = {"SSE2", "AVX2", "AVX-512"};
 #else
-    static const char *const names[] = {"NEON", "NEON", "NEON", "NEON"};
+    static const char *const names[] = {"NEON", "NEON", "NEON"};
 #endif
     return names[isa];
 }
