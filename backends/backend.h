@@ -128,7 +128,6 @@ typedef struct vgg_program_desc {
     uint32_t mode;      /* vgg_mode */
     uint32_t precision; /* vgg_precision */
     uint32_t input_gradient;
-    int32_t input_tap; /* >= 0: the input itself is a tap (never asked for yet) */
     /* The store's parameters, so that memory and work follow what is trainable.
      * NULL: all are. */
     const vgg_param_desc *params;

@@ -7,10 +7,6 @@
 int64_t vgg__layout_tap(const struct vgg__layout *layout, uint32_t tap,
                         vgg_extent *extent)
 {
-    if (layout->input_tap >= 0 && (uint32_t)layout->input_tap == tap) {
-        *extent = layout->stages[0].stage.in;
-        return 0;
-    }
     for (uint32_t i = 0; i < layout->stage_count; i++) {
         const struct vgg__layout_stage *s = &layout->stages[i];
         if (s->stage.tap < 0 || (uint32_t)s->stage.tap != tap) continue;
@@ -72,11 +68,10 @@ static vgg_status describe_stage(const struct vgg__machine *machine,
     return VGG_OK;
 }
 
-/* Number the values, and see who masks for whom. */
+/* Number the values. */
 static void connect(struct vgg__layout *layout)
 {
     uint32_t value = 0;
-    struct vgg__layout_stage *producer = NULL;
     layout->output_extent = layout->stages[0].stage.in;
     for (uint32_t i = 0; i < layout->stage_count; i++) {
         struct vgg__layout_stage *s = &layout->stages[i];
@@ -86,11 +81,7 @@ static void connect(struct vgg__layout *layout)
             continue;
         }
         layout->output_extent = s->stage.out;
-        if (!s->need.identity) {
-            if (producer && s->need.masks_dx) producer->dy_masked = true;
-            producer = s;
-            value = i + 1;
-        }
+        if (!s->need.identity) value = i + 1;
         s->y = value;
     }
     layout->output = value;
@@ -123,7 +114,6 @@ static void place_values(const struct vgg__machine *machine, struct vgg__layout 
         if (s->stage.tap >= 0) live_until(y, end);
     }
     live_until(&blocks[layout->output], end);
-    if (layout->input_tap >= 0) live_until(&blocks[0], end);
     /* A float input that nothing reads after the forward stays the caller's. */
     if (layout->precision == VGG_FP64 || blocks[0].last >= count ||
         vgg__samples_differ(machine, layout->stages[0].stage.in))
@@ -206,8 +196,7 @@ vgg_status vgg__layout_create(const struct vgg__machine *machine,
                                    .mode = desc->mode,
                                    .precision = desc->precision,
                                    .input_gradient = desc->input_gradient &&
-                                                     desc->mode != VGG_MODE_INFER,
-                                   .input_tap = desc->input_tap};
+                                                     desc->mode != VGG_MODE_INFER};
     const size_t count = desc->stage_count;
     layout->block_count = vgg__kept_block(layout, desc->stage_count, 0);
     layout->stages = vgg__machine_calloc(machine, count, sizeof *layout->stages);

@@ -31,8 +31,7 @@ struct vgg__layout_stage {
     uint32_t x, y;                /* values */
     bool trains[VGG__TRAINABLES]; /* computes this gradient */
     bool wants_dx;
-    bool backward;  /* takes part in backward */
-    bool dy_masked; /* the stage after masks */
+    bool backward; /* takes part in backward */
 };
 
 struct vgg__layout {
@@ -43,7 +42,6 @@ struct vgg__layout {
     uint32_t block_count;
     uint32_t output; /* value */
     vgg_extent output_extent;
-    int32_t input_tap;
     size_t arena_bytes;
     size_t own_bytes; /* of this description */
 };

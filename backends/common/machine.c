@@ -44,25 +44,48 @@ bool vgg__samples_differ(const struct vgg__machine *machine, vgg_extent extent)
 }
 
 /* [n][rows][cols] of float to [n][cols][rows] of either type. */
-static void transpose(const struct vgg__samples *s, size_t rows, size_t cols)
+struct transposition {
+    const struct vgg__samples *samples;
+    size_t rows, cols;
+};
+
+static void transpose_f32(float *restrict out, const float *restrict in, size_t rows,
+                          size_t cols)
 {
-    const float *in = s->in;
-    for (size_t n = 0, first = 0; n < s->count; n++, first += rows * cols)
-        for (size_t j = 0; j < cols; j++)
-            for (size_t i = 0; i < rows; i++) {
-                const float value = in[first + i * cols + j];
-                const size_t to = first + j * rows + i;
-                if (s->out_type == VGG_F64)
-                    ((double *)s->out)[to] = value;
-                else
-                    ((float *)s->out)[to] = value;
-            }
+    for (size_t j = 0; j < cols; j++)
+        for (size_t i = 0; i < rows; i++) out[j * rows + i] = in[i * cols + j];
+}
+
+static void transpose_f64(double *restrict out, const float *restrict in, size_t rows,
+                          size_t cols)
+{
+    for (size_t j = 0; j < cols; j++)
+        for (size_t i = 0; i < rows; i++) out[j * rows + i] = in[i * cols + j];
+}
+
+/* A sample. */
+static void transpose_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct transposition *t = arg;
+    const size_t first = task * t->rows * t->cols;
+    const float *in = (const float *)t->samples->in + first;
+    if (t->samples->out_type == VGG_F64)
+        transpose_f64((double *)t->samples->out + first, in, t->rows, t->cols);
+    else
+        transpose_f32((float *)t->samples->out + first, in, t->rows, t->cols);
+}
+
+static void transpose(const struct vgg__machine *machine, const struct vgg__samples *s,
+                      size_t rows, size_t cols)
+{
+    struct transposition t = {s, rows, cols};
+    machine->parallel(machine, (uint32_t)s->count, transpose_task, &t);
 }
 
 void vgg__samples_in(const struct vgg__machine *machine, const struct vgg__samples *s)
 {
     if (vgg__samples_differ(machine, s->extent))
-        transpose(s, s->extent.c, (size_t)s->extent.h * s->extent.w);
+        transpose(machine, s, s->extent.c, (size_t)s->extent.h * s->extent.w);
     else
         vgg__convert(s->out, s->out_type, s->in, s->in_type,
                      s->count * vgg__extent_count(s->extent));
@@ -71,7 +94,7 @@ void vgg__samples_in(const struct vgg__machine *machine, const struct vgg__sampl
 void vgg__samples_out(const struct vgg__machine *machine, const struct vgg__samples *s)
 {
     if (vgg__samples_differ(machine, s->extent))
-        transpose(s, (size_t)s->extent.h * s->extent.w, s->extent.c);
+        transpose(machine, s, (size_t)s->extent.h * s->extent.w, s->extent.c);
     else
         vgg__convert(s->out, s->out_type, s->in, s->in_type,
                      s->count * vgg__extent_count(s->extent));

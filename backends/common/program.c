@@ -120,7 +120,6 @@ static struct vgg__stage_args stage_args(const struct program *p, uint32_t index
         .mode = p->layout.mode,
         .x = value_at(p, s->x),
         .y = value_at(p, s->y),
-        .dy_masked = s->dy_masked,
         .prepared = kept_at(p, index, VGG__PREPARED),
         .saved = kept_at(p, index, VGG__SAVED),
         .scratch = kept_at(p, index, VGG__FORWARD_SCRATCH),
@@ -133,15 +132,15 @@ static struct vgg__stage_args stage_args(const struct program *p, uint32_t index
     };
 }
 
-/* Before the arena holds anything of this run: prepare() may use any stage's scratch.
- */
+/* Before the arena holds anything of this run: a prepare() may use its scratch. */
 static void prepare(struct program *p)
 {
     if (p->prepared == p->store->version) return;
     for (uint32_t i = 0; i < p->layout.stage_count; i++) {
         const struct vgg__layout_stage *s = &p->layout.stages[i];
         if (!s->impl->prepare || s->need.prepared == 0) continue;
-        const struct vgg__stage_args args = stage_args(p, i, NULL);
+        struct vgg__stage_args args = stage_args(p, i, NULL);
+        args.mean = args.var = NULL;
         s->impl->prepare(&args);
     }
     p->prepared = p->store->version;
@@ -169,16 +168,13 @@ static vgg_status forward(struct program *p, const vgg_run *run)
     prepare(p);
     void *input = value_at(p, 0);
     if (input) take_in(p, input, run->input, layout->stages[0].stage.in);
-    bool statistics = false;
     for (uint32_t i = 0; i < layout->stage_count; i++) {
         const struct vgg__layout_stage *s = &layout->stages[i];
         if (s->need.identity || s->stage.kind == VGG_STAGE_LOSS) continue;
         struct vgg__stage_args args = stage_args(p, i, run);
         if (!args.x) args.x = run->input;
         s->impl->forward(&args);
-        statistics = statistics || s->stage.mean >= 0;
     }
-    if (statistics && layout->mode == VGG_MODE_TRAIN) p->store->version++;
     return VGG_OK;
 }
 

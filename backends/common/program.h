@@ -33,7 +33,6 @@ struct vgg__stage_need {
                         called */
     bool reads_x;    /* backward reads the input */
     bool reads_y;    /* backward reads the output */
-    bool masks_dx;   /* dx comes back zero where x <= 0; only if stage->input_relu */
     size_t prepared; /* derived from parameters by prepare(), kept for all runs */
     size_t saved;    /* kept from forward to backward; none in VGG_MODE_INFER */
     size_t forward_scratch;
@@ -50,9 +49,8 @@ struct vgg__stage_args {
     uint32_t mode;      /* vgg_mode */
     const void *x;      /* [n][in.c][in.h][in.w] */
     void *y;            /* [n][out.c][out.h][out.w]; backward only reads it */
-    void *dy;       /* gradient of y; backward may overwrite it, it is not read again */
-    void *dx;       /* gradient of x, overwritten; NULL: not wanted */
-    bool dy_masked; /* the stage after had masks_dx */
+    void *dy; /* gradient of y; backward may overwrite it, it is not read again */
+    void *dx; /* gradient of x, overwritten; NULL: not wanted */
     void *prepared;
     void *saved;
     void *scratch; /* contents undefined */
@@ -70,8 +68,8 @@ struct vgg__stage_impl {
                      const char **why);
     void (*measure)(const struct vgg__stage_env *env, struct vgg__stage_need *need);
     /* Before the first forward(), and again whenever a parameter's value has changed;
-     * NULL if nothing is prepared. Sees parameters, prepared and scratch (the
-     * forward's). */
+     * NULL if nothing is prepared. Sees parameters (not running statistics: every
+     * training forward changes them), prepared and scratch (the forward's). */
     void (*prepare)(const struct vgg__stage_args *args);
     void (*forward)(const struct vgg__stage_args *args);
     void (*backward)(const struct vgg__stage_args *args);

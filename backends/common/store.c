@@ -25,6 +25,7 @@ vgg_status vgg__host_store_create(void *device, const vgg_param_desc *params,
     for (uint32_t i = 0; complete && i < count; i++) {
         struct vgg__param *p = &s->params[i];
         p->count = params[i].count;
+        p->buffer = params[i].buffer;
         p->first_chunk = s->chunk_count;
         s->chunk_count += (uint32_t)((p->count + VGG_CHUNK - 1) / VGG_CHUNK);
         p->value = vgg__machine_calloc(machine, p->count, vgg__element(precision));
@@ -130,22 +131,11 @@ vgg_status vgg__host_store_write(void *store, uint32_t param, vgg_slot slot,
     void *to = slot_memory(p, slot);
     if (!to) return no_slot(s, param, slot);
     vgg__convert(to, store_type(s), in, dtype, p->count);
-    if (slot == VGG_SLOT_VALUE) s->version++;
+    if (slot == VGG_SLOT_VALUE && !p->buffer) s->version++;
     return VGG_OK;
 }
 
-vgg_status vgg__host_store_zero_gradients(void *store)
-{
-    const struct vgg__host_store *s = store;
-    for (uint32_t i = 0; i < s->count; i++) {
-        const struct vgg__param *p = &s->params[i];
-        if (p->gradient) memset(p->gradient, 0, p->count * vgg__element(s->precision));
-    }
-    return VGG_OK;
-}
-
-/* ---- Work in chunks
- * ------------------------------------------------------------------ */
+/* ---- Work in chunks -------------------------------------------------------- */
 
 struct chunk {
     const struct vgg__param *param;
@@ -168,6 +158,22 @@ static struct chunk find_chunk(const struct vgg__host_store *s, uint32_t task)
 static void *chunk_memory(void *base, const struct chunk *chunk)
 {
     return (unsigned char *)base + chunk->offset;
+}
+
+static void zero_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct vgg__host_store *s = arg;
+    const struct chunk chunk = find_chunk(s, task);
+    if (!chunk.param->gradient) return;
+    memset(chunk_memory(chunk.param->gradient, &chunk), 0,
+           chunk.count * vgg__element(s->precision));
+}
+
+vgg_status vgg__host_store_zero_gradients(void *store)
+{
+    struct vgg__host_store *s = store;
+    s->machine->parallel(s->machine, s->chunk_count, zero_task, s);
+    return VGG_OK;
 }
 
 enum { LANES = 8 }; /* independent sums, so that the additions need not wait */

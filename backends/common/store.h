@@ -13,6 +13,7 @@
 
 struct vgg__param {
     uint64_t count;
+    bool buffer;
     uint32_t first_chunk; /* number of its first chunk in the store */
     void *value;
     void *gradient; /* NULL: frozen, or no gradients asked for */
@@ -25,7 +26,7 @@ struct vgg__host_store {
     uint32_t count;
     uint32_t precision;
     uint32_t chunk_count;
-    uint64_t version; /* counts changes of values, from 1 */
+    uint64_t version; /* counts changes of values that are not buffers', from 1 */
     double *partial; /* a sum a chunk, for the norm; NULL: no gradients asked for yet */
 };
 

@@ -305,7 +305,6 @@ vgg_status vgg__lower(vgg_model *model, vgg_device *device,
                                   .mode = opts->mode,
                                   .precision = opts->precision,
                                   .input_gradient = opts->input_gradient,
-                                  .input_tap = -1,
                                   .params = to->params,
                                   .param_count = model->param_count};
     *out = to;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/program.h"
 #include "compare.h"
 #include "core/error.h"
 #include "guard.h"
@@ -144,8 +145,7 @@ START_TEST(frozen)
                              .stage_count = s.net.stage_count,
                              .batch = 64,
                              .mode = VGG_MODE_TRAIN,
-                             .precision = targets[_i].precision,
-                             .input_tap = -1};
+                             .precision = targets[_i].precision};
     uint64_t all = 0, some = 0;
     ck_ok(targets[_i].engine->measure(s.device, &desc, &all));
     desc.params = s.net.params;
@@ -383,6 +383,67 @@ START_TEST(store)
 }
 END_TEST
 
+/* ---- What is derived from parameters ------------------------------------ */
+
+static const struct vgg__stage_impl *counted; /* the engine's own convolution */
+static int preparations;
+
+static void count_prepare(const struct vgg__stage_args *args)
+{
+    preparations++;
+    counted->prepare(args);
+}
+
+/* Forward passes with batch norm: running statistics change each time, weights don't,
+ * so nothing is prepared anew; it is when a weight changes. */
+START_TEST(prepared_once)
+{
+    const vgg_engine *engine = targets[_i].engine;
+    struct net net;
+    struct data data;
+    begin(&net, &data, 2);
+    struct session s;
+    session_open(&s, &targets[_i], &net, 2, VGG_MODE_TRAIN, false);
+    struct vgg__machine *machine = s.device;
+    const uint32_t precision = targets[_i].precision;
+    const struct vgg__stage_impl *table[VGG_STAGE_KINDS];
+    memcpy(table, machine->stages[precision], sizeof table);
+    counted = table[VGG_STAGE_CONV];
+    struct vgg__stage_impl counting = *counted;
+    if (counting.prepare) counting.prepare = count_prepare;
+    table[VGG_STAGE_CONV] = &counting;
+    machine->stages[precision] = table;
+    engine->program_free(s.program);
+    const vgg_program_desc desc = {.stages = s.net.stages,
+                                   .stage_count = s.net.stage_count,
+                                   .batch = 2,
+                                   .mode = VGG_MODE_TRAIN,
+                                   .precision = precision};
+    ck_ok(engine->compile(s.device, s.store, &desc, &s.program));
+    session_write(&s, &data);
+
+    const int convolutions = counting.prepare ? 2 : 0;
+    preparations = 0;
+    for (int i = 0; i < 3; i++) session_forward(&s, &data);
+    ck_assert_int_eq(preparations, convolutions);
+    for (uint32_t i = 0; i < net.param_count; i++) {
+        if (!net.params[i].buffer) continue;
+        ck_ok(engine->store_write(s.store, i, VGG_SLOT_VALUE, data.params[i], VGG_F32));
+        session_forward(&s, &data);
+        ck_assert_int_eq(preparations, convolutions);
+    }
+    ck_ok(engine->store_write(s.store, 0, VGG_SLOT_VALUE, data.params[0], VGG_F32));
+    session_forward(&s, &data);
+    ck_assert_int_eq(preparations, 2 * convolutions);
+    const vgg_update sgd = {.kind = VGG_SGD, .lr = 0.1, .t = 1};
+    ck_ok(engine->store_update(s.store, &sgd));
+    session_forward(&s, &data);
+    ck_assert_int_eq(preparations, 3 * convolutions);
+    session_close(&s);
+    data_free(&data);
+}
+END_TEST
+
 /* ---- Memory that runs out ---------------------------------------------- */
 
 static int allocations_left;
@@ -409,8 +470,7 @@ static vgg_status build(struct session *s, const struct net *net)
                                    .stage_count = net->stage_count,
                                    .batch = 2,
                                    .mode = VGG_MODE_TRAIN,
-                                   .precision = s->target->precision,
-                                   .input_tap = -1};
+                                   .precision = s->target->precision};
     VGG_TRY(engine->compile(s->device, s->store, &desc, &s->program));
     const vgg_update adam = {.kind = VGG_ADAM, .lr = 0.1, .epsilon = 1e-8, .t = 1};
     return engine->store_update(s->store, &adam);
@@ -454,6 +514,7 @@ int main(void)
     tcase_add_loop_test(tcase, taps, 0, TARGETS);
     tcase_add_loop_test(tcase, frozen, 0, TARGETS);
     tcase_add_loop_test(tcase, accumulation, 0, TARGETS);
+    tcase_add_loop_test(tcase, prepared_once, 0, TARGETS);
     tcase_add_loop_test(tcase, late_loss, 0, TARGETS);
     tcase_add_loop_test(tcase, split_dropout, 0, TARGETS);
     tcase_add_loop_test(tcase, dropout_rate, 0, TARGETS);

@@ -115,7 +115,6 @@ void session_open(struct session *s, const struct target *target,
                                    .mode = mode,
                                    .precision = target->precision,
                                    .input_gradient = mode != VGG_MODE_INFER,
-                                   .input_tap = -1,
                                    .params = s->net.params,
                                    .param_count = s->net.param_count};
     const uint64_t before = vgg_context_bytes(s->ctx);
