@@ -181,7 +181,7 @@ typedef struct vgg_engine {
     uint32_t fusions; /* VGG_FUSE_... */
 
     /* List devices without opening anything. On failure the text is the refusal's
-       reason. */
+     * reason. */
     vgg_status (*probe)(const vgg_host *host, vgg_device_desc *list, uint32_t capacity,
                         uint32_t *count);
     vgg_status (*open)(const vgg_host *host, uint32_t index, void **device);
@@ -220,7 +220,7 @@ typedef struct vgg_engine {
     void (*program_free)(void *program);
     vgg_status (*run)(void *program, vgg_phase phase, const vgg_run *run);
     /* `index` is the tap's number, else 0; `out` holds count samples of the last
-       run. */
+     * run. */
     vgg_status (*read)(void *program, vgg_view view, uint32_t index, void *out,
                        vgg_dtype dtype);
     /* A line a stage: algorithm, bytes, workspace. `stage` counts from 0. */

@@ -29,8 +29,7 @@ struct vgg__stage_env {
 /* What it needs; all zero before measure(). Bytes may be SIZE_MAX: too many to say. */
 struct vgg__stage_need {
     const char *algorithm; /* constant text, for describe */
-    bool identity;   /* output is the input: no buffer, neither forward nor backward
-                        called */
+    bool identity;   /* output is the input: no buffer, and no call but measure() */
     bool reads_x;    /* backward reads the input */
     bool reads_y;    /* backward reads the output */
     size_t prepared; /* derived from parameters by prepare(), kept for all runs */

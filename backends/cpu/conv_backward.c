@@ -4,12 +4,12 @@
  * The rectangles of all samples are cut in a number of parts that depends on shapes
  * alone; a task takes one part, rectangle by rectangle:
  *
- *   dY       the gradient before ReLU and pooling, rebuilt with a margin of the kernel's
- *            radius in the worker's scratch, [rows][cols][oc]: it is never stored
+ *   dY       the gradient before ReLU and pooling, rebuilt with a margin of the
+ *            kernel's radius in the worker's scratch, [rows][cols][oc]; never stored
  *   dbias    sums of dY, in double, of this part
  *   dweight  columns^T of x times dY, [kh][kw][ic][oc], of this part
- *   dx       columns of dY times the turned weights: gathered, so that rectangles never
- *            overlap
+ *   dx       columns of dY times the turned weights: gathered, so that rectangles
+ *            never overlap
  *
  * Then the parts are added up in their order into the model's gradients. */
 #include "cpu/conv.h"

@@ -46,13 +46,13 @@ struct vgg__product {
     bool accumulate;
 };
 
-/* VGG_EDEVICE: OpenBLAS was asked for and can't be had, the text says why; VGG_ENOMEM.
- */
+/* VGG_EDEVICE: OpenBLAS was asked for and can't be had, the text says why;
+ * VGG_ENOMEM. */
 vgg_status vgg__gemm_open(const vgg_host *host, const struct vgg__gemm_options *options,
                           struct vgg__gemm *out);
 void vgg__gemm_close(struct vgg__gemm *gemm);
 
-/* `scratch`: room for VGG__GEMM_SCRATCH floats, of no other product at the same time. */
+/* `scratch`: VGG__GEMM_SCRATCH floats that no other product uses at the same time. */
 void vgg__gemm_run(const struct vgg__gemm *gemm, const struct vgg__product *product,
                    float *scratch);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* 2x2 pooling with stride 2 as a stage of its own; a row of windows a task. Of equal
- * values the first in reading order wins and gets the gradient, NaN wins over numbers.
- */
+ * values the first in reading order wins and gets the gradient, NaN wins over
+ * numbers. */
 #include "cpu/cpu.h"
 
 #include <string.h>

@@ -2,8 +2,8 @@
 /* The context as the library sees it: options, a counted lifetime, log, worker threads.
  *
  * Every object holds a reference to its context. The default context (NULL in the
- * public interface) is a static object whose threads live only while a device is open.
- */
+ * public interface) is a static object whose threads live only while a device is
+ * open. */
 #ifndef VGG_CORE_CONTEXT_H
 #define VGG_CORE_CONTEXT_H
 

@@ -62,8 +62,8 @@ static size_t utf8_length(const unsigned char *s)
 }
 
 /* Is the character at `s`, of `length` bytes, safe to show? Not: C0, DEL and C1
- * controls, U+2028 and U+2029 (ends of lines), U+202A-202E and U+2066-2069 (direction).
- */
+ * controls, U+2028 and U+2029 (ends of lines), U+202A-202E and U+2066-2069
+ * (direction). */
 static bool is_printable(const unsigned char *s, size_t length)
 {
     if (length == 1) return s[0] >= 0x20 && s[0] != 0x7f;

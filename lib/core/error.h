@@ -2,8 +2,8 @@
 /* The thread's last error, and the macros that set it.
  *
  * A failure is reported once, where it is found: vgg__fail() stores the text and
- * returns the status, callers pass the status on (VGG_TRY) without replacing the text.
- */
+ * returns the status, callers pass the status on (VGG_TRY) without replacing the
+ * text. */
 #ifndef VGG_CORE_ERROR_H
 #define VGG_CORE_ERROR_H
 

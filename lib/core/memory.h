@@ -11,8 +11,8 @@
 
 #define VGG_ALIGN 64 /* bytes: a cache line, and the widest vector */
 
-/* `size` bytes, uninitialised; size 0 gives a valid pointer. NULL: error text is set.
- */
+/* `size` bytes, uninitialised; size 0 gives a valid pointer. NULL: error text is
+ * set. */
 void *vgg__alloc(vgg_context *ctx, size_t size);
 
 /* `count` elements of `size` bytes, zeroed; the product is checked. */

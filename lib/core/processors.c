@@ -2,8 +2,8 @@
 /* How many processors the process may use: affinity, and the CPU quota of its control
  * groups (version 2: cpu.max; version 1: cpu.cfs_quota_us and cpu.cfs_period_us), of
  * which the tightest from its own group up to the root counts. Whatever can't be read
- * or understood is taken as no quota. Nothing here allocates or depends on the locale.
- */
+ * or understood is taken as no quota. Nothing here allocates or depends on the
+ * locale. */
 #include "core/state.h"
 
 #include <fcntl.h>
@@ -120,8 +120,8 @@ static bool list_has(const char *list, const char *end, const char *name)
     return false;
 }
 
-/* Quota by one line of the table, "id:controllers:group"; version 2 has id 0 and none.
- */
+/* Quota by one line of the table, "id:controllers:group"; version 2 has id 0 and
+ * none. */
 static uint32_t line_quota(const char *line, const char *root)
 {
     const char *list = strchr(line, ':');

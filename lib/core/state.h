@@ -15,8 +15,8 @@ struct vgg__crew; /* threads.c: the running threads and their present job */
 
 /* Worker threads as a context holds them. `lock` guards starting and ending, `busy` the
  * crew's use: who gets it has the threads. `owner` is the process they belong to, 0
- * while there are none: after a fork() the child has the struct, but not the threads.
- */
+ * while there are none: after a fork() the child has the struct, but not the
+ * threads. */
 struct vgg__pool {
     pthread_mutex_t lock, busy;
     uint32_t users; /* acquired so many times */
@@ -45,8 +45,8 @@ extern const vgg_allocator vgg__default_allocator;
 uint32_t vgg__processors(void);
 
 /* Processors that a control group quota allows, rounded up; 0: no quota, or not to be
- * found out. `table` is /proc/self/cgroup and `root` is /sys/fs/cgroup, but in tests.
- */
+ * found out. `table` is /proc/self/cgroup and `root` is /sys/fs/cgroup, but in
+ * tests. */
 uint32_t vgg__cgroup_quota(const char *table, const char *root);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Making one safe line of a text that may hold anything: file names, strings of a file.
- */
+/* Making one safe line of a text that may hold anything: file names, strings of a
+ * file. */
 #ifndef VGG_CORE_TEXT_H
 #define VGG_CORE_TEXT_H
 

@@ -18,11 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_NS                                                                        \
-    20000 /* a waiter looks so long before it sleeps: the gap between stages */
+/* A waiter looks so long before it sleeps: the gap between stages. */
+#define SPIN_NS 20000
 
-/* ---- One thread -------------------------------------------------------------------
- */
+/* ---- One thread ------------------------------------------------------------------ */
 
 /* What a new thread is told; on its parent's stack until it says `taken`. */
 struct start {
@@ -70,8 +69,7 @@ void vgg__thread_join(struct vgg__thread *thread)
     thread->handle = NULL;
 }
 
-/* ---- The crew ---------------------------------------------------------------------
- */
+/* ---- The crew -------------------------------------------------------------------- */
 
 struct worker {
     struct vgg__crew *crew;
@@ -113,8 +111,8 @@ static void relax(void)
 #endif
 }
 
-/* Watch a counter until it is (or, with `until_not`, is not) `value`, at most SPIN_NS.
- */
+/* Watch a counter until it is (or, with `until_not`, is not) `value`, at most
+ * SPIN_NS. */
 static void spin(const atomic_uint *counter, unsigned value, bool until_not)
 {
     const uint64_t end = now_ns() + SPIN_NS;
@@ -238,8 +236,7 @@ static void crew_run(struct vgg__crew *crew, uint32_t tasks, vgg__task_fn run,
     pthread_mutex_unlock(&crew->lock);
 }
 
-/* ---- The pool ---------------------------------------------------------------------
- */
+/* ---- The pool -------------------------------------------------------------------- */
 
 /* Are the pool's threads those of a parent process? They did not come along, and its
  * locks may have been taken when it forked: nothing may be locked or waited for. */

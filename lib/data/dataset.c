@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The data set: images in memory, or a caller's source, behind one way to read a
-   sample. */
+ * sample. */
 #include "data/dataset.h"
 
 #include "core/context.h"

@@ -11,9 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LARGEST_WRITE                                                                  \
-    ((size_t)1 << 30) /* bytes; a system call takes less than 2 GiB  \
-                                         */
+/* Bytes: a system call takes less than 2 GiB. */
+#define LARGEST_WRITE ((size_t)1 << 30)
 
 static void out_begin(struct vgg__out *out, int fd, const char *shown)
 {

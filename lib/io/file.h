@@ -27,8 +27,8 @@ vgg_status vgg__file_open(struct vgg__file *file, vgg_context *ctx, const char *
 
 void vgg__file_close(struct vgg__file *file);
 
-/* See to it that a byte is in the buffer. An empty buffer afterwards means end of file.
- */
+/* See to it that a byte is in the buffer. An empty buffer afterwards means end of
+ * file. */
 vgg_status vgg__file_fill(struct vgg__file *file);
 
 /* Take up to `size` bytes; *got is smaller at the end of the file only. */

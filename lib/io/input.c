@@ -12,9 +12,8 @@
 #include <string.h>
 
 #define HASH_BUFFER ((size_t)1 << 20) /* bytes */
-#define LARGEST_READ                                                                   \
-    ((size_t)1 << 30) /* bytes; a system call takes less than 2 GiB   \
-                                        */
+/* Bytes: a system call takes less than 2 GiB. */
+#define LARGEST_READ ((size_t)1 << 30)
 
 vgg_status vgg__input_open(struct vgg__input *input, int folder, const char *name,
                            int follow, const char *shown)

@@ -500,8 +500,8 @@ vgg_status vgg__json_read_text(struct vgg__json *json, char *out, size_t size)
     return vgg__json_text(json, out, size);
 }
 
-/* Digits after "0x" to a double; false if it is not what vgg__json_put_exact() writes.
- */
+/* Digits after "0x" to a double; false if it is not what vgg__json_put_exact()
+ * writes. */
 static bool parse_exact(const char *p, double *out)
 {
     const uint64_t sign = *p == '-';

@@ -74,8 +74,8 @@ bool vgg__json_is(const struct vgg__json *json, const char *text);
 vgg_status vgg__json_field(struct vgg__json *json, const char *const *names,
                            uint32_t count, uint32_t *seen, uint32_t *which);
 
-/* At the end of an object: fail unless all `names` were seen. `what` is for the text.
- */
+/* At the end of an object: fail unless all `names` were seen. `what` is for the
+ * text. */
 vgg_status vgg__json_complete(const struct vgg__json *json, const char *const *names,
                               uint32_t count, uint32_t seen, const char *what);
 
@@ -110,8 +110,8 @@ void vgg__json_put_text(struct vgg__json_out *out, const char *key, const char *
 void vgg__json_put_u64(struct vgg__json_out *out, const char *key, uint64_t value);
 /* The shortest decimal that reads back as the same number. Not finite: VGG_EINVAL. */
 void vgg__json_put_double(struct vgg__json_out *out, const char *key, double value);
-/* A string that C's hexadecimal notation gives every bit of: "0x1.8p+1", "nan", "inf".
- */
+/* A string that C's hexadecimal notation gives every bit of: "0x1.8p+1", "nan",
+ * "inf". */
 void vgg__json_put_exact(struct vgg__json_out *out, const char *key, double value);
 
 #endif

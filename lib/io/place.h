@@ -5,8 +5,8 @@
 
 #include "io/atomic.h"
 
-/* Open the parent and make up the names. VGG_EINVAL, VGG_EIO. Close it also on failure.
- */
+/* Open the parent and make up the names. VGG_EINVAL, VGG_EIO. Close it also on
+ * failure. */
 vgg_status vgg__place_open(struct vgg__place *place, const char *path);
 void vgg__place_close(struct vgg__place *place);
 

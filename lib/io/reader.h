@@ -24,8 +24,8 @@ void vgg__reader_close(struct vgg__reader *reader);
 /* The last part of the path, for error texts. Borrowed. */
 const char *vgg__reader_name(const struct vgg__reader *reader);
 
-/* Whether its bytes are inflated; vgg__reader_most() is exact for those that are not.
- */
+/* Whether its bytes are inflated; vgg__reader_most() is exact for those that are
+ * not. */
 bool vgg__reader_is_gzip(const struct vgg__reader *reader);
 
 /* Most bytes that can still come: what a plain file has left, or what deflate can at

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VGG_SHA256_TEXT                                                                \
-    65 /* bytes of a hash as hexadecimal text, with its final zero */
+/* Bytes of a hash as hexadecimal text, with its final zero. */
+#define VGG_SHA256_TEXT 65
 
 struct vgg__sha256 {
     uint32_t state[8];
@@ -19,8 +19,8 @@ void vgg__sha256_begin(struct vgg__sha256 *sha);
 
 void vgg__sha256_add(struct vgg__sha256 *sha, const void *data, size_t size);
 
-/* The hash in lower-case hexadecimal; `sha` must begin again before it is used again.
- */
+/* The hash in lower-case hexadecimal; `sha` must begin again before it is used
+ * again. */
 void vgg__sha256_end(struct vgg__sha256 *sha, char text[VGG_SHA256_TEXT]);
 
 #endif

@@ -6,9 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VGG_SNIFF_SIZE                                                                 \
-    512 /* first bytes of a file that are enough for every format                      \
-         */
+/* First bytes of a file that are enough for every format. */
+#define VGG_SNIFF_SIZE 512
 
 /* What a file with this beginning is, for an error text: "a zip archive (...)"; NULL if
  * it's none of the formats that people confuse with the ones that the library reads. */

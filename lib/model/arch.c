@@ -2,8 +2,8 @@
 /* Architectures: the known ones as a table, and the check of any.
  *
  * The table is the paper's table 1 (arXiv 1409.1556) without A-LRN. The check walks the
- * layers that build.c would add, with the same rules (spec.h), and allocates nothing.
- */
+ * layers that build.c would add, with the same rules (spec.h), and allocates
+ * nothing. */
 #include "core/error.h"
 #include "core/options.h"
 #include "model/spec.h"
@@ -84,8 +84,7 @@ vgg_status vgg_arch_preset(const char *name, vgg_arch *out)
     return VGG_OK;
 }
 
-/* ---- Checking -----------------------------------------------------------------------
- */
+/* ---- Checking -------------------------------------------------------------------- */
 
 /* A field that has a smallest and a largest value. */
 struct range {

@@ -50,8 +50,8 @@ static double cubic(const double c[4], double x)
 
 /* The number that a standard normal variable is below with probability p: Wichura, "The
  * percentage points of the normal distribution", Applied Statistics 37 (1988), AS 241,
- * PPND7, accurate to about 1e-7. Three ranges, a quotient of two polynomials in each.
- */
+ * PPND7, accurate to about 1e-7. Three ranges, a quotient of two polynomials in
+ * each. */
 static double normal_quantile(double p)
 {
     static const double middle[2][4] = {
@@ -91,8 +91,8 @@ static void fill_constant(vgg_param *param, float value)
     for (uint64_t i = 0; i < param->count; i++) param->value[i] = value;
 }
 
-/* Fans count what one output sees and one input reaches: [oc][ic][kh][kw], [out][in].
- */
+/* Fans count what one output sees and one input reaches: [oc][ic][kh][kw],
+ * [out][in]. */
 static struct rule weight_rule(vgg_init init, const vgg_param *weight)
 {
     const uint32_t *dim = weight->shape.dim;

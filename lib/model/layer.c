@@ -35,8 +35,8 @@ static vgg_status need_extent(const char *name, const char *what, uint64_t value
     return VGG_OK;
 }
 
-/* Product of the extents; all of them at most VGG_MAX_EXTENT. Saturates at UINT64_MAX.
- */
+/* Product of the extents; all of them at most VGG_MAX_EXTENT. Saturates at
+ * UINT64_MAX. */
 static uint64_t elements(const vgg_shape *shape)
 {
     uint64_t count = 1;
@@ -211,8 +211,7 @@ vgg_status vgg__spec_infer(const struct vgg__spec *spec, const char *name,
     return VGG_OK;
 }
 
-/* ---- Accessors ---------------------------------------------------------------------
- */
+/* ---- Accessors ------------------------------------------------------------------- */
 
 vgg_layer_kind vgg_layer_get_kind(const vgg_layer *layer)
 {

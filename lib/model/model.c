@@ -85,8 +85,7 @@ void vgg__model_touch(vgg_model *model)
     pthread_mutex_unlock(&model->lock);
 }
 
-/* ---- Adding layers ------------------------------------------------------------------
- */
+/* ---- Adding layers --------------------------------------------------------------- */
 
 /* Room for `more` pointers in an array. On failure nothing changed. */
 static vgg_status reserve(vgg_context *ctx, void ***array, uint32_t count,
@@ -227,8 +226,7 @@ vgg_status vgg_model_add_dropout(vgg_model *model, float rate, const char *name)
     return add(model, &spec, name);
 }
 
-/* ---- Looking at it ------------------------------------------------------------------
- */
+/* ---- Looking at it --------------------------------------------------------------- */
 
 const vgg_shape *vgg_model_input_shape(const vgg_model *model)
 {

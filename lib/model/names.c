@@ -128,8 +128,8 @@ static void write_suffix(uint32_t number, char *suffix, size_t size)
     suffix[length] = '\0';
 }
 
-/* Make an automatic name one that no layer has. Ends: layers are fewer than suffixes.
- */
+/* Make an automatic name one that no layer has. Ends: layers are fewer than
+ * suffixes. */
 static void make_unique(const vgg_model *model, char name[VGG_NAME_SIZE])
 {
     const size_t length = strlen(name); /* at most 26 */

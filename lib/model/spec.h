@@ -32,8 +32,8 @@ vgg_status vgg__spec_infer(const struct vgg__spec *spec, const char *name,
 vgg_status vgg__need_elements(const char *name, const char *what,
                               const vgg_shape *shape);
 
-/* Shapes of its parameters and buffers, by role; returns how many. `in` was accepted.
- */
+/* Shapes of its parameters and buffers, by role; returns how many. `in` was
+ * accepted. */
 uint32_t vgg__spec_params(const struct vgg__spec *spec, const vgg_shape *in,
                           vgg_shape shapes[VGG_MAX_ROLES]);
 

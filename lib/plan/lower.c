@@ -64,7 +64,7 @@ static void set_batch_norm(vgg_stage *stage, const vgg_layer *layer)
 }
 
 /* Change `stage` so that it also does `layer`; false if the engine does not fuse
-   that. */
+ * that. */
 static bool fuse(uint32_t fusions, const vgg_layer *layer, vgg_stage *stage)
 {
     const bool bare =

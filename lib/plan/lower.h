@@ -11,10 +11,9 @@ struct vgg__lowered {
     vgg_program_desc desc; /* of the fields below */
     vgg_stage *stages;
     vgg_param_desc *params;
-    uint32_t
-        *stage_of_layer;  /* stage whose output is the layer's; the last one of a run
-                                 of fused layers only */
-    uint32_t *tap_number; /* of opts->taps[i]: index for VGG_VIEW_TAP */
+    /* Stage whose output is the layer's; only the last of fused layers has one. */
+    uint32_t *stage_of_layer;
+    uint32_t *tap_number;                 /* of opts->taps[i]: index for VGG_VIEW_TAP */
     const vgg_layer **tap_layer;          /* of opts->taps[i] */
     char (*names)[VGG_NAME_SIZE * 2 + 2]; /* of stages: "conv1_1..pool1" */
 };

@@ -13,7 +13,7 @@
 #include "plan/lower.h"
 
 /* Most elements of one activation of a whole batch: keeps all byte counts in 64
-   bits. */
+ * bits. */
 #define MAX_ACTIVATION (UINT64_C(1) << 44)
 #define MAX_TAPS       256
 

@@ -29,7 +29,7 @@ vgg_status vgg__store_acquire(vgg_model *model, vgg_device *device, uint32_t pre
                               bool gradients, struct vgg__store **out);
 
 /* One plan less; with the last one the values go back to the model and the store
-   goes. */
+ * goes. */
 void vgg__store_release(struct vgg__store *store);
 
 /* Before a run: the device has the newest values. */
@@ -39,7 +39,7 @@ vgg_status vgg__store_refresh(struct vgg__store *store);
 void vgg__store_touched(struct vgg__store *store);
 
 /* Descriptors of a model's parameters, `param_count` of them, or NULL: out of
-   memory. */
+ * memory. */
 vgg_param_desc *vgg__store_describe(vgg_model *model);
 
 struct vgg_plan {

@@ -93,7 +93,7 @@ static vgg_status check_version(struct vgg__json *json, uint64_t version)
 }
 
 /* A newer manifest may have keys that are not known: its version is looked for
-   first. */
+ * first. */
 static vgg_status find_version(struct vgg__json *json)
 {
     VGG_TRY(vgg__json_expect(json, VGG_JSON_OBJECT));

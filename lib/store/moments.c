@@ -131,7 +131,7 @@ vgg_status vgg__moments_apply(const struct vgg__moments *moments)
             if (values == NULL) continue;
             if (!moments->present) {
                 /* Zero where there is something, and nothing is made where there
-                   isn't. */
+                 * isn't. */
                 if (!exists(moments, i, s, values)) continue;
                 memset(values, 0, trainer->model->params[i]->count * sizeof *values);
             }

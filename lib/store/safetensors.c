@@ -219,7 +219,7 @@ static int compare_names(const void *a, const void *b)
 }
 
 /* The tensors together: no hole, no overlap, no name twice. Leaves them sorted by
-   name. */
+ * name. */
 static vgg_status check_table(struct vgg__safetensors *st, uint64_t size)
 {
     const char *shown = st->input->shown;

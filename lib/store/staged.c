@@ -91,7 +91,7 @@ vgg_status vgg__staged_check_shape(const struct vgg__safetensors *st,
 }
 
 /* The model has one counter for all its batch normalisations; a file has one for
-   each. */
+ * each. */
 static vgg_status read_counters(struct binding *binding, struct vgg__staged *staged)
 {
     for (uint32_t i = 0; i < binding->model->layer_count; i++) {

@@ -28,7 +28,7 @@ vgg_status vgg__model_write(vgg_model *model, const vgg_metadata *metadata,
                             struct vgg__out *out);
 
 /* Does a tensor of the file have a parameter's shape? VGG_EMISMATCH with both
-   shapes. */
+ * shapes. */
 vgg_status vgg__staged_check_shape(const struct vgg__safetensors *st,
                                    const struct vgg__st_tensor *tensor,
                                    const vgg_param *param);

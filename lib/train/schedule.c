@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Learning rates: a function of the step alone, so a resumed training needs no
-   state. */
+ * state. */
 #include "train/schedule.h"
 
 #include <math.h>

@@ -143,12 +143,12 @@ static vgg_status update(vgg_trainer *trainer)
     const uint32_t accumulate = trainer->opts.accumulate;
     double lr = trainer->opts.lr;
     /* Before the number of steps an epoch is known, only a constant rate makes
-       sense. */
+     * sense. */
     if (trainer->steps_per_epoch > 0)
         VGG_TRY(vgg_schedule_rate(&trainer->schedule, trainer->opts.lr, progress->step,
                                   trainer->steps_per_epoch, trainer->opts.epochs, &lr));
     /* Each batch's gradient was scaled by 1 / accumulate; fewer came at an epoch's
-       end. */
+     * end. */
     if (trainer->pending < accumulate)
         VGG_TRY(vgg_plan_scale_gradients(trainer->plan,
                                          (double)accumulate / trainer->pending));
