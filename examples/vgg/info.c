@@ -106,7 +106,8 @@ static void print_card(const struct session *it)
                                        "app.crop",    "app.mean",   "app.std"};
     for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const char *value = vgg_metadata_get(it->metadata, keys[i]);
-        if (value) printf("%-16s %s\n", keys[i] + strlen("app."), value);
+        if (value && strcmp(value, "0x0") != 0)
+            printf("%-16s %s\n", keys[i] + strlen("app."), value);
     }
     const char *classes = vgg_metadata_get(it->metadata, "app.classes");
     if (!classes) return;
