@@ -108,6 +108,7 @@ static void batch_statistics(struct norm *v)
     reduce(v, v->part_a, v->a);
     for (size_t j = 0; j < v->c; j++) {
         v->inverse[j] = 1 / sqrt(v->a[j] / rows + v->args->stage->epsilon);
+        if (!isfinite((float)v->mean[j]) || !isfinite((float)v->a[j])) continue;
         running_mean[j] =
             (float)((1 - momentum) * running_mean[j] + momentum * v->mean[j]);
         if (rows > 1)

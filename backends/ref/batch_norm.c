@@ -57,8 +57,10 @@ static struct statistics batch_statistics(const struct vgg__stage_args *args, si
     const double spread = channel_spread(args, c, mean);
     const double momentum = args->stage->momentum;
     real *running_mean = args->mean, *running_var = args->var;
-    running_mean[c] = (real)((1 - momentum) * running_mean[c] + momentum * mean);
-    if (values > 1)
+    const bool finite = isfinite((real)mean) && isfinite((real)spread);
+    if (finite)
+        running_mean[c] = (real)((1 - momentum) * running_mean[c] + momentum * mean);
+    if (finite && values > 1)
         running_var[c] = (real)((1 - momentum) * running_var[c] +
                                 momentum * (spread / (values - 1)));
     return (struct statistics){mean, 1 / sqrt(spread / values + args->stage->epsilon)};

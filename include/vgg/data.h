@@ -235,7 +235,7 @@ VGG_API void vgg_loader_free(vgg_loader *loader);
 /** Number of batches an epoch. */
 VGG_API uint64_t vgg_loader_batches(const vgg_loader *loader);
 
-/** Samples a full batch. */
+/** Samples a full batch: as asked for, at most what the data set has. */
 VGG_API uint32_t vgg_loader_batch_size(const vgg_loader *loader);
 
 /** Shape of one transformed sample: [c][h][w], borrowed. */

@@ -5,9 +5,10 @@
  *
  * Layers are named as in the literature: `conv3_2` is the second convolution of block
  * 3, followed by `bn3_2` and `relu3_2`; `pool3` ends the block; linear layers are
- * `fc6`, `fc7`, `fc8` in their order, followed by `relu6`, `drop6`. A layer also
- * answers to its torchvision name (`features.13`, `avgpool`, `classifier.3`). A name
- * that would occur twice gets a suffix: `relu1_1_b`, `relu1_1_c`.
+ * `fc6`, `fc7`, ... in their order, however many blocks there are, each followed by
+ * `relu6`, `drop6` and so on. A layer also answers to its torchvision name
+ * (`features.13`, `avgpool`, `classifier.3`). A name that would occur twice gets a
+ * suffix: `relu1_1_b`, `relu1_1_c`.
  * A parameter is named `<layer>.weight`, `.bias`, `.running_mean`, `.running_var`.
  *
  * Pointers are borrowed from the model. Thread-safety: reading is safe.

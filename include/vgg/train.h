@@ -41,7 +41,7 @@ typedef struct vgg_schedule {
     uint32_t kind;                           /**< a ::vgg_schedule_kind */
     uint32_t step_epochs;                    /**< of VGG_SCHEDULE_STEP, at least 1 */
     double gamma;                            /**< factor of step and multistep, > 0 */
-    double min_lr;                           /**< where a cosine ends, >= 0 */
+    double min_lr;                           /**< where a cosine ends, 0 to lr */
     double warmup_epochs;                    /**< length of the warm-up, >= 0 */
     uint32_t milestone_count;                /**< of VGG_SCHEDULE_MULTISTEP */
     uint32_t milestones[VGG_MAX_MILESTONES]; /**< epochs, rising */
@@ -64,7 +64,7 @@ typedef struct vgg_schedule {
  * @param steps_per_epoch at least 1.
  * @param epochs          of the whole training, at least 1.
  * @param out             the rate.
- * @return VGG_OK, VGG_EINVAL.
+ * @return VGG_OK, VGG_EINVAL, VGG_ENONFINITE (gamma made it grow out of range).
  */
 VGG_API vgg_status vgg_schedule_rate(const vgg_schedule *schedule, double lr,
                                      uint64_t step, uint64_t steps_per_epoch,
@@ -142,7 +142,12 @@ VGG_API void vgg_trainer_free(vgg_trainer *trainer);
  * Train on one batch: forward, loss, backward and, after `accumulate` of them, update.
  * With accumulation every batch counts the same; they should have the same size.
  *
- * @param batch    its images must have the model's input shape.
+ * The batch's epoch and index say where the training stands afterwards: index 0, or
+ * another epoch, starts the sums of vgg_progress anew, and vgg_trainer_fit() would go
+ * on behind it. A loop of one's own numbers its batches as a loader does.
+ *
+ * @param batch    its images must have the model's input shape; epoch and index are
+ *                 below 2^48.
  * @param progress where the training stands afterwards; may be NULL.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENONFINITE (loss or gradient norm is not
  *         finite: parameters and position are as before, but the forward has moved
@@ -167,8 +172,8 @@ VGG_API vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train,
                                    vgg_loader *test, const vgg_callbacks *callbacks);
 
 /**
- * Ask a running vgg_trainer_fit() to stop after the present batch. Safe from any thread
- * and from a signal handler.
+ * Ask vgg_trainer_fit() to stop after the present batch; asked while none runs, the
+ * next one stops before its first batch. Safe from any thread and a signal handler.
  */
 VGG_API void vgg_trainer_cancel(vgg_trainer *trainer);
 

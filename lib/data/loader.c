@@ -227,6 +227,11 @@ static vgg_status read_options(const vgg_dataset *data, const vgg_loader_options
     if (opts->batch == 0)
         return vgg__fail(VGG_EINVAL,
                          "vgg_loader_options.batch is 0, expected at least 1");
+    if (opts->train > 1 || opts->drop_last > 1)
+        return vgg__fail(VGG_EINVAL,
+                         "vgg_loader_options: train is %" PRIu32 ", drop_last %" PRIu32
+                         ", expected 0 or 1",
+                         opts->train, opts->drop_last);
     if (opts->drop_last && count < opts->batch)
         return vgg__fail(VGG_EINVAL,
                          "no batch is left: %" PRIu64 " samples, %" PRIu32
@@ -239,6 +244,8 @@ static vgg_status read_options(const vgg_dataset *data, const vgg_loader_options
     if (count > (opts->train ? UINT32_MAX : VGG_MAX_INDEX - 1))
         return vgg__fail(VGG_ELIMIT, "data set: %" PRIu64 " samples, too many to %s",
                          count, opts->train ? "shuffle" : "count");
+    /* No more room than the data set can fill. */
+    if (opts->batch > count) opts->batch = count > 0 ? (uint32_t)count : 1;
     const uint64_t rest = count % opts->batch;
     loader->batches = count / opts->batch + (rest != 0 && !opts->drop_last);
     loader->last_count = rest != 0 && !opts->drop_last ? (uint32_t)rest : opts->batch;

@@ -50,7 +50,9 @@ static const struct preset {
 vgg_status vgg_transform_normalize(vgg_transform *transform, const char *name)
 {
     VGG_REQUIRE(transform != NULL && name != NULL);
-    VGG_REQUIRE(transform->size >= sizeof *transform);
+    vgg_transform read; /* refuses a size that can't be */
+    VGG_TRY(
+        vgg__options_read("vgg_transform", transform, sizeof read, &read, sizeof read));
     for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
         if (strcmp(name, presets[i].name) != 0) continue;
         memcpy(transform->mean, presets[i].mean, sizeof transform->mean);

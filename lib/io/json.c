@@ -4,6 +4,7 @@
 #include "io/json.h"
 
 #include "core/error.h"
+#include "core/fpmode.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -486,7 +487,9 @@ vgg_status vgg__json_read_double(struct vgg__json *json, double *out)
     const locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (c == (locale_t)0) return vgg__fail(VGG_ENOMEM, "no memory for the C locale");
     const int saved = errno;
+    const uint64_t mode = vgg__fpmode_enter();
     *out = strtod_l(text, NULL, c);
+    vgg__fpmode_leave(mode);
     errno = saved;
     freelocale(c);
     if (*out - *out != 0)

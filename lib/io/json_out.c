@@ -3,6 +3,7 @@
 #include "io/json.h"
 
 #include "core/error.h"
+#include "core/fpmode.h"
 #include "core/memory.h"
 
 #include <inttypes.h>
@@ -130,9 +131,11 @@ void vgg__json_put_double(struct vgg__json_out *out, const char *key, double val
         out->status = vgg__fail(VGG_ENOMEM, "no memory for the C locale");
     if (out->status != VGG_OK) return;
     const locale_t before = uselocale(c);
+    const uint64_t mode = vgg__fpmode_enter(); /* both ways round to nearest */
     int digits = 1, length;
     do length = snprintf(text, sizeof text, "%.*g", digits, value);
     while (strtod(text, NULL) != value && digits++ < 17);
+    vgg__fpmode_leave(mode);
     uselocale(before);
     freelocale(c);
     put_lead(out, key);

@@ -123,7 +123,10 @@ vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
                                    vgg_tensor *out)
 {
     VGG_REQUIRE(plan != NULL);
-    VGG_REQUIRE(param != NULL && param->model == plan->model);
+    VGG_REQUIRE(param != NULL);
+    if (param->model != plan->model)
+        return vgg__fail(VGG_EINVAL, "%s is of another model than the plan's",
+                         param->name);
     VGG_REQUIRE(out != NULL && vgg__is_real(out));
     VGG_TRY(check_trains(plan));
     const vgg_shape *shape = vgg_tensor_shape(out);

@@ -34,9 +34,12 @@ static vgg_status check_options(const vgg_plan_options *opts)
                          opts->input_gradient);
     if (opts->input_gradient && opts->mode == VGG_MODE_INFER)
         return vgg__fail(VGG_EINVAL, "an input gradient needs mode train or grad");
-    if (opts->tap_count > MAX_TAPS || (opts->tap_count > 0 && opts->taps == NULL))
-        return vgg__fail(VGG_EINVAL, "taps: expected at most %d names, found %u%s",
-                         MAX_TAPS, opts->tap_count, opts->taps ? "" : " at NULL");
+    if (opts->tap_count > 0 && opts->taps == NULL)
+        return vgg__fail(VGG_EINVAL, "taps is NULL; expected %u names",
+                         opts->tap_count);
+    if (opts->tap_count > MAX_TAPS)
+        return vgg__fail(VGG_EINVAL, "tap_count is %u; expected at most %d",
+                         opts->tap_count, MAX_TAPS);
     if (opts->reserved != 0) return vgg__fail(VGG_EINVAL, "reserved is not 0");
     return VGG_OK;
 }

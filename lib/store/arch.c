@@ -3,6 +3,7 @@
 #include "store/arch.h"
 
 #include "core/error.h"
+#include "core/fpmode.h"
 #include "core/memory.h"
 #include "io/json.h"
 
@@ -57,12 +58,16 @@ static uint32_t *integer(vgg_arch *arch, uint32_t *ratio, uint32_t field)
 /* A float as the shortest decimal that gives the same float. */
 static double shortest(float value)
 {
-    double scale = 1.0;
+    double result = value, scale = 1.0;
+    const uint64_t mode = vgg__fpmode_enter();
     for (int digits = 0; digits < 9; digits++, scale *= 10.0) {
         const double decimal = (double)(int64_t)((double)value * scale + 0.5) / scale;
-        if ((float)decimal == value) return decimal;
+        if ((float)decimal != value) continue;
+        result = decimal;
+        break;
     }
-    return value;
+    vgg__fpmode_leave(mode);
+    return result;
 }
 
 static void put_field(struct vgg__json_out *json, vgg_arch *arch, uint32_t ratio,

@@ -181,10 +181,19 @@ uint64_t vgg_metrics_count(const vgg_metrics *metrics)
     return metrics != NULL ? metrics->count : 0;
 }
 
+/* a / b rounded to nearest, whatever the caller's mode is. */
+static double quotient(double a, double b)
+{
+    const uint64_t mode = vgg__fpmode_enter();
+    const double result = a / b;
+    vgg__fpmode_leave(mode);
+    return result;
+}
+
 double vgg_metrics_loss(const vgg_metrics *metrics)
 {
     if (metrics == NULL || metrics->count == 0) return 0.0;
-    return metrics->loss_sum / (double)metrics->count;
+    return quotient(metrics->loss_sum, (double)metrics->count);
 }
 
 double vgg_metrics_top_k(const vgg_metrics *metrics, uint32_t k)
@@ -192,7 +201,7 @@ double vgg_metrics_top_k(const vgg_metrics *metrics, uint32_t k)
     if (metrics == NULL || metrics->count == 0) return 0.0;
     uint64_t right = 0;
     for (uint32_t r = 0; r < k && r < metrics->classes; r++) right += metrics->ranks[r];
-    return (double)right / (double)metrics->count;
+    return quotient((double)right, (double)metrics->count);
 }
 
 uint64_t vgg_metrics_confusion(const vgg_metrics *metrics, uint32_t truth,
@@ -206,7 +215,7 @@ uint64_t vgg_metrics_confusion(const vgg_metrics *metrics, uint32_t truth,
 /* a / b, and 0 for 0 / 0. */
 static double ratio(uint64_t a, uint64_t b)
 {
-    return b > 0 ? (double)a / (double)b : 0.0;
+    return b > 0 ? quotient((double)a, (double)b) : 0.0;
 }
 
 /* Figures of a class; returns how often it was predicted. */
@@ -244,6 +253,7 @@ vgg_status vgg_metrics_mean(const vgg_metrics *metrics, vgg_average average,
     memset(out, 0, sizeof *out);
     VGG_REQUIRE(metrics != NULL);
     VGG_REQUIRE(average == VGG_AVERAGE_MACRO || average == VGG_AVERAGE_WEIGHTED);
+    const uint64_t mode = vgg__fpmode_enter();
     vgg_class_metrics sum = {0};
     double weights = 0.0;
     for (uint32_t c = 0; c < metrics->classes; c++) {
@@ -257,10 +267,12 @@ vgg_status vgg_metrics_mean(const vgg_metrics *metrics, vgg_average average,
         weights += weight;
     }
     out->support = metrics->count;
-    if (weights == 0.0) return VGG_OK;
-    out->precision = sum.precision / weights;
-    out->recall = sum.recall / weights;
-    out->f1 = sum.f1 / weights;
+    if (weights > 0.0) {
+        out->precision = sum.precision / weights;
+        out->recall = sum.recall / weights;
+        out->f1 = sum.f1 / weights;
+    }
+    vgg__fpmode_leave(mode);
     return VGG_OK;
 }
 
@@ -321,8 +333,8 @@ vgg_status vgg_metrics_auc(const vgg_metrics *metrics, double *out)
         }
         sum += one_versus_rest(samples, count, positives);
     }
+    *out = sum / classes;
     vgg__fpmode_leave(mode);
     vgg__free(samples);
-    *out = sum / classes;
     return VGG_OK;
 }

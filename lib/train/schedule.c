@@ -24,7 +24,7 @@ static vgg_status check(const vgg_schedule *schedule)
         return vgg__fail(VGG_EINVAL, "min_lr is %g; expected a number >= 0",
                          schedule->min_lr);
     if (!(schedule->warmup_epochs >= 0.0 && schedule->warmup_epochs <= 1e9))
-        return vgg__fail(VGG_EINVAL, "warmup_epochs is %g; expected a number >= 0",
+        return vgg__fail(VGG_EINVAL, "warmup_epochs is %g; expected 0 to 1e9",
                          schedule->warmup_epochs);
     if (schedule->milestone_count > VGG_MAX_MILESTONES)
         return vgg__fail(VGG_EINVAL, "milestone_count is %u; expected at most %d",
@@ -43,6 +43,14 @@ vgg_status vgg__schedule_read(const vgg_schedule *given, vgg_schedule *out)
     *out = (vgg_schedule)VGG_SCHEDULE_INIT;
     VGG_TRY(vgg__options_read("vgg_schedule", given, sizeof *out, out, sizeof *out));
     return check(out);
+}
+
+vgg_status vgg__schedule_fits(const vgg_schedule *schedule, double lr)
+{
+    if (schedule->kind == VGG_SCHEDULE_COSINE && schedule->min_lr > lr)
+        return vgg__fail(VGG_EINVAL, "min_lr is %g, above lr %g; a cosine falls",
+                         schedule->min_lr, lr);
+    return VGG_OK;
 }
 
 static uint32_t milestones_passed(const vgg_schedule *schedule, uint64_t epoch)
@@ -85,9 +93,15 @@ vgg_status vgg_schedule_rate(const vgg_schedule *given, double lr, uint64_t step
     VGG_REQUIRE(epochs >= 1);
     vgg_schedule schedule;
     VGG_TRY(vgg__schedule_read(given, &schedule));
-
+    VGG_TRY(vgg__schedule_fits(&schedule, lr));
     const uint64_t mode = vgg__fpmode_enter();
-    *out = rate(&schedule, lr, step, steps_per_epoch, epochs);
+    const double value = rate(&schedule, lr, step, steps_per_epoch, epochs);
     vgg__fpmode_leave(mode);
+    if (!isfinite(value))
+        return vgg__fail(VGG_ENONFINITE,
+                         "the learning rate of step %llu is not finite: "
+                         "gamma is %g",
+                         (unsigned long long)step, schedule.gamma);
+    *out = value;
     return VGG_OK;
 }

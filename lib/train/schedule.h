@@ -7,4 +7,7 @@
 
 vgg_status vgg__schedule_read(const vgg_schedule *given, vgg_schedule *out);
 
+/* A cosine does not end above the rate where it begins. */
+vgg_status vgg__schedule_fits(const vgg_schedule *schedule, double lr);
+
 #endif

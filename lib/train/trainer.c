@@ -17,6 +17,8 @@
 #include "train/evaluate.h"
 #include "train/schedule.h"
 
+#define MOST (UINT64_C(1) << 48) /* epochs, and batches of one */
+
 /* Conditions are written so that NaN fails them. */
 static vgg_status check_options(const vgg_trainer_options *opts)
 {
@@ -44,6 +46,7 @@ static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *
     VGG_TRY(check_options(&trainer->opts));
     VGG_TRY(vgg__optimizer_read(trainer->opts.optimizer, &trainer->optimizer));
     VGG_TRY(vgg__schedule_read(trainer->opts.schedule, &trainer->schedule));
+    VGG_TRY(vgg__schedule_fits(&trainer->schedule, trainer->opts.lr));
     trainer->opts.optimizer = &trainer->optimizer;
     trainer->opts.schedule = &trainer->schedule;
     return VGG_OK;
@@ -194,10 +197,22 @@ static void count_batch(vgg_progress *progress, const vgg_batch *batch, double l
     progress->batch_loss = loss;
 }
 
+/* Before the forward, which moves running statistics. */
+static vgg_status check_labels(const vgg_trainer *trainer, const vgg_batch *batch)
+{
+    const uint32_t classes = vgg_model_output_shape(trainer->model)->dim[0];
+    for (uint32_t i = 0; i < batch->count; i++)
+        if (batch->labels[i] >= classes)
+            return vgg__fail(VGG_EINVAL, "label %u is %u; expected below %u", i,
+                             batch->labels[i], classes);
+    return VGG_OK;
+}
+
 /* A batch is counted once all that it leads to is done. In an epoch of known length its
  * last batch ends an accumulation that is not complete. */
 static vgg_status step(vgg_trainer *trainer, const vgg_batch *batch)
 {
+    VGG_TRY(check_labels(trainer, batch));
     double loss = 0.0;
     uint32_t correct = 0;
     VGG_TRY(accumulate(trainer, batch, &loss, &correct));
@@ -217,8 +232,16 @@ vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
     VGG_REQUIRE(trainer != NULL);
     VGG_REQUIRE(batch != NULL);
     VGG_REQUIRE(batch->images != NULL && batch->labels != NULL && batch->count >= 1);
-    VGG_REQUIRE(vgg_tensor_shape(batch->images)->rank >= 1 &&
-                vgg_tensor_shape(batch->images)->dim[0] == batch->count);
+    const vgg_shape *shape = vgg_tensor_shape(batch->images);
+    if (shape->rank < 1 || shape->dim[0] != batch->count)
+        return vgg__fail(VGG_ESHAPE, "the batch counts %u samples; its images have %u",
+                         batch->count, shape->rank > 0 ? shape->dim[0] : 0);
+    if (batch->epoch >= MOST || batch->index >= MOST)
+        return vgg__fail(VGG_EINVAL,
+                         "the batch is number %llu of epoch %llu; expected "
+                         "numbers below 2^48",
+                         (unsigned long long)batch->index,
+                         (unsigned long long)batch->epoch);
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status = step(trainer, batch);
     vgg__fpmode_leave(mode);

@@ -445,8 +445,8 @@ START_TEST(wrong_options)
     vgg_loader *loader = NULL;
     ck_fails(vgg_loader_create(NULL, NULL, &loader), VGG_EINVAL);
     ck_fails(vgg_loader_create(data, NULL, NULL), VGG_EINVAL);
-    ck_ok(vgg_loader_create(data, NULL, &loader)); /* the defaults */
-    ck_assert_uint_eq(vgg_loader_batch_size(loader), 128);
+    ck_ok(vgg_loader_create(data, NULL, &loader));           /* the defaults */
+    ck_assert_uint_eq(vgg_loader_batch_size(loader), COUNT); /* not 128 */
     vgg_batch batch;
     ck_ok(vgg_loader_next(loader, &batch));
     ck_assert_uint_eq(batch.count, COUNT);

@@ -317,6 +317,45 @@ START_TEST(infinite_loss_changes_nothing)
 }
 END_TEST
 
+/* One bad image must not spoil a model for good. */
+START_TEST(a_nan_pixel_spares_statistics)
+{
+    set_up();
+    vgg_model *model = build(0.0f, 1);
+    const vgg_trainer_options opts = recipe(1);
+    vgg_trainer *trainer = make(model, &opts);
+    vgg_tensor *images, *var;
+    const vgg_shape shape = {4, {4, 1, SIDE, SIDE}};
+    ck_ok(vgg_tensor_create(NULL, VGG_F32, &shape, &images));
+    float *pixel = vgg_tensor_data(images);
+    for (int i = 0; i < 4 * SIDE * SIDE; i++) pixel[i] = (float)(i % 7) / 7.0f;
+    const uint32_t labels[4] = {0, 1, 2, 0}, wrong[4] = {0, 7, 2, 0};
+    vgg_batch batch = {.images = images, .labels = labels, .count = 4};
+    vgg_param *param = vgg_model_find_param(model, "bn1_1.running_var");
+    ck_ok(vgg_tensor_create(NULL, VGG_F32, vgg_param_shape(param), &var));
+
+    batch.labels = wrong; /* refused before the forward: nothing moves */
+    ck_fails_with(vgg_trainer_step(trainer, &batch, NULL), VGG_EINVAL, "label 1 is 7");
+    ck_ok(vgg_param_read(param, var));
+    ck_assert_float_eq(((float *)vgg_tensor_data(var))[0], 1.0f);
+    batch.labels = labels;
+    pixel[5] = NAN;
+    ck_fails(vgg_trainer_step(trainer, &batch, NULL), VGG_ENONFINITE);
+    ck_assert_uint_eq(vgg_trainer_progress(trainer)->step, 0);
+    pixel[5] = 0.5f;
+    ck_ok(vgg_trainer_step(trainer, &batch, NULL));
+    ck_ok(vgg_param_read(param, var));
+    ck_assert(isfinite(((float *)vgg_tensor_data(var))[0]));
+    batch.index = UINT64_MAX;
+    ck_fails(vgg_trainer_step(trainer, &batch, NULL), VGG_EINVAL);
+    vgg_tensor_free(var);
+    vgg_tensor_free(images);
+    vgg_trainer_free(trainer);
+    vgg_model_free(model);
+    tear_down();
+}
+END_TEST
+
 START_TEST(bad_recipes_are_refused)
 {
     set_up();
@@ -368,6 +407,7 @@ int main(void)
     tcase_add_test(tc, another_loader_in_the_middle_is_refused);
     tcase_add_test(tc, cancel_stops_between_batches);
     tcase_add_test(tc, infinite_loss_changes_nothing);
+    tcase_add_test(tc, a_nan_pixel_spares_statistics);
     tcase_add_test(tc, bad_recipes_are_refused);
     suite_add_tcase(suite, tc);
     return harness_main(&suite, 1);
