@@ -27,8 +27,8 @@ static void look(vgg_context *ctx, const vgg_device_list *list, uint32_t index,
     vgg_device_free(device);
 }
 
-/* The system's OpenBLAS, which is loaded only where it is used: here, to tell which one it
- * is. The device's line ends with the matrix product's. */
+/* The system's OpenBLAS, which is loaded only where it is used: here, to tell which one
+ * it is. The device's line ends with the matrix product's. */
 static void look_openblas(const struct settings *s, char *text, size_t size)
 {
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;

@@ -80,13 +80,15 @@ def test_devices():
     found = sole_object(run("devices", "--format", "json").stdout)
     names = [device["name"] for device in found["devices"]]
     assert "cpu" in names and "ref" in names, names
-    assert set(found) == {"devices", "refused"}, found
+    assert set(found) == {"devices", "refused", "openblas"}, found
+    assert found["openblas"], "says which OpenBLAS, or why none"
     assert all(set(device) == {"name", "engine", "text"} for device in found["devices"])
     assert all(set(one) == {"engine", "reason"} for one in found["refused"])
     lines = run("devices").stdout.splitlines()
     assert lines[:len(names)] == [f"{device['name']:8} {device['text']}"
                                   for device in found["devices"]]
-    assert len(lines) == len(names) + len(found["refused"])
+    assert len(lines) == len(names) + len(found["refused"]) + 1
+    assert found["openblas"] in lines[-1]
     cpu = next(d for d in sole_object(run("devices", "--threads", 1, "--format", "json").stdout)
                ["devices"] if d["name"] == "cpu")
     assert "1 thread" in cpu["text"], cpu
