@@ -107,10 +107,11 @@ vgg_status vgg__reader_read(struct vgg__reader *reader, void *to, size_t size,
 {
     size_t got = 0;
     VGG_TRY(read_up_to(reader, to, size, &got));
-    if (got < size)
-        return vgg__fail(VGG_ETRUNCATED, "%s: ends in %s: %zu of %zu bytes are there",
-                         reader->file.name, field, got, size);
-    return VGG_OK;
+    if (got == size) return VGG_OK;
+    /* A gzip member that ends well but early: what is behind it may be the reason. */
+    if (reader->is_gzip) VGG_TRY(vgg__gzip_finish(&reader->gzip, &reader->file));
+    return vgg__fail(VGG_ETRUNCATED, "%s: ends in %s: %zu of %zu bytes are there",
+                     reader->file.name, field, got, size);
 }
 
 vgg_status vgg__reader_count(struct vgg__reader *reader, uint64_t *count)

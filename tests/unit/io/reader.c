@@ -306,6 +306,20 @@ START_TEST(gzip_content_of_another_length)
 }
 END_TEST
 
+/* Content cut in two members, as some tools write it: told by what it is. */
+START_TEST(gzip_content_in_two_members)
+{
+    struct bytes file = {0}, second = {0};
+    bytes_gzip(&file, content, 100);
+    bytes_gzip(&second, content + 100, CONTENT - 100);
+    bytes_add(&file, second.at, second.size);
+    ck_fails_with(take_bytes(file.at, file.size), VGG_EUNSUPPORTED,
+                  "a second gzip member begins");
+    bytes_free(&second);
+    bytes_free(&file);
+}
+END_TEST
+
 /* What a file can hold at most is never less than what it holds, and for the densest
  * deflate stream not much more. */
 START_TEST(most_bounds_the_content)
@@ -420,6 +434,7 @@ int main(void)
     tcase_add_test(tcase, gzip_bad_deflate);
     tcase_add_test(tcase, gzip_trailers);
     tcase_add_test(tcase, gzip_content_of_another_length);
+    tcase_add_test(tcase, gzip_content_in_two_members);
     tcase_add_test(tcase, most_bounds_the_content);
     tcase_add_test(tcase, paths);
     tcase_add_test(tcase, foreign_formats);
