@@ -19,7 +19,7 @@ static vgg_trainer *volatile trainer_in_signal;
 static void on_signal(int number)
 {
     if (caught) {
-        static const char line[] = "\nvgg: stopped at once; last/ is as last saved\n";
+        static const char line[] = "\nvgg: stopped at once; nothing more was saved\n";
         const ssize_t ignored = write(STDERR_FILENO, line, sizeof line - 1);
         (void)ignored;
         _exit(128 + number);
@@ -218,8 +218,8 @@ static int diverged(const struct training *t)
 {
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
     const bool saved = is_folder(run_path(&t->run, "last"));
-    return fail("step %llu: %s; %s: try a smaller --lr than %g, --warmup-epochs 1 or "
-                "--clip-norm 1, in a new run",
+    return fail("step %llu: %s; %s: start a new run with a lower --lr than %g, "
+                "--warmup-epochs 1 or --clip-norm 1",
                 (unsigned long long)p->step + 1, vgg_last_error(),
                 saved ? "the checkpoints are as they were" : "there is no checkpoint",
                 t->s->lr);

@@ -137,5 +137,6 @@ void help_verb(enum verb verb)
         help_flag(&row);
     }
     printf("\nA value in brackets is the default. Exit status: 0 ok, 1 failed, 2 "
-           "usage.\n");
+           "usage%s.\n",
+           verb == TRAIN ? ",\n129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM" : "");
 }

@@ -68,6 +68,33 @@ int settings_preset(struct settings *s, const char *name)
                   near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
+/* Take a preset's value back. */
+static void drop(struct settings *s, const char *name)
+{
+    static struct settings fresh;
+    const struct flag *flag = flag_find(name);
+    if (s->source[flag - flags] != FROM_PRESET) return;
+    settings_init(&fresh);
+    const size_t size = flag->kind == FLAG_TEXT ? TEXT_SIZE : sizeof(uint64_t);
+    memcpy((char *)s + flag->offset, (const char *)&fresh + flag->offset, size);
+    s->source[flag - flags] = FROM_DEFAULT;
+}
+
+void settings_over_preset(struct settings *s)
+{
+    const bool arch = SOURCE(s, arch) == FROM_USER;
+    const bool blocks = SOURCE(s, blocks) == FROM_USER;
+    if (arch || blocks) drop(s, "ratio");
+    if (arch) {
+        drop(s, "blocks");
+        drop(s, "hidden");
+        drop(s, "dropout");
+    }
+    if (SOURCE(s, dataset) == FROM_USER && SOURCE(s, normalize) == FROM_PRESET &&
+        s->normalize != 0)
+        settings_set(s, flag_find("normalize"), dataset_name(s), FROM_PRESET);
+}
+
 const char *dataset_name(const struct settings *s)
 {
     return flag_find("dataset")->choices[s->dataset];

@@ -50,13 +50,19 @@ int session_data(struct session *it, const struct settings *s, const char *split
                 hinted ? "" : " (a sound copy: Debian package dataset-fashion-mnist)");
 }
 
+uint32_t session_batch(const struct settings *s, const vgg_dataset *data)
+{
+    const uint64_t images = vgg_dataset_count(data);
+    return (uint32_t)(s->batch > images && images > 0 ? images : s->batch);
+}
+
 int session_loader(const struct settings *s, const vgg_transform *transform,
                    vgg_dataset *data, bool train, vgg_loader **out)
 {
     vgg_loader_options opts = VGG_LOADER_OPTIONS_INIT;
     opts.transform = transform;
     opts.seed = s->seed;
-    opts.batch = (uint32_t)s->batch;
+    opts.batch = session_batch(s, data);
     opts.train = train;
     return vgg_loader_create(data, &opts, out) == VGG_OK ? 0 : fail_vgg("data");
 }

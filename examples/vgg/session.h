@@ -25,6 +25,9 @@ void session_place(const struct session *it, char *text, size_t size);
 int session_data(struct session *it, const struct settings *s, const char *split,
                  vgg_dataset **out);
 
+/* Images a batch: --batch, or the whole of a smaller split. */
+uint32_t session_batch(const struct settings *s, const vgg_dataset *data);
+
 /* A loader over a split; `train` also shuffles and augments. */
 int session_loader(const struct settings *s, const vgg_transform *transform,
                    vgg_dataset *data, bool train, vgg_loader **out);

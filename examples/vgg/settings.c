@@ -260,6 +260,7 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
             memcpy(s->path, word, strlen(word) + 1);
         }
     }
+    if (status == 0) settings_over_preset(s);
     const bool resumed = SOURCE(s, resume) == FROM_USER; /* args.json comes first */
     return status == 0 && network && !resumed ? settings_check(s) : status;
 }

@@ -105,6 +105,9 @@ int settings_set(struct settings *s, const struct flag *flag, const char *value,
 /* Apply a preset by name. */
 int settings_preset(struct settings *s, const char *name);
 
+/* Let the network and the data that the user named win over the preset's. */
+void settings_over_preset(struct settings *s);
+
 /* A value as text, in the form that settings_set() reads. */
 void settings_text(const struct settings *s, const struct flag *flag,
                    char text[TEXT_SIZE]);

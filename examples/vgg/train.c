@@ -42,7 +42,7 @@ static int open_trainer(struct training *t, const struct settings *s)
     opts.seed = s->seed;
     opts.steps_per_epoch = (batches + s->grad_accum - 1) / s->grad_accum;
     opts.epochs = (uint32_t)s->epochs;
-    opts.batch = (uint32_t)s->batch;
+    opts.batch = session_batch(s, t->it.train);
     opts.accumulate = (uint32_t)s->grad_accum;
     opts.label_smoothing = (float)s->label_smoothing;
     t->run.curves.batches = batches;
@@ -83,6 +83,44 @@ static int start_run(struct training *t, struct settings *s)
     return status == 0 ? run_logs(&t->run, 0, 0) : status;
 }
 
+/* May the run have the number of epochs that the user gave? `path` is its args.json,
+ * `epochs` what it is to have. */
+static int check_epochs(const struct settings *s, const char *path)
+{
+    if (SOURCE(s, epochs) != FROM_USER) return 0;
+    char *text = file_read(path, NULL);
+    if (!text) return STATUS_RUN;
+    const double before = json_find_number(text, "epochs", (double)s->epochs);
+    free(text);
+    if (before == (double)s->epochs || s->sched != VGG_SCHEDULE_COSINE) return 0;
+    return misuse("--epochs %llu: the cosine of the run being resumed spans its %.0f "
+                  "epochs, and that can't change; a new run with --init-weights begins "
+                  "with its weights",
+                  (unsigned long long)s->epochs, before);
+}
+
+/* Is there enough of a run to go on with? */
+static int check_saved(const struct run *run, bool saved)
+{
+    if (saved || !is_folder(run_path(run, "best"))) return 0;
+    return fail("%s has best/ but not last/, which a resumed run begins with: put it "
+                "back, or start a new run with --init-weights "
+                "%s/best/weights.safetensors",
+                run->dir, run->dir);
+}
+
+/* The checkpoint into the trainer. */
+static int load_last(struct training *t, const struct settings *s, const char *last)
+{
+    if (vgg_checkpoint_load(t->trainer, last, NULL) != VGG_OK)
+        return fail("can't resume from %s: %s", last, vgg_last_error());
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    const uint64_t begun = p->epoch + (p->batch > 0);
+    if (SOURCE(s, epochs) != FROM_USER || s->epochs >= begun) return 0;
+    return misuse("--epochs %llu: the run being resumed is in its epoch %llu already",
+                  (unsigned long long)s->epochs, (unsigned long long)begun);
+}
+
 static int resume_run(struct training *t, struct settings *s)
 {
     if (s->resume[0] && s->out[0] && strcmp(s->resume, s->out) != 0)
@@ -90,16 +128,17 @@ static int resume_run(struct training *t, struct settings *s)
                       s->resume, s->out);
     int status = run_find(&t->run, s->resume[0] ? s->resume : s->out);
     if (status == 0) status = args_load(s, run_path(&t->run, "args.json"));
+    if (status == 0) status = check_epochs(s, run_path(&t->run, "args.json"));
     if (status == 0) status = settings_check(s);
     if (status == 0) status = open_parts(t, s);
     /* A run killed before its first checkpoint begins again from its first batch. */
     const char *last = run_path(&t->run, "last");
     const bool saved = is_folder(last);
+    if (status == 0) status = check_saved(&t->run, saved);
     if (status == 0 && !saved) status = load_initial(t, s);
     if (status == 0) status = open_trainer(t, s);
+    if (status == 0 && saved) status = load_last(t, s, last);
     if (status != 0) return status;
-    if (saved && vgg_checkpoint_load(t->trainer, last, NULL) != VGG_OK)
-        return fail("can't resume from %s: %s", last, vgg_last_error());
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
     status = run_logs(&t->run, p->epoch, p->batch);
     return status == 0 ? args_save(s, run_path(&t->run, "args.json")) : status;
@@ -196,7 +235,7 @@ static void say_end(struct training *t, const struct settings *s)
 {
     if (s->format == FORMAT_JSON)
         print_summary(t, s);
-    else if (t->all_batches > 0)
+    else
         say_result(t, stdout);
     if (s->format == FORMAT_JSON && !s->quiet && t->all_batches > 0)
         say_result(t, stderr);
@@ -208,8 +247,10 @@ static bool finished(struct training *t, const struct settings *s)
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
     const bool complete = p->epoch >= s->epochs;
     if (complete)
-        bar_line(&t->bar, "%s has its %llu epochs; --epochs N with more goes on",
-                 t->run.dir, (unsigned long long)s->epochs);
+        bar_line(&t->bar, "%s is complete: %llu epoch%s%s", t->run.dir,
+                 (unsigned long long)s->epochs, s->epochs == 1 ? "" : "s",
+                 s->sched == VGG_SCHEDULE_COSINE ? ""
+                                                 : "; --epochs N with more goes on");
     else if (s->steps && p->step >= s->steps)
         bar_line(&t->bar, "%s is at step %llu already", t->run.dir,
                  (unsigned long long)p->step);

@@ -92,7 +92,9 @@ def test_steps_counted_from_the_start():
     run("train", "--resume", "out")
     trainer.same_run("whole", "out")
     done = run("train", "--resume", "out")
-    assert "has its 3 epochs" in done.stderr, done.stderr
+    assert "out is complete: 3 epochs" in done.stderr, done.stderr
+    assert run("train", "--resume", "out", "--quiet").stdout == done.stdout
+    assert re.match(r"loss \d\.\d{3}, train acc ", done.stdout), done.stdout
 
 
 def test_json_summary():
@@ -151,6 +153,7 @@ def test_refusals():
         (["train", "--resume", "out", "--blocks", "1x8"], 2, "can't change"),
         (["train", "--resume", "out", "--bn"], 2, "--bn"),
         (["train", "--resume", "out", "--preset", "quick"], 2, "--preset quick"),
+        (["train", "--resume", "out", "--epochs", 4], 2, "cosine"),
         (["train", "--resume", "data"], 1, "not a run directory"),
     ]
     for args, status, fragment in cases:
@@ -162,8 +165,57 @@ def test_refusals():
         done = run("train", "--resume", "out", expect=1)
         assert "in use by another" in one_line(done.stderr)
     # What may change does: more epochs, other threads, and the same value said again.
-    run("train", "--resume", "out", "--epochs", 4, "--threads", 1, "--batch", 16)
-    assert rows("out")[-1]["epoch"] == 4
+    run("train", "--resume", "out", "--threads", 1, "--batch", 16)
+    train("data", "even", "--sched", "constant")
+    with open("even/args.json", encoding="utf-8") as file:
+        args = file.read()
+    done = run("train", "--resume", "even", "--epochs", 2, expect=2)
+    assert "in its epoch 3 already" in one_line(done.stderr), done.stderr
+    with open("even/args.json", encoding="utf-8") as file:
+        assert file.read() == args
+    run("train", "--resume", "even", "--epochs", 4)
+    assert rows("even")[-1]["epoch"] == 4
+    os.rename("even/last", "kept")
+    done = run("train", "--resume", "even", expect=1)
+    assert "even/best/weights.safetensors" in one_line(done.stderr), done.stderr
+
+
+def network(out):
+    with open(f"{out}/args.json", encoding="utf-8") as file:
+        args = json.load(file)
+    return {key: args[key] for key in ("arch", "blocks", "ratio", "hidden", "dropout")}
+
+
+def test_own_network_wins_over_a_preset():
+    make_data("data", train=20, test=10)
+    small = ["train", "--data", "data", "--batch", 10, "--steps", 1]
+    run(*small, "--preset", "quick", "--blocks", "1x8,1x8", "--out", "blocks")
+    assert network("blocks") == {"arch": "d2l", "blocks": "1x8,1x8", "ratio": 1,
+                                 "hidden": 128, "dropout": 0}
+    info = ["info", "--resize", 32, "--format", "json"]
+    bare = sole_object(run(*info, "--arch", "vgg11").stdout)
+    for both in (["--preset", "quick", "--arch", "vgg11"],
+                 ["--arch", "vgg11", "--preset", "quick"]):
+        found = sole_object(run(*info, *both, "--dataset", "fashion-mnist").stdout)
+        assert [block["name"] for block in found["blocks"]] == [
+            block["name"] for block in bare["blocks"]], found["blocks"]
+        assert found["blocks"][0]["shape"][1] == 64, found["blocks"][0]
+    run(*small, "--resize", 32, "--arch", "vgg11", "--preset=quick", "--ratio", 16,
+        "--hidden", 8, "--out", "arch")
+    assert network("arch") == {"arch": "vgg11", "blocks": "", "ratio": 16, "hidden": 8,
+                               "dropout": 0.5}
+    run(*small, "--preset", "quick", "--dataset", "mnist", "--blocks", "1x8", "--out", "mnist")
+    with open("mnist/args.json", encoding="utf-8") as file:
+        assert json.load(file)["normalize"] == "mnist"
+
+
+def test_batch_larger_than_the_data():
+    make_data("data", train=60, test=20)
+    summary = sole_object(train("data", "out", "--batch", 1000000, "--format", "json").stdout)
+    assert summary["step"] == 3 and summary["peak_rss_bytes"] < 500e6, summary
+    same = sole_object(train("data", "same", "--batch", 60, "--format", "json").stdout)
+    assert same["loss"] == summary["loss"]
+    assert "accuracy" in run("eval", "out", "--batch", 1000000).stdout
 
 
 def test_loss_that_is_no_number():
