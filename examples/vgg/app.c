@@ -9,18 +9,63 @@
 
 const char *verb_name = "";
 
+static bool muted;
+
+void mute(bool on)
+{
+    muted = on;
+}
+
+unsigned utf8_length(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    if (at[0] < 0x80) return 1;
+    const unsigned length = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
+    if (at[0] < 0xc2 || at[0] > 0xf4) return 0;
+    for (unsigned i = 1; i < length; i++)
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    /* overlong, a surrogate, or past the last character */
+    if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
+        (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))
+        return 0;
+    return length;
+}
+
+const char *printable(const char *text, char *out, size_t size)
+{
+    size_t length = 0;
+    while (*text) {
+        char piece[8] = "";
+        const unsigned char c = (unsigned char)*text;
+        const unsigned char next = (unsigned char)text[1];
+        unsigned bytes = utf8_length(text);
+        /* C1 controls are two bytes: c2 80 to c2 9f. */
+        if (bytes == 0 || c < 0x20 || c == 0x7f || (c == 0xc2 && next < 0xa0)) {
+            bytes = 1;
+            snprintf(piece, sizeof piece, "\\x%02x", c);
+        } else {
+            memcpy(piece, text, bytes);
+        }
+        const size_t more = strlen(piece);
+        if (length + more + 1 > size) break;
+        memcpy(out + length, piece, more);
+        length += more;
+        text += bytes;
+    }
+    out[length] = '\0';
+    return out;
+}
+
 /* One write a line, so that lines of several processes do not mix. */
 static void say(const char *format, va_list args, const char *tail)
 {
-    char line[2048];
-    const size_t room = sizeof line - 128; /* the tail always fits */
-    size_t length = (size_t)snprintf(line, sizeof line, "vgg: ");
-    const int text = vsnprintf(line + length, room - length, format, args);
-    length += text < 0 ? 0 : (size_t)text;
-    if (length > room - 1) length = room - 1;
-    for (size_t i = 0; i < length; i++)
-        if (line[i] == '\n' || line[i] == '\r') line[i] = ' ';
-    snprintf(line + length, sizeof line - length, "%s\n", tail);
+    char text[2048] = "", shown[2048], line[sizeof shown + 128];
+    if (muted) return;
+    vsnprintf(text, sizeof text, format, args);
+    for (char *at = text; *at; at++)
+        if (*at == '\n' || *at == '\r') *at = ' ';
+    snprintf(line, sizeof line, "vgg: %s%s\n", printable(text, shown, sizeof shown),
+             tail);
     fputs(line, stderr);
     fflush(stderr);
 }
@@ -48,7 +93,9 @@ int misuse(const char *format, ...)
 
 int fail_vgg(const char *what)
 {
-    return what ? fail("%s: %s", what, vgg_last_error()) : fail("%s", vgg_last_error());
+    const char *error = vgg_last_error();
+    const bool named = !what || strncmp(error, what, strlen(what)) == 0;
+    return named ? fail("%s", error) : fail("%s: %s", what, error);
 }
 
 double now_seconds(void)

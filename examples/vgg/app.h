@@ -36,6 +36,16 @@ int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* fail() with the library's last error, after `what` and a colon if it is not NULL. */
 int fail_vgg(const char *what);
 
+/* While muted, fail() and misuse() say nothing: for asking whether a value would do. */
+void mute(bool on);
+
+/* Bytes of the UTF-8 character at `at`; 0 if it is none. */
+unsigned utf8_length(const char *at);
+
+/* Text that came from outside, as a terminal may have it: control characters, and bytes
+ * that are no UTF-8, become \xNN. Cut where `size` ends. Returns `out`. */
+const char *printable(const char *text, char *out, size_t size);
+
 /* Seconds of a clock that never goes back. */
 double now_seconds(void);
 

@@ -59,6 +59,14 @@ static int set_member(struct settings *s, const struct flag *flag,
     return settings_set(s, flag, member->text, FROM_FILE);
 }
 
+/* Is a value of the kind that save_flag() writes? */
+static bool fits(const struct flag *flag, const struct json_member *member)
+{
+    if (flag->kind == FLAG_SWITCH) return member->kind == JSON_BOOL;
+    const bool number = flag->kind == FLAG_COUNT || flag->kind == FLAG_REAL;
+    return member->kind == (number ? JSON_NUMBER : JSON_TEXT);
+}
+
 /* One value of the file meets what the user said, if anything. */
 static int load_flag(struct settings *s, const struct flag *flag,
                      const struct json_member *member)
@@ -79,8 +87,9 @@ static int load_flag(struct settings *s, const struct flag *flag,
                   flag->name, mine, file[0] ? file : "none");
 }
 
-int args_load(struct settings *s, const char *path)
+int args_load(struct settings *s, const char *path, bool whole)
 {
+    bool seen[FLAG_MAX] = {false};
     char *text = file_read(path, NULL);
     if (!text) return STATUS_RUN;
     const char *at = text;
@@ -88,9 +97,19 @@ int args_load(struct settings *s, const char *path)
     int status = 0, more = 0;
     while (status == 0 && (more = json_next(&at, &member)) == 1) {
         const struct flag *flag = flag_find(member.key);
-        if (flag && kept(flag)) status = load_flag(s, flag, &member);
+        if (!flag || !kept(flag)) continue;
+        seen[flag - flags] = true;
+        status = fits(flag, &member)
+                     ? load_flag(s, flag, &member)
+                     : fail("%s: \"%s\" has a value of another kind than vgg train "
+                            "wrote; put the old one back",
+                            path, flag->name);
     }
     free(text);
     if (more < 0) return fail("%s: not what vgg train wrote; start a new run", path);
+    for (unsigned i = 0; i < flag_count && status == 0 && whole; i++)
+        if (kept(&flags[i]) && !seen[i])
+            status = fail("%s: no \"%s\" in it, which vgg train wrote; put it back",
+                          path, flags[i].name);
     return status;
 }

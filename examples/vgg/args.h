@@ -9,7 +9,8 @@
 int args_save(const struct settings *s, const char *path);
 
 /* Read them back over the settings, all but those that the user gave. A user's value
- * that differs from the file's is refused, but where the table says it may change. */
-int args_load(struct settings *s, const char *path);
+ * that differs from the file's is refused, but where the table says it may change.
+ * `whole`: every setting must be there. */
+int args_load(struct settings *s, const char *path, bool whole);
 
 #endif

@@ -145,13 +145,14 @@ void bar_clear(struct bar *bar)
 void bar_line(struct bar *bar, const char *format, ...)
 {
     if (!bar->lines) return;
-    char line[2048]; /* one write, so that lines of several programs do not mix */
+    char text[2048] = "", line[2048];
     va_list args;
     va_start(args, format);
-    const int text = vsnprintf(line, sizeof line - 1, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    const size_t length = text < 0 ? 0 : strnlen(line, sizeof line - 2);
-    memcpy(line + length, "\n", 2);
+    /* One write, so that lines of several programs do not mix. */
+    printable(text, line, sizeof line - 1);
+    memcpy(line + strlen(line), "\n", 2);
     bar_clear(bar);
     fputs(line, stderr);
     fflush(stderr);

@@ -41,10 +41,38 @@ static bool set(vgg_metadata *metadata, const char *key, const char *value)
     return vgg_metadata_set(metadata, key, value) == VGG_OK;
 }
 
+/* FNV-1a of every setting that is part of what is computed; not of the names that a
+ * preset and a file have. */
+static void settings_hash(const struct settings *s, char text[20])
+{
+    static char value[TEXT_SIZE];
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (unsigned i = 0; i < flag_count; i++) {
+        const struct flag *flag = &flags[i];
+        if (flag->life != LIFE_FIXED || !(flag->verbs & TRAIN) ||
+            strcmp(flag->name, "preset") == 0 ||
+            strcmp(flag->name, "init-weights") == 0)
+            continue;
+        settings_text(s, flag, value);
+        const char *const parts[] = {flag->name, "=", value, "\n"};
+        for (unsigned k = 0; k < sizeof parts / sizeof parts[0]; k++)
+            for (const char *at = parts[k]; *at; at++)
+                hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;
+    }
+    snprintf(text, 20, "%016llx", (unsigned long long)hash);
+}
+
+bool card_agrees(const vgg_metadata *mine, const vgg_metadata *saved)
+{
+    const char *a = vgg_metadata_get(mine, "app.settings");
+    const char *b = vgg_metadata_get(saved, "app.settings");
+    return !a || !b || strcmp(a, b) == 0;
+}
+
 int card_write(struct session *it, const struct settings *s,
                const vgg_transform *transform, const vgg_dataset *data)
 {
-    char resize[32], crop[32], mean[128], std[128];
+    char resize[32], crop[32], mean[128], std[128], hash[20];
     const uint32_t channels = vgg_dataset_shape(data)->dim[0];
     const uint32_t most = channels < VGG_MAX_CHANNELS ? channels : VGG_MAX_CHANNELS;
     snprintf(resize, sizeof resize, "%ux%u", (unsigned)s->resize.height,
@@ -53,6 +81,7 @@ int card_write(struct session *it, const struct settings *s,
              (unsigned)s->crop.width);
     floats_text(transform->mean, most, mean, sizeof mean);
     floats_text(transform->std, most, std, sizeof std);
+    settings_hash(s, hash);
     if (vgg_metadata_create(it->ctx, &it->metadata) != VGG_OK) return fail_vgg(NULL);
     char *classes = class_names(data);
     const char *rule = flag_find("resize-rule")->choices[s->resize_rule];
@@ -60,15 +89,16 @@ int card_write(struct session *it, const struct settings *s,
     const bool good = classes && set(m, "app.dataset", dataset_name(s)) &&
                       set(m, "app.classes", classes) && set(m, "app.resize", resize) &&
                       set(m, "app.resize_rule", rule) && set(m, "app.crop", crop) &&
-                      set(m, "app.mean", mean) && set(m, "app.std", std);
+                      set(m, "app.mean", mean) && set(m, "app.std", std) &&
+                      set(m, "app.settings", hash);
     free(classes);
     return good ? 0 : fail_vgg("metadata of the weights");
 }
 
-/* A number a channel; false if the text is anything else. */
-static bool read_floats(const char *text, float *out, bool positive)
+/* As many numbers as channels; false if the text is anything else. */
+static bool read_floats(const char *text, uint32_t channels, float *out, bool positive)
 {
-    unsigned count = 0;
+    uint32_t count = 0;
     while (text && *text && count < VGG_MAX_CHANNELS) {
         char *end;
         const float value = strtof(text, &end);
@@ -77,7 +107,7 @@ static bool read_floats(const char *text, float *out, bool positive)
         out[count++] = value;
         text = end + (*end == ' ');
     }
-    return text && *text == '\0' && count > 0;
+    return text && *text == '\0' && count == channels;
 }
 
 /* A value through the flag of the same meaning, which knows what is valid. */
@@ -87,13 +117,28 @@ static int read_flag(const vgg_metadata *metadata, const char *key, const char *
     const char *value = vgg_metadata_get(metadata, key);
     if (!value)
         return fail("the weights do not say %s: they are not from `vgg train`", key);
-    if (settings_set(s, flag_find(flag), value, FROM_FILE) == 0) return 0;
+    mute(true);
+    const int status = settings_set(s, flag_find(flag), value, FROM_FILE);
+    mute(false);
+    if (status == 0) return 0;
     return fail("the weights' %s is '%.80s', which this program does not know", key,
                 value);
 }
 
-int card_read(const vgg_metadata *metadata, struct settings *s, vgg_transform *out)
+/* No more names than the network has outputs. */
+static int check_classes(const char *names, uint32_t outputs)
 {
+    uint32_t count = names && *names ? 1 : 0;
+    for (; names && *names; names++) count += *names == '\n';
+    if (count <= outputs) return 0;
+    return fail("the weights' app.classes has %u names and the network %u outputs",
+                (unsigned)count, (unsigned)outputs);
+}
+
+int card_read(const struct session *it, struct settings *s, vgg_transform *out)
+{
+    const vgg_metadata *metadata = it->metadata;
+    const uint32_t channels = vgg_model_input_shape(it->model)->dim[0];
     int status = read_flag(metadata, "app.dataset", "dataset", s);
     if (status == 0) status = read_flag(metadata, "app.resize", "resize", s);
     if (status == 0) status = read_flag(metadata, "app.resize_rule", "resize-rule", s);
@@ -105,8 +150,12 @@ int card_read(const vgg_metadata *metadata, struct settings *s, vgg_transform *o
     out->resize_rule = (uint32_t)s->resize_rule;
     out->crop_height = s->crop.height;
     out->crop_width = s->crop.width;
-    if (!read_floats(vgg_metadata_get(metadata, "app.mean"), out->mean, false) ||
-        !read_floats(vgg_metadata_get(metadata, "app.std"), out->std, true))
-        return fail("the weights' app.mean or app.std is not a list of numbers");
-    return 0;
+    if (!read_floats(vgg_metadata_get(metadata, "app.mean"), channels, out->mean,
+                     false) ||
+        !read_floats(vgg_metadata_get(metadata, "app.std"), channels, out->std, true))
+        return fail("the weights' app.mean or app.std is not a list of %u numbers, one "
+                    "a channel",
+                    (unsigned)channels);
+    return check_classes(vgg_metadata_get(metadata, "app.classes"),
+                         vgg_model_output_shape(it->model)->dim[0]);
 }

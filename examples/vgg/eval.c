@@ -23,7 +23,7 @@ static void find_data(struct settings *s, const char *folder)
     struct settings *of_run = malloc(sizeof *of_run);
     if (!of_run) return;
     settings_init(of_run);
-    if (args_load(of_run, path) == 0 && is_folder(of_run->data))
+    if (args_load(of_run, path, false) == 0 && is_folder(of_run->data))
         memcpy(s->data, of_run->data, sizeof s->data);
     free(of_run);
 }
@@ -51,7 +51,7 @@ static int evaluate(struct session *it, struct settings *s)
     vgg_transform transform;
     vgg_metrics *metrics = NULL;
     const char *split = flag_find("split")->choices[s->split];
-    int status = card_read(it->metadata, s, &transform);
+    int status = card_read(it, s, &transform);
     if (status == 0) status = session_data(it, s, split, &it->test);
     if (status == 0)
         status = session_loader(s, &transform, it->test, false, &it->test_loader);

@@ -100,20 +100,40 @@ static void print_layers(const vgg_model *model)
     }
 }
 
+/* A file's text, escaped. */
+static void print_text(const char *text, size_t length)
+{
+    char piece[256], shown[1024];
+    while (length > 0) {
+        const size_t part = length < sizeof piece - 1 ? length : sizeof piece - 1;
+        memcpy(piece, text, part);
+        piece[part] = '\0';
+        fputs(printable(piece, shown, sizeof shown), stdout);
+        text += part;
+        length -= part;
+    }
+}
+
 static void print_card(const struct session *it)
 {
     static const char *const keys[] = {"app.dataset", "app.resize", "app.resize_rule",
                                        "app.crop",    "app.mean",   "app.std"};
     for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const char *value = vgg_metadata_get(it->metadata, keys[i]);
-        if (value && strcmp(value, "0x0") != 0)
-            printf("%-16s %s\n", keys[i] + strlen("app."), value);
+        if (!value || strcmp(value, "0x0") == 0) continue;
+        printf("%-16s ", keys[i] + strlen("app."));
+        print_text(value, strlen(value));
+        putchar('\n');
     }
     const char *classes = vgg_metadata_get(it->metadata, "app.classes");
     if (!classes) return;
     printf("%-16s ", "classes");
-    for (; *classes; classes++)
-        fputs(*classes == '\n' ? ", " : (char[]){*classes, 0}, stdout);
+    while (*classes) {
+        const size_t length = strcspn(classes, "\n");
+        print_text(classes, length);
+        classes += length + (classes[length] == '\n');
+        if (*classes) fputs(", ", stdout);
+    }
     putchar('\n');
 }
 

@@ -10,13 +10,18 @@
 static void escape(FILE *file, const char *text)
 {
     fputc('"', file);
-    for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
-        if (*at == '"' || *at == '\\')
-            fprintf(file, "\\%c", *at);
-        else if (*at < 0x20)
-            fprintf(file, "\\u%04x", *at);
+    while (*text) {
+        const unsigned length = utf8_length(text);
+        const unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            fprintf(file, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(file, "\\u%04x", c);
+        else if (length == 0)
+            fputs("\xef\xbf\xbd", file); /* U+FFFD for a byte that is no UTF-8 */
         else
-            fputc(*at, file);
+            fwrite(text, 1, length, file);
+        text += length ? length : 1;
     }
     fputc('"', file);
 }

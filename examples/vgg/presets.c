@@ -122,6 +122,11 @@ int settings_optimizer(const struct settings *s, vgg_optimizer *out)
     out->nesterov = (uint32_t)s->nesterov;
     out->momentum = s->momentum;
     out->weight_decay = s->weight_decay;
+    if (s->optimizer != VGG_SGD &&
+        (SOURCE(s, momentum) == FROM_USER || SOURCE(s, nesterov) == FROM_USER) &&
+        (s->momentum != 0.0 || s->nesterov))
+        return misuse(
+            "--momentum and --nesterov are of --optimizer sgd; leave them out");
     if (s->nesterov && s->momentum == 0.0)
         return misuse("--nesterov needs a --momentum above 0");
     return 0;

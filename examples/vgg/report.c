@@ -10,22 +10,28 @@
 /* Most columns a confusion matrix has on a screen. */
 enum { MATRIX_MOST = 20 };
 
+/* A class's name, else its number. */
 static const char *class_name(const struct report *r, uint32_t index)
 {
-    static char buffers[2][16];
-    static unsigned turn;
+    static char number[16];
     const char *name = vgg_dataset_class_name(r->data, index);
     if (name) return name;
-    char *number = buffers[turn++ % 2];
-    snprintf(number, sizeof buffers[0], "%u", (unsigned)index);
+    snprintf(number, sizeof number, "%u", (unsigned)index);
     return number;
+}
+
+/* The same for a screen; names may come from a file. */
+static const char *shown_name(const struct report *r, uint32_t index)
+{
+    static char shown[128];
+    return printable(class_name(r, index), shown, sizeof shown);
 }
 
 static int name_width(const struct report *r)
 {
     size_t width = strlen("weighted mean");
     for (uint32_t i = 0; i < r->classes; i++) {
-        const size_t length = strlen(class_name(r, i));
+        const size_t length = strlen(shown_name(r, i));
         if (length > width) width = length;
     }
     return (int)width;
@@ -49,7 +55,7 @@ static void print_classes(const struct report *r, int width)
     printf("\n%*s  precision  recall      F1   support\n", width, "");
     for (uint32_t i = 0; i < r->classes; i++)
         if (vgg_metrics_class(r->metrics, i, &row) == VGG_OK)
-            print_row(width, class_name(r, i), &row);
+            print_row(width, shown_name(r, i), &row);
     printf("\n");
     if (vgg_metrics_mean(r->metrics, VGG_AVERAGE_MACRO, &row) == VGG_OK)
         print_row(width, "macro mean", &row);
@@ -78,7 +84,7 @@ static void print_matrix(const struct report *r, int width)
     for (uint32_t k = 0; k < r->classes; k++) printf("%*u", cell, (unsigned)k);
     putchar('\n');
     for (uint32_t i = 0; i < r->classes; i++) {
-        printf("%*s %2u", width, class_name(r, i), (unsigned)i);
+        printf("%*s %2u", width, shown_name(r, i), (unsigned)i);
         for (uint32_t k = 0; k < r->classes; k++)
             printf("%*llu", cell,
                    (unsigned long long)vgg_metrics_confusion(r->metrics, i, k));

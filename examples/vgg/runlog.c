@@ -138,6 +138,8 @@ static int filter(struct run *run, const char *name, const char *head,
     char *text = NULL;
     const char *path = run_path(run, name);
     if (is_file(path) && !(text = file_read(path, NULL))) return STATUS_RUN;
+    if (!text && (end->epoch > 0 || end->batch > 0))
+        fail("%s is gone; a new one begins here", path); /* a warning: it goes on */
     const int status = file_begin(&file, path);
     if (status != 0) {
         free(text);

@@ -50,6 +50,9 @@ int card_write(struct session *it, const struct settings *s,
                const vgg_transform *transform, const vgg_dataset *data);
 
 /* Read them back: the data set into the settings, the rest into the transform. */
-int card_read(const vgg_metadata *metadata, struct settings *s, vgg_transform *out);
+int card_read(const struct session *it, struct settings *s, vgg_transform *out);
+
+/* Were both made by the same settings, as far as they say (`app.settings`, a hash)? */
+bool card_agrees(const vgg_metadata *mine, const vgg_metadata *saved);
 
 #endif

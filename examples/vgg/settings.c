@@ -148,8 +148,11 @@ void settings_text(const struct settings *s, const struct flag *flag,
     case FLAG_COUNT:
         snprintf(text, TEXT_SIZE, "%llu", (unsigned long long)*(const uint64_t *)field);
         break;
-    case FLAG_REAL:
-        snprintf(text, TEXT_SIZE, "%.17g", *(const double *)field);
+    case FLAG_REAL: /* the shortest that reads back the same */
+        for (int digits = 1; digits <= 17; digits++) {
+            snprintf(text, TEXT_SIZE, "%.*g", digits, *(const double *)field);
+            if (strtod(text, NULL) == *(const double *)field) break;
+        }
         break;
     case FLAG_CHOICE:
         snprintf(text, TEXT_SIZE, "%s", flag->choices[*(const uint64_t *)field]);
@@ -218,7 +221,25 @@ static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv,
         if (!next) return misuse("--%s needs a value", flag->name);
         argument.value = argv[++*at];
     }
+    if (flag->kind == FLAG_TEXT && argument.value[0] == '\0')
+        return misuse("--%s: expected %s, found ''", flag->name, flag->operand);
     return settings_set(s, flag, argument.value, FROM_USER);
+}
+
+/* Saved weights say what the network is: flags that say it too are not meant. */
+static int check_saved_network(const struct settings *s)
+{
+    static const char *const machine[] = {"batch", "device", "gemm"};
+    for (unsigned i = 0; i < flag_count; i++) {
+        bool harmless = flags[i].life != LIFE_FIXED || s->source[i] != FROM_USER;
+        for (unsigned k = 0; k < sizeof machine / sizeof machine[0]; k++)
+            harmless = harmless || strcmp(flags[i].name, machine[k]) == 0;
+        if (!harmless)
+            return misuse("--%s has no meaning with saved weights, which say it "
+                          "themselves",
+                          flags[i].name);
+    }
+    return 0;
 }
 
 /* The preset is needed before anything else is set; find it without reading the
@@ -261,6 +282,7 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
         }
     }
     if (status == 0) settings_over_preset(s);
+    if (status == 0 && verb == INFO && s->path[0]) status = check_saved_network(s);
     const bool resumed = SOURCE(s, resume) == FROM_USER; /* args.json comes first */
     return status == 0 && network && !resumed ? settings_check(s) : status;
 }

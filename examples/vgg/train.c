@@ -112,8 +112,15 @@ static int check_saved(const struct run *run, bool saved)
 /* The checkpoint into the trainer. */
 static int load_last(struct training *t, const struct settings *s, const char *last)
 {
-    if (vgg_checkpoint_load(t->trainer, last, NULL) != VGG_OK)
+    vgg_metadata *saved = NULL;
+    if (vgg_checkpoint_load(t->trainer, last, &saved) != VGG_OK)
         return fail("can't resume from %s: %s", last, vgg_last_error());
+    const bool same = card_agrees(t->it.metadata, saved);
+    vgg_metadata_free(saved);
+    if (!same)
+        return fail("%s has other settings than %s was trained with: put back what was "
+                    "changed in it, or start a new run",
+                    run_path(&t->run, "args.json"), last);
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
     const uint64_t begun = p->epoch + (p->batch > 0);
     if (SOURCE(s, epochs) != FROM_USER || s->epochs >= begun) return 0;
@@ -127,7 +134,7 @@ static int resume_run(struct training *t, struct settings *s)
         return misuse("--resume %s and --out %s are two run directories; give one",
                       s->resume, s->out);
     int status = run_find(&t->run, s->resume[0] ? s->resume : s->out);
-    if (status == 0) status = args_load(s, run_path(&t->run, "args.json"));
+    if (status == 0) status = args_load(s, run_path(&t->run, "args.json"), true);
     if (status == 0) status = check_epochs(s, run_path(&t->run, "args.json"));
     if (status == 0) status = settings_check(s);
     if (status == 0) status = open_parts(t, s);
@@ -192,14 +199,16 @@ static void say_part(const vgg_progress *p, const struct epoch_row *row, FILE *o
 /* The result in the form of the chapter. */
 static void say_result(const struct training *t, FILE *out)
 {
-    char place[64];
+    char place[64], dir[2 * TEXT_SIZE];
     const struct epoch_row row = final_row(t);
     fprintf(out, "loss %.3f, train acc %.3f", row.loss, row.accuracy);
     if (row.epoch > 0) fprintf(out, ", test acc %.3f", row.test_accuracy);
     say_part(vgg_trainer_progress(t->trainer), &row, out);
     session_place(&t->it, place, sizeof place);
     fprintf(out, "\n%.1f examples/sec on %s\n", row.images_per_s, place);
-    if (row.epoch > 0) fprintf(out, "evaluate it: vgg eval %s\n", t->run.dir);
+    if (row.epoch > 0)
+        fprintf(out, "evaluate it: vgg eval %s\n",
+                printable(t->run.dir, dir, sizeof dir));
 }
 
 static void print_summary(const struct training *t, const struct settings *s)

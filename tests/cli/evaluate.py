@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """eval: figures that follow from the confusion matrix are computed again here, and the
 accuracy must be the one that training saw."""
+import json
 import math
 import os
 import shutil
+import struct
 
 import trainer
 from trainer import make_data, one_line, rows, run, sole_object, train
@@ -84,6 +86,38 @@ def test_every_way_to_name_the_weights():
     assert "16x14" in text and "ankle boot" in text, text
 
 
+def with_metadata(source, target, **changes):
+    """A copy of a safetensors file with other strings in it."""
+    with open(source, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        rest = file.read()
+    for key, value in changes.items():
+        header["__metadata__"]["app." + key] = value
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(target, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + rest)
+    return target
+
+
+def test_metadata_is_not_trusted():
+    make_data("data")
+    train("data", "out")
+    source = "out/best/weights.safetensors"
+    same = with_metadata(source, "same.safetensors")
+    assert evaluate(same, "--data", "data")["confusion"] == evaluate("out")["confusion"]
+    for key, value, fragment in (
+            ("mean", "0.1 0.2", "1 numbers"), ("std", "", "1 numbers"), ("std", "0", "numbers"),
+            ("resize", "wide", "app.resize is 'wide'"), ("dataset", "\033[2J", "\\x1b[2J"),
+            ("classes", "\n".join("abcdefghijk"), "11 names")):
+        bad = with_metadata(source, "bad.safetensors", **{key: value})
+        done = run("eval", bad, "--data", "data", expect=1)
+        assert fragment in one_line(done.stderr), (key, done.stderr)
+    bad = with_metadata(source, "bad.safetensors", dataset="\033[2J", classes="a\nb\033c")
+    shown = run("info", bad).stdout
+    assert "\033" not in shown and "\\x1b[2J" in shown and "a, b\\x1bc" in shown, shown
+
+
 def test_refusals():
     make_data("data")
     train("data", "out", "--steps", 2)
@@ -92,7 +126,8 @@ def test_refusals():
     assert "dataset-fashion-mnist" in one_line(done.stderr), done.stderr
     with open("bad.safetensors", "wb") as file:
         file.write(b"\xff" * 64)
-    assert "bad.safetensors" in one_line(run("eval", "bad.safetensors", expect=1).stderr)
+    line = one_line(run("eval", "bad.safetensors", expect=1).stderr)
+    assert line.count("bad.safetensors") == 1, line
 
 
 if __name__ == "__main__":

@@ -99,6 +99,9 @@ def test_steps_counted_from_the_start():
 
 def test_json_summary():
     make_data("data")
+    odd = train("data", os.fsdecode(b"o\xffut"), "--format", "json", "--steps", 1)
+    assert sole_object(odd.stdout)["out"] == "o\ufffdut"
+    assert "o\\xffut" in odd.stderr, odd.stderr
     done = train("data", "out", "--format", "json")
     summary = sole_object(done.stdout)
     assert summary["stopped"] == "complete" and summary["epochs"] == 3
@@ -178,6 +181,27 @@ def test_refusals():
     os.rename("even/last", "kept")
     done = run("train", "--resume", "even", expect=1)
     assert "even/best/weights.safetensors" in one_line(done.stderr), done.stderr
+
+
+def test_edited_settings_are_refused():
+    make_data("data")
+    train("data", "out", "--steps", 3)
+    with open("out/args.json", encoding="utf-8") as file:
+        args = json.load(file)
+    for change, fragment in (({"flip": 0.25}, "other settings"), ({"flip": "0.5"}, '"flip"'),
+                             ({"bn": 1}, '"bn"'), ({"lr": None}, '"lr"'),
+                             ({"erase": ...}, 'no "erase"')):
+        edited = {key: value for key, value in {**args, **change}.items() if value is not ...}
+        with open("out/args.json", "w", encoding="utf-8") as file:
+            json.dump(edited, file)
+        done = run("train", "--resume", "out", expect=1)
+        assert fragment in one_line(done.stderr), (change, done.stderr)
+    with open("out/args.json", "w", encoding="utf-8") as file:
+        json.dump(args, file)
+    os.remove("out/metrics.csv")
+    done = run("train", "--resume", "out")
+    assert one_line(done.stderr.splitlines(True)[0]) == (
+        "vgg: out/metrics.csv is gone; a new one begins here\n"), done.stderr
 
 
 def network(out):
