@@ -98,8 +98,8 @@ START_TEST(layout)
         "\"features.1.bias\"",
         "\"features.1.running_mean\"",
         "\"features.1.running_var\"",
-        "\"features.1.num_batches_tracked\":{\"dtype\":\"I64\",\"shape\":[],"
-        "\"data_offsets\":[0,8]}",
+        ("\"features.1.num_batches_tracked\":{\"dtype\":\"I64\",\"shape\":[],"
+         "\"data_offsets\":[0,8]}"),
         "\"classifier.0.weight\":{\"dtype\":\"F32\",\"shape\":[5,8]",
         "\"classifier.0.bias\"",
         "\"classifier.3.weight\"",
