@@ -95,7 +95,9 @@ int fail_vgg(const char *what)
 {
     const char *error = vgg_last_error();
     const bool named = !what || strncmp(error, what, strlen(what)) == 0;
-    return named ? fail("%s", error) : fail("%s: %s", what, error);
+    const char *remedy =
+        strstr(error, "out of memory") ? "; a smaller --batch takes less" : "";
+    return named ? fail("%s%s", error, remedy) : fail("%s: %s%s", what, error, remedy);
 }
 
 double now_seconds(void)

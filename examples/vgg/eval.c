@@ -72,6 +72,7 @@ static int evaluate(struct session *it, struct settings *s)
         .split = split,
         .dataset = dataset_name(s),
         .device = vgg_device_name(it->device),
+        .weights = it->weights,
         .place = place,
         .classes = classes,
         .seconds = now_seconds() - start,

@@ -50,8 +50,8 @@ const struct flag flags[] = {
      "how a 2x2 window is reduced", NULL},
     {"init", "RULE", FLAG_CHOICE, LIFE_FIXED, TRAIN, AT(init), 0, 0, inits,
      "first values of the parameters", NULL},
-    {"init-weights", "FILE", FLAG_TEXT, LIFE_FIXED, TRAIN, AT(init_weights), 0, 0, NULL,
-     "start from the weights of a safetensors file", NULL},
+    {"init-weights", "PATH", FLAG_TEXT, LIFE_FIXED, TRAIN, AT(init_weights), 0, 0, NULL,
+     "start from a safetensors file, or a run's or checkpoint's", NULL},
 
     {"data", "DIR", FLAG_TEXT, LIFE_OPEN, TRAIN | EVAL | BENCH, AT(data), 0, 0, NULL,
      "folder of the data set's files as published", "Data"},

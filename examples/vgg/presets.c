@@ -261,6 +261,13 @@ int settings_arch(struct settings *s, const vgg_shape *sample, uint32_t classes,
         if (size.height) out->width = size.width;
     }
     merge_arch(s, out);
+    if (sample && out->head == VGG_HEAD_NONE)
+        return misuse("--head none has no classes to tell apart: take another one");
+    if (SOURCE(s, hidden) == FROM_USER && out->hidden > 0 &&
+        (out->head == VGG_HEAD_NONE || out->head == VGG_HEAD_GAP))
+        return misuse(
+            "--hidden %u has no meaning with --head %s: leave one of them out",
+            (unsigned)out->hidden, flag_find("head")->choices[out->head]);
     if (sample && (out->channels != sample->dim[0] || out->classes < classes))
         return misuse("the data has %u channels and %u classes, --channels %u and "
                       "--classes %u do not fit",

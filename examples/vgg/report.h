@@ -10,7 +10,8 @@ struct report {
     const vgg_metrics *metrics;
     const vgg_dataset *data; /* names of the classes */
     const char *dataset, *split, *device;
-    const char *place; /* the device in a few words */
+    const char *weights; /* the file */
+    const char *place;   /* the device in a few words */
     uint32_t classes;
     double seconds;
 };

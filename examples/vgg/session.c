@@ -64,7 +64,11 @@ int session_loader(const struct settings *s, const vgg_transform *transform,
     opts.seed = s->seed;
     opts.batch = session_batch(s, data);
     opts.train = train;
-    return vgg_loader_create(data, &opts, out) == VGG_OK ? 0 : fail_vgg("data");
+    const vgg_status result = vgg_loader_create(data, &opts, out);
+    if (result == VGG_OK) return 0;
+    if (result == VGG_ENOMEM || strcmp(verb_name, "eval") == 0) return fail_vgg("data");
+    return misuse("--resize, --crop and --shift do not fit the data: %s",
+                  vgg_last_error());
 }
 
 int session_model(struct session *it, struct settings *s, const vgg_loader *loader)
@@ -98,8 +102,7 @@ static int check_whole(vgg_context *ctx, const char *file)
     return vgg_checkpoint_check(ctx, place) == VGG_OK ? 0 : fail_vgg("damaged");
 }
 
-/* The weights file that a path means, and the run's folder. */
-static int find_weights(const char *path, char file[4096], char folder[TEXT_SIZE])
+int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZE])
 {
     static const char *const inside[] = {
         "best/weights.safetensors", "last/weights.safetensors", "weights.safetensors"};
@@ -122,8 +125,8 @@ static int find_weights(const char *path, char file[4096], char folder[TEXT_SIZE
 
 int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
 {
-    char file[4096];
-    int status = find_weights(path, file, folder);
+    char *file = it->weights;
+    int status = session_find_weights(path, file, folder);
     if (status == 0) status = check_whole(it->ctx, file);
     if (status != 0) return status;
     if (vgg_model_load(it->ctx, file, &it->metadata, &it->model) == VGG_OK) return 0;

@@ -13,6 +13,7 @@ struct session {
     vgg_loader *train_loader, *test_loader;
     vgg_metadata *metadata;
     vgg_model *model;
+    char weights[4096]; /* the file that session_weights() read */
 };
 
 /* Context and device as --threads, --gemm and --device say. */
@@ -40,6 +41,9 @@ int session_model(struct session *it, struct settings *s, const vgg_loader *load
  * their metadata. `folder` receives the folder that holds args.json of the run, if
  * any. */
 int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE]);
+
+/* The weights file that a path to any of the three means; `folder` as above. */
+int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZE]);
 
 void session_close(struct session *it);
 

@@ -53,9 +53,11 @@ static int open_trainer(struct training *t, const struct settings *s)
 
 static int load_initial(struct training *t, const struct settings *s)
 {
-    if (!s->init_weights[0] ||
-        vgg_weights_load(t->it.model, s->init_weights, NULL, NULL) == VGG_OK)
-        return 0;
+    char file[4096], folder[TEXT_SIZE];
+    if (!s->init_weights[0]) return 0;
+    const int status = session_find_weights(s->init_weights, file, folder);
+    if (status != 0) return status;
+    if (vgg_weights_load(t->it.model, file, NULL, NULL) == VGG_OK) return 0;
     return fail_vgg("--init-weights");
 }
 
@@ -99,14 +101,40 @@ static int check_epochs(const struct settings *s, const char *path)
                   (unsigned long long)s->epochs, before);
 }
 
-/* Is there enough of a run to go on with? */
+/* The highest epoch in the log, that it began or ended; 0 if there is no log. */
+static double logged_epoch(const struct run *run)
+{
+    double most = 0.0;
+    char *text = is_file(run_path(run, "log.jsonl"))
+                     ? file_read(run_path(run, "log.jsonl"), NULL)
+                     : NULL;
+    for (const char *line = text; line && *line;) {
+        const double epoch = json_find_number(line, "epoch", 0.0);
+        if (epoch > most) most = epoch;
+        line = strchr(line, '\n');
+        if (line) line++;
+    }
+    free(text);
+    return most;
+}
+
+/* Is there enough of a run to go on with? best/ is saved before last/, so that a run
+ * killed between the two at its first epoch's end has best/ alone, and begins again. */
 static int check_saved(const struct run *run, bool saved)
 {
-    if (saved || !is_folder(run_path(run, "best"))) return 0;
+    if (saved || !is_folder(run_path(run, "best")) || logged_epoch(run) == 1.0)
+        return 0;
     return fail("%s has best/ but not last/, which a resumed run begins with: put it "
-                "back, or start a new run with --init-weights "
-                "%s/best/weights.safetensors",
+                "back, or start a new run with --init-weights %s/best",
                 run->dir, run->dir);
+}
+
+static int cant_load(const struct run *run, const char *last)
+{
+    const bool best = is_folder(run_path(run, "best"));
+    return fail("can't resume from %s: %s%s%s%s", last, vgg_last_error(),
+                best ? "; a new run can begin with --init-weights " : "",
+                best ? run->dir : "", best ? "/best" : "");
 }
 
 /* The checkpoint into the trainer. */
@@ -114,7 +142,7 @@ static int load_last(struct training *t, const struct settings *s, const char *l
 {
     vgg_metadata *saved = NULL;
     if (vgg_checkpoint_load(t->trainer, last, &saved) != VGG_OK)
-        return fail("can't resume from %s: %s", last, vgg_last_error());
+        return cant_load(&t->run, last);
     const bool same = card_agrees(t->it.metadata, saved);
     vgg_metadata_free(saved);
     if (!same)

@@ -31,6 +31,7 @@ def test_figures():
     make_data("data")
     train("data", "out")
     result = evaluate("out")
+    assert result["weights"] == "out/best/weights.safetensors"
     best = max((row for row in rows("out") if row["row"] == "epoch"),
                key=lambda row: row["test_accuracy"])
     assert close(result["accuracy"], best["test_accuracy"])

@@ -69,6 +69,15 @@ def test_killed_at_random_moments():
     assert kills >= 4, f"only {kills} kills hit a running process"
 
 
+def test_killed_between_the_first_best_and_last():
+    make_data("data")
+    run(*first("whole"))
+    run(*first("out", "--steps", BATCHES))
+    shutil.rmtree("out/last")
+    run("train", "--resume", "out")
+    trainer.same_run("whole", "out")
+
+
 def test_cut_rows_are_dropped():
     make_data("data")
     run(*first("whole"))

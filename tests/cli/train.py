@@ -144,6 +144,11 @@ def test_initial_weights():
           "--lr", "1e-9", "--init", "xavier")
     train("data", "plain", "--steps", 1, "--lr", "1e-9")
     assert rows("next")[0]["loss"] < rows("plain")[0]["loss"]
+    train("data", "run", "--init-weights", "first", "--steps", 1, "--lr", "1e-9",
+          "--init", "xavier")
+    assert rows("run")[0]["loss"] == rows("next")[0]["loss"]
+    done = train("data", "none", "--init-weights", "data", expect=1)
+    assert "no weights.safetensors" in one_line(done.stderr), done.stderr
 
 
 def test_refusals():
@@ -180,7 +185,7 @@ def test_refusals():
     assert rows("even")[-1]["epoch"] == 4
     os.rename("even/last", "kept")
     done = run("train", "--resume", "even", expect=1)
-    assert "even/best/weights.safetensors" in one_line(done.stderr), done.stderr
+    assert "--init-weights even/best" in one_line(done.stderr), done.stderr
 
 
 def test_edited_settings_are_refused():

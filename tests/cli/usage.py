@@ -51,6 +51,7 @@ CASES = [
     (["train", "--optimizer", "adam", "--momentum", "0.5"], 2, "--optimizer sgd"),
     (["train", "--optimizer", "adamw", "--nesterov"], 2, "--optimizer sgd"),
     (["info", "saved", "--hidden", "5"], 2, "--hidden has no meaning with saved weights"),
+    (["info", "--head", "gap", "--hidden", "5"], 2, "--hidden 5 has no meaning"),
     (["eval", "no\033[31mwhere"], 1, "no\\x1b[31mwhere"),
     (["eval", "\u009b31m"], 1, "\\xc2\\x9b31m:"),
     (["eval", "gr\u00fcn"], 1, "folder gr\u00fcn:"),
@@ -82,6 +83,15 @@ def test_missing_data_names_the_package():
     os.mkdir("empty")
     assert "dataset-fashion-mnist" in one_line(run("train", "--data", "empty",
                                                    expect=1).stderr)
+
+
+def test_sizes_that_do_not_fit_the_data():
+    make_data("data")
+    for args, fragment in ((["--shift", 4000], "--shift"), (["--crop", 100], "--crop"),
+                           (["--head", "none"], "--head none")):
+        done = run("train", *trainer.TINY, "--data", "data", *args, expect=2)
+        assert fragment in one_line(done.stderr), (args, done.stderr)
+        assert not os.path.exists("runs")
 
 
 def test_bad_data_leaves_no_run():
