@@ -73,6 +73,7 @@ static int evaluate(struct session *it, struct settings *s)
         .dataset = dataset_name(s),
         .device = vgg_device_name(it->device),
         .weights = it->weights,
+        .epochs = vgg_metadata_get(it->metadata, "app.epochs"),
         .place = place,
         .classes = classes,
         .seconds = now_seconds() - start,

@@ -55,6 +55,13 @@ int fit_save(struct training *t, const char *name)
     int status = run_flush(&t->run);
     if (status != 0) return status;
     const char *dir = run_path(&t->run, name);
+    const vgg_progress *p = vgg_trainer_progress(t->trainer);
+    const double part = p->batches ? (double)p->batch / (double)p->batches : 0.0;
+    char epochs[32];
+    snprintf(epochs, sizeof epochs, part > 0.0 ? "%.2f" : "%.0f",
+             (double)p->epoch + part);
+    if (vgg_metadata_set(t->it.metadata, "app.epochs", epochs) != VGG_OK)
+        return fail_vgg("metadata of the weights");
     if (vgg_checkpoint_save(t->trainer, dir, t->it.metadata) != VGG_OK)
         status = fail("can't save %s: %s", dir, vgg_last_error());
     t->saved = now_seconds();

@@ -97,9 +97,12 @@ void report_text(const struct report *r)
     const int width = name_width(r);
     const uint64_t count = vgg_metrics_count(r->metrics);
     const double auc = auc_of(r);
-    char shown[1024];
-    printf("%s on %s %s: %s images\n", printable(r->weights, shown, sizeof shown),
-           r->dataset, r->split, grouped(count));
+    char shown[1024], epochs[64];
+    printf("%s", printable(r->weights, shown, sizeof shown));
+    if (r->epochs)
+        printf(", trained for %s epoch%s", printable(r->epochs, epochs, sizeof epochs),
+               strcmp(r->epochs, "1") == 0 ? "" : "s");
+    printf("\n%s %s: %s images\n", r->dataset, r->split, grouped(count));
     printf("accuracy %.4f, loss %.4f", vgg_metrics_top_k(r->metrics, 1),
            vgg_metrics_loss(r->metrics));
     if (r->classes > 5) printf(", top-5 %.4f", vgg_metrics_top_k(r->metrics, 5));
@@ -158,6 +161,7 @@ void report_json(const struct report *r)
     struct json j = {.file = stdout};
     json_object(&j, NULL);
     json_text(&j, "weights", r->weights);
+    json_text(&j, "epochs", r->epochs ? r->epochs : "");
     json_text(&j, "dataset", r->dataset);
     json_text(&j, "split", r->split);
     json_count(&j, "images", count);

@@ -11,6 +11,7 @@ struct report {
     const vgg_dataset *data; /* names of the classes */
     const char *dataset, *split, *device;
     const char *weights; /* the file */
+    const char *epochs;  /* that they were trained, NULL: not known */
     const char *place;   /* the device in a few words */
     uint32_t classes;
     double seconds;

@@ -49,7 +49,8 @@ void session_close(struct session *it);
 
 /* Preprocessing and classes as strings in the metadata of weights: `app.dataset`,
  * `app.classes` (a name a line), `app.resize` and `app.crop` (HxW, 0x0 for none),
- * `app.resize_rule`, `app.mean` and `app.std` (a number a channel). */
+ * `app.resize_rule`, `app.mean` and `app.std` (a number a channel), `app.settings` (a
+ * hash of the recipe); fit_save() adds `app.epochs` (trained so far). */
 int card_write(struct session *it, const struct settings *s,
                const vgg_transform *transform, const vgg_dataset *data);
 

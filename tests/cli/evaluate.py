@@ -5,6 +5,7 @@ accuracy must be the one that training saw."""
 import json
 import math
 import os
+import re
 import shutil
 import struct
 
@@ -32,9 +33,12 @@ def test_figures():
     train("data", "out")
     result = evaluate("out")
     assert result["weights"] == "out/best/weights.safetensors"
+    train("data", "part", "--steps", 20)
+    assert evaluate("part")["epochs"] == "1" and evaluate("part/last")["epochs"] == "1.54"
     best = max((row for row in rows("out") if row["row"] == "epoch"),
                key=lambda row: row["test_accuracy"])
     assert close(result["accuracy"], best["test_accuracy"])
+    assert result["epochs"] == str(best["epoch"])
     assert close(result["loss"], best["test_loss"])
     assert close(result["macro_f1"], best["macro_f1"])
     matrix = result["confusion"]
@@ -63,6 +67,7 @@ def test_text():
                      "ankle boot", "macro mean", "weighted mean", "confusion matrix"):
         assert fragment in text, text
     lines = text.splitlines()
+    assert re.fullmatch(r"out/best/weights.safetensors, trained for [123] epochs?", lines[0])
     first = next(i for i, line in enumerate(lines) if line.startswith("confusion")) + 2
     matrix = [[int(cell) for cell in line.split()[-10:]] for line in lines[first:first + 10]]
     assert matrix == evaluate("out")["confusion"]
