@@ -269,10 +269,11 @@ int settings_arch(struct settings *s, const vgg_shape *sample, uint32_t classes,
             "--hidden %u has no meaning with --head %s: leave one of them out",
             (unsigned)out->hidden, flag_find("head")->choices[out->head]);
     if (sample && (out->channels != sample->dim[0] || out->classes < classes))
-        return misuse("the data has %u channels and %u classes, --channels %u and "
-                      "--classes %u do not fit",
-                      (unsigned)sample->dim[0], (unsigned)classes,
-                      (unsigned)out->channels, (unsigned)out->classes);
+        return misuse(
+            "--channels %u and --classes %u do not fit the data, which has %u "
+            "and %u: leave both out, they follow it",
+            (unsigned)out->channels, (unsigned)out->classes, (unsigned)sample->dim[0],
+            (unsigned)classes);
     const vgg_status status = vgg_arch_check(out, (uint32_t)s->ratio);
     if (status == VGG_ESHAPE)
         return misuse("%s: try a larger --resize or fewer --blocks", vgg_last_error());

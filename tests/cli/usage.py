@@ -88,7 +88,8 @@ def test_missing_data_names_the_package():
 def test_sizes_that_do_not_fit_the_data():
     make_data("data")
     for args, fragment in ((["--shift", 4000], "--shift"), (["--crop", 100], "--crop"),
-                           (["--head", "none"], "--head none")):
+                           (["--head", "none"], "--head none"),
+                           (["--channels", 3], "which has 1 and 10")):
         done = run("train", *trainer.TINY, "--data", "data", *args, expect=2)
         assert fragment in one_line(done.stderr), (args, done.stderr)
         assert not os.path.exists("runs")
