@@ -32,9 +32,10 @@ static vgg_status probe(const vgg_host *host, vgg_device_desc *list, uint32_t ca
     char name[64];
     vgg__processor_name(name, sizeof(name));
     snprintf(list->name, sizeof(list->name), "cpu");
-    snprintf(list->text, sizeof(list->text), "%s, %s, %u threads", name,
-             vgg__kernels_choose(VGG_ISA_AVX512)->name,
-             vgg__context_options(host->ctx)->threads);
+    const uint32_t threads = vgg__context_options(host->ctx)->threads;
+    snprintf(list->text, sizeof(list->text), "%s, %s, %u thread%s", name,
+             vgg__kernels_choose(VGG_ISA_AVX512)->name, threads,
+             threads == 1 ? "" : "s");
     return VGG_OK;
 }
 
@@ -82,8 +83,9 @@ static void close_device(void *device)
 static void device_text(void *device, char *text, size_t size)
 {
     const struct vgg__cpu *cpu = device;
-    snprintf(text, size, "%s, %s, %u threads; %s", cpu->processor,
-             cpu->gemm.kernels->name, cpu->workers, cpu->gemm.text);
+    snprintf(text, size, "%s, %s, %u thread%s; %s", cpu->processor,
+             cpu->gemm.kernels->name, cpu->workers, cpu->workers == 1 ? "" : "s",
+             cpu->gemm.text);
 }
 
 const vgg_engine vgg__engine_cpu = {
