@@ -45,19 +45,18 @@ const char *vgg_last_error(void)
     return last_error;
 }
 
-/* Bytes of the UTF-8 character at `s`, 0 if there is none. The forms are those of RFC
- * 3629: no overlong form, no surrogate, nothing above U+10FFFF. */
-static size_t utf8_length(const unsigned char *s)
+size_t vgg__utf8_length(const char *text, size_t left)
 {
-    if (s[0] < 0x80) return 1;
-    const size_t length = s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-    if (length == 0 || s[0] > 0xf4) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if (s[0] == 0xe0 && s[1] < 0xa0) return 0;
-    if (s[0] == 0xed && s[1] > 0x9f) return 0;
-    if (s[0] == 0xf0 && s[1] < 0x90) return 0;
-    if (s[0] == 0xf4 && s[1] > 0x8f) return 0;
+    const unsigned char *s = (const unsigned char *)text;
+    const unsigned char a = left > 0 ? s[0] : 0, b = left > 1 && a != 0 ? s[1] : 0;
+    if (a < 0x80) return 1;
+    if (a < 0xc2 || a > 0xf4) return 0;
+    const unsigned char low = a == 0xe0 ? 0xa0 : a == 0xf0 ? 0x90 : 0x80;
+    const unsigned char high = a == 0xed ? 0x9f : a == 0xf4 ? 0x8f : 0xbf;
+    if (b < low || b > high) return 0;
+    const size_t length = a < 0xe0 ? 2 : a < 0xf0 ? 3 : 4;
+    for (size_t i = 2; i < length; i++)
+        if (i >= left || (s[i] & 0xc0) != 0x80) return 0;
     return length;
 }
 
@@ -79,7 +78,7 @@ void vgg__text_escape(const char *in, int cut, char *out, size_t size)
     const unsigned char *s = (const unsigned char *)in;
     size_t used = 0, mark = 0; /* up to `mark` there is room for "..." behind */
     while (*s != '\0') {
-        const size_t length = utf8_length(s);
+        const size_t length = vgg__utf8_length((const char *)s, SIZE_MAX);
         const bool plain = length > 0 && is_printable(s, length);
         const size_t take = plain ? length : 1, need = plain ? length : 4;
         if (used + need >= size) break;

@@ -6,6 +6,11 @@
 
 #include <stddef.h>
 
+/* Bytes of the UTF-8 character at `text`, of which `left` bytes are there (SIZE_MAX: it
+ * ends with a zero byte); 0 if it is none: overlong, a surrogate, above U+10FFFF, cut.
+ * Unicode 15, table 3-7. */
+size_t vgg__utf8_length(const char *text, size_t left);
+
 /* Copy `in` to `out` of `size` bytes (at least 8), zero-ended. Control characters,
  * bytes that are not valid UTF-8, and characters that end a line or turn its direction
  * are escaped byte by byte (\x1b). What does not fit is cut with "...", never within a

@@ -206,7 +206,9 @@ vgg_status vgg_dataset_open_idx(vgg_context *ctx, const char *images,
     VGG_REQUIRE(out != NULL);
     *out = NULL;
     VGG_REQUIRE(images != NULL && labels != NULL);
-    VGG_REQUIRE(classes >= 1 && classes <= VGG_MAX_CLASSES);
+    if (classes < 1 || classes > VGG_MAX_CLASSES)
+        return vgg__fail(VGG_EINVAL, "classes is %u; expected 1 to %d", classes,
+                         VGG_MAX_CLASSES);
     struct idx idx[2] = {{0}, {0}};
     const vgg_status status =
         open_pair(ctx, (const char *const[2]){images, labels}, idx, classes, out);

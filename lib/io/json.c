@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/fpmode.h"
+#include "core/text.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -61,28 +62,13 @@ static unsigned char peek(const struct vgg__json *json, size_t ahead)
                                          : 0;
 }
 
-/* Bytes of the UTF-8 sequence at `at`; 0: not valid (overlong, surrogate, beyond
- * 10ffff, cut). Unicode 15, table 3-7. */
-static size_t utf8_length(const struct vgg__json *json)
-{
-    const unsigned char a = peek(json, 0), b = peek(json, 1);
-    if (a < 0x80) return 1;
-    if (a < 0xc2 || a > 0xf4) return 0;
-    const unsigned char low = a == 0xe0 ? 0xa0 : a == 0xf0 ? 0x90 : 0x80;
-    const unsigned char high = a == 0xed ? 0x9f : a == 0xf4 ? 0x8f : 0xbf;
-    if (b < low || b > high) return 0;
-    const size_t length = a < 0xe0 ? 2 : a < 0xf0 ? 3 : 4;
-    for (size_t i = 2; i < length; i++)
-        if ((peek(json, i) & 0xc0) != 0x80) return 0;
-    return length;
-}
-
 bool vgg__json_can_hold(const char *text)
 {
     struct vgg__json json;
     vgg__json_begin(&json, "", text, strlen(text));
     while (json.at < json.size) {
-        const size_t length = utf8_length(&json);
+        const size_t length =
+            vgg__utf8_length(json.text + json.at, json.size - json.at);
         if (length == 0) return false;
         json.at += length;
     }
@@ -191,7 +177,8 @@ static vgg_status scan_string(struct vgg__json *json)
             return vgg__json_fail(json, VGG_EFORMAT,
                                   "control character 0x%02x in a string", c);
         } else {
-            decoded = length = utf8_length(json);
+            decoded = length =
+                vgg__utf8_length(json->text + json->at, json->size - json->at);
             if (length == 0)
                 return vgg__json_fail(json, VGG_EFORMAT, "invalid UTF-8 at byte %zu",
                                       json->at);
