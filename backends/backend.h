@@ -23,9 +23,10 @@
 #define VGG_BACKEND_H
 
 #include <stdbool.h>
+#include <vgg/data.h>
 #include <vgg/plan.h>
 
-#define VGG_ENGINE_ABI 1
+#define VGG_ENGINE_ABI 2
 
 /* ---- What the host offers to an engine ------------------------------------------- */
 
@@ -128,11 +129,55 @@ typedef struct vgg_program_desc {
     uint32_t mode;      /* vgg_mode */
     uint32_t precision; /* vgg_precision */
     uint32_t input_gradient;
+    uint32_t deterministic; /* 1: no choice by timing, no algorithm that varies */
+    /* 1: VGG_PHASE_STEP takes the place of VGG_PHASE_BACKWARD. Nobody sees the
+     * gradients, so the engine may use each up as soon as it is known, and the store
+     * need not have any. Only for engines with VGG_CAN_STEP. */
+    uint32_t step;
     /* The store's parameters, so that memory and work follow what is trainable.
      * NULL: all are. */
     const vgg_param_desc *params;
     uint32_t param_count;
 } vgg_program_desc;
+
+/* ---- Data that stays on the device ------------------------------------------------ */
+
+/* One axis of a resize: output pixel i is made of `taps` pixels at[i * taps + k] with
+ * weights weight[i * taps + k]; the arithmetic is the rule's (lib/data/resize.c). */
+typedef struct vgg_axis {
+    uint32_t in, out, taps;
+    const uint32_t *at;
+    const int32_t *weight;
+} vgg_axis;
+
+#define VGG_NO_RESIZE UINT32_MAX
+
+/* A data set to be kept on the device, and how its images become input: resized,
+ * cropped, moved and flipped as each sample says, looked up in a table. Borrowed during
+ * data_create(). */
+typedef struct vgg_data_desc {
+    uint64_t count;
+    vgg_extent stored;    /* images are u8 [c][h][w] */
+    vgg_extent shown;     /* what the network gets */
+    uint32_t resize_rule; /* vgg_resize_rule, or VGG_NO_RESIZE */
+    vgg_axis x, y;        /* of the resize */
+    uint32_t top, left;   /* of the crop, in the resized image */
+    const float *table;   /* [c][256]: pixel to input */
+    /* Write image `index`; anything but VGG_OK ends data_create() with it. */
+    vgg_status (*read)(void *cookie, uint64_t index, uint8_t *image);
+    void *cookie;
+} vgg_data_desc;
+
+/* One sample of a run: which image, and what was drawn for it. Output pixel (y, x) shows
+ * pixel (y + down, x + right) of the crop, x counted from the right if flipped first;
+ * what lies outside is pixel value 0. Erased input is 0.0f. */
+typedef struct vgg_sample {
+    uint64_t index;
+    int32_t down, right;
+    uint32_t flip;
+    uint32_t erase_top, erase_left, erase_height, erase_width; /* height 0: none */
+    uint32_t reserved;
+} vgg_sample;
 
 /* ---- Running --------------------------------------------------------------------- */
 
@@ -141,13 +186,16 @@ typedef struct vgg_program_desc {
 typedef enum vgg_phase {
     VGG_PHASE_FORWARD = 0,
     VGG_PHASE_LOSS = 1,
-    VGG_PHASE_BACKWARD = 2
+    VGG_PHASE_BACKWARD = 2,
+    VGG_PHASE_STEP = 3 /* backward, and run->update of every trainable parameter */
 } vgg_phase;
 
 typedef struct vgg_run {
     uint32_t count; /* samples of this run, 1 .. batch; the same in all its phases */
-    /* forward */
+    /* forward: `input`, or `samples` of `data` */
     const float *input; /* [n][c][h][w] */
+    void *data;         /* made by data_create() */
+    const vgg_sample *samples;
     uint64_t seed, step;
     uint32_t first; /* place of the first sample in the step's whole batch */
     /* loss */
@@ -158,6 +206,8 @@ typedef struct vgg_run {
     uint32_t *correct;
     /* backward: NULL takes the gradient that the loss phase left */
     const float *output_gradient;
+    /* step: SGD without momentum */
+    const vgg_update *update;
 } vgg_run;
 
 /* What can be read of a program after a run, always [n][c][h][w]. */
@@ -174,11 +224,16 @@ typedef struct vgg_device_desc {
     char text[256]; /* one line about it */
 } vgg_device_desc;
 
+enum {
+    VGG_CAN_STEP = 1 /* has VGG_PHASE_STEP */
+};
+
 typedef struct vgg_engine {
     uint32_t abi;  /* VGG_ENGINE_ABI */
     uint32_t size; /* sizeof(vgg_engine) */
     const char *name;
-    uint32_t fusions; /* VGG_FUSE_... */
+    uint32_t fusions;   /* VGG_FUSE_... */
+    uint32_t abilities; /* VGG_CAN_... */
 
     /* List devices without opening anything. On failure the text is the refusal's
      * reason. */
@@ -209,6 +264,10 @@ typedef struct vgg_engine {
     vgg_status (*store_gradient_norm2)(void *store, double *out);
     vgg_status (*store_scale_gradients)(void *store, double factor);
     vgg_status (*store_update)(void *store, const vgg_update *update);
+
+    /* A data set on the device. NULL: the engine computes where the host's data is. */
+    vgg_status (*data_create)(void *device, const vgg_data_desc *desc, void **data);
+    void (*data_free)(void *data);
 
     /* Can it run this stage? If not, a constant string why. */
     bool (*supports)(void *device, const vgg_stage *stage, uint32_t precision,

@@ -38,7 +38,12 @@ typedef enum vgg_mode {
 /** Arithmetic of a plan. */
 typedef enum vgg_precision {
     VGG_FP32 = 0, /**< IEEE single precision throughout */
-    VGG_FP64 = 1  /**< double precision; only the engine `ref` */
+    VGG_FP64 = 1, /**< double precision; only the engine `ref` */
+    VGG_TF32 = 2, /**< single precision whose products take factors of 10 bits of
+                       mantissa; only the engine `cudnn` */
+    VGG_BF16 = 3  /**< activations, their gradients and factors in bfloat16; sums,
+                       losses and parameters in single precision; only the engine
+                       `cudnn` */
 } vgg_precision;
 
 /** Options of vgg_plan_create(). Sized: start from #VGG_PLAN_OPTIONS_INIT. */
@@ -50,7 +55,10 @@ typedef struct vgg_plan_options {
     uint32_t mode;           /**< a ::vgg_mode */
     uint32_t precision;      /**< a ::vgg_precision */
     uint32_t input_gradient; /**< 1: backward also computes the input's gradient */
-    uint32_t reserved;       /**< must be 0 */
+    uint32_t deterministic;  /**< 1: choose no algorithm by timing, and none whose
+                                  results can vary from run to run; a plan that would
+                                  need one is refused. The engines `cpu` and `ref` always
+                                  work so */
     uint64_t max_bytes;      /**< refuse a plan that needs more; 0: no limit */
 } vgg_plan_options;
 

@@ -305,6 +305,7 @@ vgg_status vgg__lower(vgg_model *model, vgg_device *device,
                                   .mode = opts->mode,
                                   .precision = opts->precision,
                                   .input_gradient = opts->input_gradient,
+                                  .deterministic = opts->deterministic,
                                   .params = to->params,
                                   .param_count = model->param_count};
     *out = to;

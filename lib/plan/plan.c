@@ -25,9 +25,9 @@ static vgg_status check_options(const vgg_plan_options *opts)
     if (opts->mode > VGG_MODE_GRAD)
         return vgg__fail(VGG_EINVAL, "mode is %u; expected a vgg_mode, 0 to 2",
                          opts->mode);
-    if (opts->precision > VGG_FP64)
+    if (opts->precision > VGG_BF16)
         return vgg__fail(VGG_EINVAL,
-                         "precision is %u; expected a vgg_precision, 0 or 1",
+                         "precision is %u; expected a vgg_precision, 0 to 3",
                          opts->precision);
     if (opts->input_gradient > 1)
         return vgg__fail(VGG_EINVAL, "input_gradient is %u; expected 0 or 1",
@@ -40,7 +40,9 @@ static vgg_status check_options(const vgg_plan_options *opts)
     if (opts->tap_count > MAX_TAPS)
         return vgg__fail(VGG_EINVAL, "tap_count is %u; expected at most %d",
                          opts->tap_count, MAX_TAPS);
-    if (opts->reserved != 0) return vgg__fail(VGG_EINVAL, "reserved is not 0");
+    if (opts->deterministic > 1)
+        return vgg__fail(VGG_EINVAL, "deterministic is %u; expected 0 or 1",
+                         opts->deterministic);
     return VGG_OK;
 }
 
