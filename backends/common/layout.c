@@ -54,14 +54,19 @@ static vgg_status describe_stage(const struct vgg__machine *machine,
     s->impl = machine->stages[desc->precision][s->stage.kind];
 
     const bool wants_dparams = choose_gradients(desc, *upstream, s);
+    const uint32_t left = desc->stage_count - 1 - index;
     const struct vgg__stage_env env = {.machine = machine,
                                        .stage = &s->stage,
                                        .batch = desc->batch,
                                        .mode = desc->mode,
                                        .precision = desc->precision,
                                        .wants_dx = s->wants_dx,
-                                       .wants_dparams = wants_dparams};
+                                       .wants_dparams = wants_dparams,
+                                       .last = left == 0 || (left == 1 &&
+                                               desc->stages[index + 1].kind ==
+                                                   VGG_STAGE_LOSS)};
     s->impl->measure(&env, &s->need);
+    if (s->need.element == 0) s->need.element = vgg__element(desc->precision);
     s->backward = (s->wants_dx || wants_dparams) && !s->need.identity &&
                   s->stage.kind != VGG_STAGE_LOSS;
     *upstream = *upstream || wants_dparams;
@@ -73,6 +78,7 @@ static void connect(struct vgg__layout *layout)
 {
     uint32_t value = 0;
     layout->output_extent = layout->stages[0].stage.in;
+    layout->output_element = vgg__element(layout->precision);
     for (uint32_t i = 0; i < layout->stage_count; i++) {
         struct vgg__layout_stage *s = &layout->stages[i];
         s->x = value;
@@ -81,7 +87,10 @@ static void connect(struct vgg__layout *layout)
             continue;
         }
         layout->output_extent = s->stage.out;
-        if (!s->need.identity) value = i + 1;
+        if (!s->need.identity) {
+            value = i + 1;
+            layout->output_element = s->need.element;
+        }
         s->y = value;
     }
     layout->output = value;
@@ -105,7 +114,7 @@ static void place_values(const struct vgg__machine *machine, struct vgg__layout 
         struct vgg__block *x = &blocks[s->x], *y = &blocks[s->y];
         if (s->y == i + 1) {
             y->size = vgg__size_mul(
-                vgg__size_mul(vgg__extent_count(s->stage.out), batch), element);
+                vgg__size_mul(vgg__extent_count(s->stage.out), batch), s->need.element);
             y->first = y->last = i;
         }
         live_until(x, i);
@@ -115,7 +124,7 @@ static void place_values(const struct vgg__machine *machine, struct vgg__layout 
     }
     live_until(&blocks[layout->output], end);
     /* A float input that nothing reads after the forward stays the caller's. */
-    if (layout->precision == VGG_FP64 || blocks[0].last >= count ||
+    if (machine->apart || layout->precision == VGG_FP64 || blocks[0].last >= count ||
         vgg__samples_differ(machine, layout->stages[0].stage.in))
         blocks[0].size = vgg__size_mul(
             vgg__size_mul(vgg__extent_count(layout->stages[0].stage.in), batch),
@@ -127,8 +136,10 @@ static void add_gradient(struct vgg__layout *layout, uint32_t value, vgg_extent 
 {
     struct vgg__block *block = &layout->blocks[vgg__gradient_block(layout, value)];
     const uint32_t count = layout->stage_count;
+    const size_t element = value == layout->output ? layout->output_element
+                                                   : vgg__element(layout->precision);
     block->size = vgg__size_mul(vgg__size_mul(vgg__extent_count(extent), layout->batch),
-                                vgg__element(layout->precision));
+                                element);
     block->first = first;
     block->last = 2 * count - value; /* its producer's backward; the input's: the end */
 }

@@ -42,6 +42,7 @@ struct vgg__layout {
     uint32_t block_count;
     uint32_t output; /* value */
     vgg_extent output_extent;
+    size_t output_element; /* bytes */
     size_t arena_bytes;
     size_t own_bytes; /* of this description */
 };

@@ -15,22 +15,26 @@ struct vgg__stage_impl;
 struct vgg__machine {
     vgg_host host; /* a copy */
     /* By vgg_precision, then by vgg_stage_kind; NULL: the engine does not have it. */
-    const struct vgg__stage_impl *const *stages[2];
+    const struct vgg__stage_impl *const *stages[4];
     /* Activations are [n][h][w][c] between the stages (f32 alone); flat ones keep their
      * order c, h, w, so that flattening is a stage that moves. */
     bool channels_last;
+    /* Memory is not the host's: even an input that needs no conversion has a place. */
+    bool apart;
     /* As vgg__parallel(): run task 0 .. tasks - 1, in any order, and wait for all. */
     void (*parallel)(const struct vgg__machine *machine, uint32_t tasks,
                      vgg__task_fn run, void *arg);
 };
 
-#define VGG_PRECISIONS  2
+#define VGG_PRECISIONS  4
 #define VGG_STAGE_KINDS 9
 
-/* Bytes of an element of a precision. */
+/* Bytes of an activation's element in a precision. */
 static inline size_t vgg__element(uint32_t precision)
 {
-    return precision == VGG_FP64 ? sizeof(double) : sizeof(float);
+    static const size_t bytes[VGG_PRECISIONS] = {
+        [VGG_FP32] = 4, [VGG_FP64] = 8, [VGG_TF32] = 4, [VGG_BF16] = 2};
+    return bytes[precision];
 }
 
 static inline size_t vgg__extent_count(vgg_extent e)

@@ -24,6 +24,7 @@ struct vgg__stage_env {
     uint32_t precision;
     bool wants_dx;      /* backward computes the input's gradient */
     bool wants_dparams; /* backward computes the gradient of at least one parameter */
+    bool last;          /* its output is the network's, but for a loss */
 };
 
 /* What it needs; all zero before measure(). Bytes may be SIZE_MAX: too many to say. */
@@ -32,6 +33,7 @@ struct vgg__stage_need {
     bool identity;   /* output is the input: no buffer, and no call but measure() */
     bool reads_x;    /* backward reads the input */
     bool reads_y;    /* backward reads the output */
+    size_t element;  /* bytes of an output's element; 0: the precision's */
     size_t prepared; /* derived from parameters by prepare(), kept for all runs */
     size_t saved;    /* kept from forward to backward; none in VGG_MODE_INFER */
     size_t forward_scratch;
