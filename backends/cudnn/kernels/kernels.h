@@ -55,6 +55,14 @@ struct vgg__loss_result {
     uint32_t correct, reserved;
 };
 
+/* *to = value (step.cu): a launch carries the step to the device, so that no host memory
+ * has to outlive it. */
+struct vgg__set_step_args {
+    struct vgg__step value;
+    struct vgg__step *to;
+};
+extern const struct vgg__kernel vgg__kernel_set_step; /* one thread */
+
 /* ---- Boundary ---------------------------------------------------------------------- */
 
 /* f32 [n][c][h][w] to [n][h][w][c] of the type; padding samples become zeros. */
