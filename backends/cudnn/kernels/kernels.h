@@ -35,6 +35,7 @@ struct vgg__kernel {
     const void *function;           /* for cudaLaunchKernel; NULL in a host build */
     void (*host)(const void *args); /* one thread of it, in a host build; else NULL */
     size_t args;                    /* bytes of its argument */
+    uint32_t threads;               /* most of a block */
 };
 
 /* What differs from run to run. Lives in device memory, so that a captured graph can be
@@ -150,8 +151,8 @@ extern const struct vgg__kernel vgg__kernel_mask[VGG__TYPES];
 
 /* 2x2 pooling, stride 2, floor; before it, if asked for, x + bias and ReLU. */
 struct vgg__pool_args {
-    const void *x; /* [n][2h or 2h + 1][2w or 2w + 1][c]: ih, iw */
-    void *y;       /* [n][h][w][c] */
+    const void *x;   /* [n][2h or 2h + 1][2w or 2w + 1][c]: ih, iw */
+    void *y;         /* [n][h][w][c] */
     uint8_t *winner; /* place 0 .. 3 in the window, [n][h][w][c]; NULL: not kept */
     const float *bias;
     uint32_t n, ih, iw, h, w, c;
@@ -448,7 +449,8 @@ struct vgg__conv_first_back_args {
     uint32_t pool;
 };
 extern const struct vgg__kernel vgg__kernel_conv_first_back[VGG__TYPES];
-struct vgg__grid vgg__conv_first_back_grid(const struct vgg__conv_first_back_args *args);
+struct vgg__grid
+vgg__conv_first_back_grid(const struct vgg__conv_first_back_args *args);
 
 /* ---- Grids -----------------------------------------------------------------------------
  * How to launch what has no function of its own. `partial` arrays have blocks[0] rows. */
