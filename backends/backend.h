@@ -140,7 +140,7 @@ typedef struct vgg_program_desc {
     uint32_t param_count;
 } vgg_program_desc;
 
-/* ---- Data that stays on the device ------------------------------------------------ */
+/* ---- Data that stays on the device ----------------------------------------------- */
 
 /* One axis of a resize: output pixel i is made of `taps` pixels at[i * taps + k] with
  * weights weight[i * taps + k]; the arithmetic is the rule's (lib/data/resize.c). */
@@ -168,9 +168,9 @@ typedef struct vgg_data_desc {
     void *cookie;
 } vgg_data_desc;
 
-/* One sample of a run: which image, and what was drawn for it. Output pixel (y, x) shows
- * pixel (y + down, x + right) of the crop, x counted from the right if flipped first;
- * what lies outside is pixel value 0. Erased input is 0.0f. */
+/* One sample of a run: which image, and what was drawn for it. Output pixel (y, x)
+ * shows pixel (y + down, x + right) of the crop, x counted from the right if flipped
+ * first; what lies outside is pixel value 0. Erased input is 0.0f. */
 typedef struct vgg_sample {
     uint64_t index;
     int32_t down, right;

@@ -57,8 +57,8 @@ typedef struct vgg_plan_options {
     uint32_t input_gradient; /**< 1: backward also computes the input's gradient */
     uint32_t deterministic;  /**< 1: choose no algorithm by timing, and none whose
                                   results can vary from run to run; a plan that would
-                                  need one is refused. The engines `cpu` and `ref` always
-                                  work so */
+                                  need one is refused. The engines `cpu` and `ref`
+                                  always work so */
     uint64_t max_bytes;      /**< refuse a plan that needs more; 0: no limit */
 } vgg_plan_options;
 

@@ -11,7 +11,8 @@
 
 static const char *const mode_names[] = {
     [VGG_MODE_INFER] = "infer", [VGG_MODE_TRAIN] = "train", [VGG_MODE_GRAD] = "grad"};
-static const char *const precision_names[] = {[VGG_FP32] = "fp32", [VGG_FP64] = "fp64"};
+static const char *const precision_names[] = {
+    [VGG_FP32] = "fp32", [VGG_FP64] = "fp64", [VGG_TF32] = "tf32", [VGG_BF16] = "bf16"};
 
 char *vgg__plan_text(vgg_plan *plan)
 {
@@ -20,9 +21,10 @@ char *vgg__plan_text(vgg_plan *plan)
     char *text = vgg__alloc(plan->ctx, size);
     if (text == NULL) return NULL;
 
-    int at = snprintf(text, size, "device %s: %s\nbatch %u, %s, %s\n",
+    int at = snprintf(text, size, "device %s: %s\nbatch %u, %s, %s%s\n",
                       plan->device->desc.name, plan->device->desc.text, desc->batch,
-                      mode_names[desc->mode], precision_names[desc->precision]);
+                      mode_names[desc->mode], precision_names[desc->precision],
+                      desc->deterministic ? ", deterministic" : "");
     for (uint32_t i = 0; i < desc->stage_count; i++) {
         char line[LINE] = "";
         plan->device->engine->describe(plan->program, i, line, sizeof line);

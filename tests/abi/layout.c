@@ -86,7 +86,7 @@ FIELD(vgg_plan_options, batch, 20, 4);
 FIELD(vgg_plan_options, mode, 24, 4);
 FIELD(vgg_plan_options, precision, 28, 4);
 FIELD(vgg_plan_options, input_gradient, 32, 4);
-FIELD(vgg_plan_options, reserved, 36, 4);
+FIELD(vgg_plan_options, deterministic, 36, 4);
 FIELD(vgg_plan_options, max_bytes, 40, 8);
 
 SIZED(vgg_optimizer, 56);
@@ -262,6 +262,8 @@ VALUE(VGG_MODE_TRAIN, 1);
 VALUE(VGG_MODE_GRAD, 2);
 VALUE(VGG_FP32, 0);
 VALUE(VGG_FP64, 1);
+VALUE(VGG_TF32, 2);
+VALUE(VGG_BF16, 3);
 VALUE(VGG_SGD, 0);
 VALUE(VGG_ADAM, 1);
 VALUE(VGG_ADAMW, 2);

@@ -304,6 +304,10 @@ START_TEST(shapes_and_options_are_checked)
     opts.input_gradient = 1;
     ck_fails(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL);
     opts.input_gradient = 0;
+    opts.deterministic = 2;
+    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
+                  "deterministic is 2; expected 0 or 1");
+    opts.deterministic = 0;
     opts.max_bytes = 16;
     ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_ELIMIT,
                   "max_bytes");
@@ -320,6 +324,59 @@ START_TEST(shapes_and_options_are_checked)
     ck_assert_uint_eq(vgg_plan_bytes(plan), bytes);
     ck_assert_ptr_nonnull(strstr(vgg_plan_describe(plan), "fc8"));
     vgg_plan_free(plan);
+    close_engine();
+}
+END_TEST
+
+/* Precisions that an engine does not have are refused, each with where to find it; a
+ * deterministic plan is what these engines make anyway. */
+START_TEST(precisions_and_determinism)
+{
+    static const struct {
+        uint32_t precision;
+        const char *refusal[2]; /* by engine; NULL: it computes so */
+    } cases[] = {
+        {VGG_FP32, {NULL, NULL}},
+        {VGG_FP64,
+         {NULL, "conv1_1: engine cpu can't run it: fp64 needs the engine ref"}},
+        {VGG_TF32,
+         {"conv1_1: engine ref can't run it: tf32 needs the engine cudnn",
+          "conv1_1: engine cpu can't run it: tf32 needs the engine cudnn"}},
+        {VGG_BF16,
+         {"conv1_1: engine ref can't run it: bf16 needs the engine cudnn",
+          "conv1_1: engine cpu can't run it: bf16 needs the engine cudnn"}},
+    };
+    open_engine(engines[_i]);
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    vgg_plan *plan;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        opts.precision = cases[i].precision;
+        const vgg_status status = vgg_plan_create(model, device, &opts, &plan);
+        ck_assert_int_eq(status, cases[i].refusal[_i] ? VGG_EUNSUPPORTED : VGG_OK);
+        if (cases[i].refusal[_i])
+            ck_assert_str_eq(vgg_last_error(), cases[i].refusal[_i]);
+        vgg_plan_free(plan);
+    }
+    opts.precision = VGG_BF16 + 1;
+    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
+                  "precision is 4; expected a vgg_precision, 0 to 3");
+
+    opts = (vgg_plan_options)VGG_PLAN_OPTIONS_INIT;
+    opts.batch = 4;
+    vgg_tensor *plain = like_output(4), *same = like_output(4);
+    for (opts.deterministic = 0; opts.deterministic <= 1; opts.deterministic++) {
+        ck_ok(vgg_plan_create(model, device, &opts, &plan));
+        ck_ok(vgg_plan_forward(plan, images, opts.deterministic ? same : plain));
+        const char *line = strstr(vgg_plan_describe(plan), "batch 4, infer, fp32");
+        ck_assert_ptr_nonnull(line);
+        ck_assert_int_eq(strncmp(line, "batch 4, infer, fp32, deterministic\n", 36) ==
+                             0,
+                         opts.deterministic);
+        vgg_plan_free(plan);
+    }
+    ck_assert_mem_eq(vgg_tensor_data(plain), vgg_tensor_data(same), 4 * 3 * 4);
+    vgg_tensor_free(plain);
+    vgg_tensor_free(same);
     close_engine();
 }
 END_TEST
@@ -412,6 +469,7 @@ int main(void)
     tcase_add_loop_test(tc, gradients_add_up, 0, 2);
     tcase_add_loop_test(tc, frozen_parameters_stay, 0, 2);
     tcase_add_loop_test(tc, shapes_and_options_are_checked, 0, 2);
+    tcase_add_loop_test(tc, precisions_and_determinism, 0, 2);
     tcase_add_loop_test(tc, inference_plans_run_at_once, 0, 2);
     tcase_add_test(tc, devices_are_listed_and_opened);
     suite_add_tcase(suite, tc);
