@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The GPU engine: its device, and what its rooms call of each other.
+ *
+ * All work of a device goes through one stream in the order of the calls, so nothing of
+ * one program overtakes another. Entries of the engine hold the device's lock while they
+ * queue work, make its GPU the thread's current one and put the caller's back
+ * (vgg__cudnn_enter, _leave); what runs inside expects that. Waiting is done with the
+ * lock held too: one thread at a time talks to a device.
+ *
+ * A CUDA error that means that the device's state is gone marks the device as lost:
+ * everything on it fails from then on, and the remedy is to give it back. */
+#ifndef VGG_CUDNN_CUDNN_H
+#define VGG_CUDNN_CUDNN_H
+
+#include <pthread.h>
+
+#include "common/program.h"
+#include "cudnn/api.h"
+
+/* Work space of cuDNN and cuBLASLt, shared by everything on the stream. */
+#define VGG__WORKSPACE ((size_t)64 << 20)
+/* Staging between host and device, one piece; there are two. */
+#define VGG__PIECE ((size_t)8 << 20)
+#define VGG__PIECES 2
+
+struct vgg__cudnn {
+    struct vgg__machine machine; /* first: the toolkit's view of the device */
+    const struct vgg__api *api;
+    int ordinal;       /* as CUDA counts */
+    int capability;    /* 90 for 9.0 */
+    char text[256];
+    pthread_mutex_t lock;
+    int before; /* the caller's current device, while the lock is held */
+    bool lost;
+    cudaStream_t stream, capture; /* `capture` is where graphs are recorded */
+    cudnnHandle_t dnn;
+    cublasLtHandle_t lt;
+    void *workspace;
+    /* Pieces: pinned on the host, and their counterparts on the device. */
+    size_t piece; /* bytes */
+    void *host_piece[VGG__PIECES], *device_piece[VGG__PIECES];
+    cudaEvent_t piece_free[VGG__PIECES];
+    cudaEvent_t begin, end; /* for timing */
+};
+
+/* ---- device.c ------------------------------------------------------------------------ */
+
+/* Lock, current device; VGG_EDEVICE where the device is lost. Every success needs a
+ * leave(). */
+vgg_status vgg__cudnn_enter(struct vgg__cudnn *device);
+void vgg__cudnn_leave(struct vgg__cudnn *device);
+
+/* The same for giving back, where a lost device is no reason to keep anything. */
+vgg_status vgg__cudnn_enter_anyway(struct vgg__cudnn *device);
+
+/* A CUDA call's result as a status; `what` is what was tried ("copy weights"). */
+vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
+                            const char *what);
+
+/* Device memory, not cleared. VGG_ENOMEM says how much was asked and is there. */
+vgg_status vgg__cudnn_malloc(struct vgg__cudnn *device, size_t size, void **out);
+void vgg__cudnn_free(struct vgg__cudnn *device, void *memory);
+
+/* Copy host memory of any kind and size to the device, and wait. */
+vgg_status vgg__cudnn_upload(struct vgg__cudnn *device, void *to, const void *from,
+                             size_t size);
+
+/* Wait for all that was queued. */
+vgg_status vgg__cudnn_wait(struct vgg__cudnn *device);
+
+/* Queue a kernel on `stream` of the device; `shared`: dynamic bytes. */
+vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
+                             const struct vgg__kernel *kernel, struct vgg__grid grid,
+                             size_t shared, const void *args);
+
+/* Make pieces hold at least `size` bytes. */
+vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size);
+
+/* ---- data.c, store.c ------------------------------------------------------------------ */
+
+vgg_status vgg__cudnn_data_create(void *device, const vgg_data_desc *desc, void **data);
+void vgg__cudnn_data_free(void *data);
+
+vgg_status vgg__cudnn_store_create(void *device, const vgg_param_desc *params,
+                                   uint32_t count, uint32_t precision, void **store);
+void vgg__cudnn_store_free(void *store);
+vgg_status vgg__cudnn_store_gradients(void *store, const vgg_param_desc *params);
+vgg_status vgg__cudnn_store_read(void *store, uint32_t param, vgg_slot slot, void *out,
+                                 vgg_dtype dtype);
+vgg_status vgg__cudnn_store_write(void *store, uint32_t param, vgg_slot slot,
+                                  const void *in, vgg_dtype dtype);
+vgg_status vgg__cudnn_store_zero_gradients(void *store);
+vgg_status vgg__cudnn_store_gradient_norm2(void *store, double *out);
+vgg_status vgg__cudnn_store_scale_gradients(void *store, double factor);
+vgg_status vgg__cudnn_store_update(void *store, const vgg_update *update);
+
+/* ---- program.c ------------------------------------------------------------------------- */
+
+bool vgg__cudnn_supports(void *device, const vgg_stage *stage, uint32_t precision,
+                         const char **why);
+vgg_status vgg__cudnn_measure(void *device, const vgg_program_desc *desc,
+                              uint64_t *bytes);
+vgg_status vgg__cudnn_compile(void *device, void *store, const vgg_program_desc *desc,
+                              void **program);
+void vgg__cudnn_program_free(void *program);
+vgg_status vgg__cudnn_run(void *program, vgg_phase phase, const vgg_run *run);
+vgg_status vgg__cudnn_read(void *program, vgg_view view, uint32_t index, void *out,
+                           vgg_dtype dtype);
+void vgg__cudnn_describe(void *program, uint32_t stage, char *text, size_t size);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a GPU: stream, library handles, work space, staging; and the few calls that
+ * everything else makes of CUDA. */
+#include "cudnn/device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cudnn/matmul.h"
+#include "cudnn/stages.h"
+
+/* ---- Errors -------------------------------------------------------------------------- */
+
+/* Errors after which the context can't be used any more. */
+static bool fatal(cudaError_t error)
+{
+    static const cudaError_t list[] = {
+        cudaErrorIllegalAddress,     cudaErrorLaunchTimeout,    cudaErrorAssert,
+        cudaErrorHardwareStackError, cudaErrorIllegalInstruction,
+        cudaErrorMisalignedAddress,  cudaErrorInvalidAddressSpace,
+        cudaErrorInvalidPc,          cudaErrorLaunchFailure,    cudaErrorECCUncorrectable,
+        cudaErrorUnknown,            cudaErrorNvlinkUncorrectable,
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (list[i] == error) return true;
+    return false;
+}
+
+static vgg_status lost(struct vgg__cudnn *device)
+{
+    return device->machine.host.fail(
+        VGG_EDEVICE,
+        "cuda:%d: the device was lost by an earlier error; give back everything on it "
+        "and open it again",
+        device->ordinal);
+}
+
+vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
+                            const char *what)
+{
+    if (error == cudaSuccess) return VGG_OK;
+    device->api->getLastError(); /* what is not sticky must not hit the host's calls */
+    if (fatal(error)) device->lost = true;
+    const vgg_status status = error == cudaErrorMemoryAllocation ? VGG_ENOMEM : VGG_EDEVICE;
+    return device->machine.host.fail(status, "cuda:%d: %s: %s (%s)", device->ordinal, what,
+                                     device->api->getErrorString(error),
+                                     device->api->getErrorName(error));
+}
+
+/* ---- Calls --------------------------------------------------------------------------- */
+
+vgg_status vgg__cudnn_enter(struct vgg__cudnn *device)
+{
+    const vgg_status status = vgg__cudnn_enter_anyway(device);
+    if (status != VGG_OK || !device->lost) return status;
+    vgg__cudnn_leave(device);
+    return lost(device);
+}
+
+vgg_status vgg__cudnn_enter_anyway(struct vgg__cudnn *device)
+{
+    const struct vgg__api *api = device->api;
+    pthread_mutex_lock(&device->lock);
+    cudaError_t error = api->getDevice(&device->before);
+    if (error == cudaSuccess && device->before != device->ordinal)
+        error = api->setDevice(device->ordinal);
+    if (error == cudaSuccess) return VGG_OK;
+    const vgg_status status = vgg__cudnn_check(device, error, "make it current");
+    pthread_mutex_unlock(&device->lock);
+    return status;
+}
+
+void vgg__cudnn_leave(struct vgg__cudnn *device)
+{
+    if (device->before != device->ordinal) device->api->setDevice(device->before);
+    pthread_mutex_unlock(&device->lock);
+}
+
+vgg_status vgg__cudnn_malloc(struct vgg__cudnn *device, size_t size, void **out)
+{
+    const struct vgg__api *api = device->api;
+    *out = NULL;
+    const cudaError_t error = api->malloc(out, size > 0 ? size : 1);
+    if (error == cudaSuccess) return VGG_OK;
+    if (error != cudaErrorMemoryAllocation)
+        return vgg__cudnn_check(device, error, "allocate");
+    api->getLastError();
+    size_t available = 0, total = 0;
+    api->memGetInfo(&available, &total);
+    return device->machine.host.fail(
+        VGG_ENOMEM, "cuda:%d: %zu MiB asked, %zu of %zu MiB are free: use a smaller batch",
+        device->ordinal, size >> 20, available >> 20, total >> 20);
+}
+
+void vgg__cudnn_free(struct vgg__cudnn *device, void *memory)
+{
+    if (memory != NULL) device->api->free(memory);
+}
+
+vgg_status vgg__cudnn_wait(struct vgg__cudnn *device)
+{
+    return vgg__cudnn_check(device, device->api->streamSynchronize(device->stream),
+                            "wait");
+}
+
+vgg_status vgg__cudnn_upload(struct vgg__cudnn *device, void *to, const void *from,
+                             size_t size)
+{
+    vgg_status status = vgg__cudnn_wait(device); /* the piece may be in use */
+    for (size_t at = 0; status == VGG_OK && at < size; at += device->piece) {
+        const size_t part = size - at < device->piece ? size - at : device->piece;
+        memcpy(device->host_piece[0], (const unsigned char *)from + at, part);
+        status = vgg__cudnn_check(
+            device,
+            device->api->memcpyAsync((unsigned char *)to + at, device->host_piece[0], part,
+                                     cudaMemcpyHostToDevice, device->stream),
+            "copy to the device");
+        if (status == VGG_OK) status = vgg__cudnn_wait(device);
+    }
+    return status;
+}
+
+vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
+                             const struct vgg__kernel *kernel, struct vgg__grid grid,
+                             size_t shared, const void *args)
+{
+    return vgg__cudnn_check(
+        device, device->api->launch(kernel, grid, shared, args, stream), kernel->name);
+}
+
+/* ---- Pieces -------------------------------------------------------------------------- */
+
+static void free_pieces(struct vgg__cudnn *device)
+{
+    for (int i = 0; i < VGG__PIECES; i++) {
+        if (device->host_piece[i] != NULL) device->api->freeHost(device->host_piece[i]);
+        vgg__cudnn_free(device, device->device_piece[i]);
+        device->host_piece[i] = device->device_piece[i] = NULL;
+    }
+    device->piece = 0;
+}
+
+vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size)
+{
+    if (size < VGG__PIECE) size = VGG__PIECE;
+    if (size <= device->piece) return VGG_OK;
+    if (device->piece > 0) {
+        const vgg_status status = vgg__cudnn_wait(device);
+        if (status != VGG_OK) return status;
+    }
+    free_pieces(device);
+    for (int i = 0; i < VGG__PIECES; i++) {
+        vgg_status status =
+            vgg__cudnn_check(device, device->api->mallocHost(&device->host_piece[i], size),
+                             "allocate pinned memory");
+        if (status == VGG_OK)
+            status = vgg__cudnn_malloc(device, size, &device->device_piece[i]);
+        if (status != VGG_OK) {
+            free_pieces(device);
+            return status;
+        }
+    }
+    device->piece = size;
+    return VGG_OK;
+}
+
+/* ---- Opening and closing ------------------------------------------------------------- */
+
+static vgg_status no_library(struct vgg__cudnn *device, const char *library, int status,
+                             const char *text)
+{
+    return device->machine.host.fail(VGG_EDEVICE, "cuda:%d: %s can't start: %s (%d)",
+                                     device->ordinal, library, text, status);
+}
+
+static vgg_status make_handles(struct vgg__cudnn *device)
+{
+    const struct vgg__api *api = device->api;
+    const cudnnStatus_t dnn = api->dnnCreate(&device->dnn);
+    if (dnn != CUDNN_STATUS_SUCCESS)
+        return no_library(device, "cuDNN", dnn, api->dnnGetErrorString(dnn));
+    const cublasStatus_t lt = api->ltCreate(&device->lt);
+    if (lt != CUBLAS_STATUS_SUCCESS)
+        return no_library(device, "cuBLASLt", lt, "no handle");
+    return VGG_OK;
+}
+
+static vgg_status make_queue(struct vgg__cudnn *device)
+{
+    const struct vgg__api *api = device->api;
+    cudaError_t error = api->streamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
+    if (error == cudaSuccess)
+        error = api->streamCreateWithFlags(&device->capture, cudaStreamNonBlocking);
+    for (int i = 0; error == cudaSuccess && i < VGG__PIECES; i++)
+        error = api->eventCreateWithFlags(&device->piece_free[i], cudaEventDisableTiming);
+    if (error == cudaSuccess) error = api->eventCreateWithFlags(&device->begin, 0);
+    if (error == cudaSuccess) error = api->eventCreateWithFlags(&device->end, 0);
+    return vgg__cudnn_check(device, error, "make a stream");
+}
+
+/* The first context of a process on a GPU is made here, which takes a while. */
+static vgg_status start(struct vgg__cudnn *device)
+{
+    vgg_status status = make_queue(device);
+    if (status == VGG_OK) status = make_handles(device);
+    if (status == VGG_OK)
+        status = vgg__cudnn_malloc(device, VGG__WORKSPACE, &device->workspace);
+    if (status == VGG_OK) status = vgg__cudnn_grow_pieces(device, VGG__PIECE);
+    if (status == VGG_OK) status = vgg__matmul_try(device);
+    return status;
+}
+
+static void stop(struct vgg__cudnn *device)
+{
+    const struct vgg__api *api = device->api;
+    if (device->stream != NULL) api->streamSynchronize(device->stream);
+    free_pieces(device);
+    vgg__cudnn_free(device, device->workspace);
+    if (device->dnn != NULL) api->dnnDestroy(device->dnn);
+    if (device->lt != NULL) api->ltDestroy(device->lt);
+    for (int i = 0; i < VGG__PIECES; i++)
+        if (device->piece_free[i] != NULL) api->eventDestroy(device->piece_free[i]);
+    if (device->begin != NULL) api->eventDestroy(device->begin);
+    if (device->end != NULL) api->eventDestroy(device->end);
+    if (device->stream != NULL) api->streamDestroy(device->stream);
+    if (device->capture != NULL) api->streamDestroy(device->capture);
+}
+
+void vgg__cudnn_text(const struct cudaDeviceProp *prop, char *text, size_t size)
+{
+    snprintf(text, size, "%s, compute capability %d.%d, %d multiprocessors, %zu MiB",
+             prop->name, prop->major, prop->minor, prop->multiProcessorCount,
+             prop->totalGlobalMem >> 20);
+}
+
+static vgg_status read_properties(struct vgg__cudnn *device)
+{
+    struct cudaDeviceProp prop;
+    const vgg_status status = vgg__cudnn_check(
+        device, device->api->getDeviceProperties(&prop, device->ordinal), "look at it");
+    if (status != VGG_OK) return status;
+    device->capability = 10 * prop.major + prop.minor;
+    vgg__cudnn_text(&prop, device->text, sizeof device->text);
+    const size_t at = strlen(device->text), dnn = device->api->dnnGetVersion();
+    const size_t lt = device->api->ltGetVersion();
+    snprintf(device->text + at, sizeof device->text - at,
+             "; cuDNN %zu.%zu.%zu, cuBLASLt %zu.%zu.%zu", dnn / 10000, dnn / 100 % 100,
+             dnn % 100, lt / 10000, lt / 100 % 100, lt % 100);
+    if (device->capability < 75)
+        return device->machine.host.fail(
+            VGG_EDEVICE, "cuda:%d: %s; expected compute capability 7.5 or better",
+            device->ordinal, device->text);
+    return VGG_OK;
+}
+
+vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **out)
+{
+    *out = NULL;
+    char reason[256];
+    const struct vgg__api *api = vgg__api_open(reason, sizeof reason);
+    if (api == NULL) return host->fail(VGG_EDEVICE, "%s", reason);
+    struct vgg__cudnn *device = host->alloc(host->ctx, sizeof *device);
+    if (device == NULL) return VGG_ENOMEM;
+    *device = (struct vgg__cudnn){
+        .machine = {.host = *host,
+                    .stages = {[VGG_FP32] = vgg__cudnn_stages,
+                               [VGG_TF32] = vgg__cudnn_stages,
+                               [VGG_BF16] = vgg__cudnn_stages},
+                    .channels_last = true,
+                    .apart = true},
+        .api = api,
+        .ordinal = (int)index,
+    };
+    pthread_mutex_init(&device->lock, NULL);
+    vgg_status status = vgg__cudnn_enter(device);
+    if (status == VGG_OK) {
+        status = read_properties(device);
+        if (status == VGG_OK) {
+            status = start(device);
+            if (status != VGG_OK) stop(device);
+        }
+        vgg__cudnn_leave(device);
+    }
+    if (status != VGG_OK) {
+        pthread_mutex_destroy(&device->lock);
+        host->release(device);
+        return status;
+    }
+    *out = device;
+    return VGG_OK;
+}
+
+/* A lost device's objects are given back all the same: CUDA answers with errors. */
+void vgg__cudnn_close(void *opaque)
+{
+    struct vgg__cudnn *device = opaque;
+    if (vgg__cudnn_enter_anyway(device) == VGG_OK) {
+        stop(device);
+        vgg__cudnn_leave(device);
+    }
+    pthread_mutex_destroy(&device->lock);
+    device->machine.host.release(device);
+}
+
+/* ---- Probing ------------------------------------------------------------------------- */
+
+vgg_status vgg__cudnn_probe(const vgg_host *host, vgg_device_desc *list,
+                            uint32_t capacity, uint32_t *count)
+{
+    *count = 0;
+    char reason[256];
+    const struct vgg__api *api = vgg__api_open(reason, sizeof reason);
+    if (api == NULL) return host->fail(VGG_EDEVICE, "%s", reason);
+    int found = 0;
+    const cudaError_t error = api->getDeviceCount(&found);
+    if (error != cudaSuccess) {
+        api->getLastError();
+        return host->fail(VGG_EDEVICE, "no NVIDIA GPU can be used: %s (%s)",
+                          api->getErrorString(error), api->getErrorName(error));
+    }
+    if (found == 0) return host->fail(VGG_EDEVICE, "no NVIDIA GPU was found");
+    for (int i = 0; i < found && *count < capacity; i++) {
+        struct cudaDeviceProp prop = {0};
+        if (api->getDeviceProperties(&prop, i) != cudaSuccess) {
+            api->getLastError();
+            snprintf(prop.name, sizeof prop.name, "a GPU that can't be looked at");
+        }
+        vgg_device_desc *desc = &list[(*count)++];
+        snprintf(desc->name, sizeof desc->name, "cuda:%d", i);
+        vgg__cudnn_text(&prop, desc->text, sizeof desc->text);
+    }
+    return VGG_OK;
+}
