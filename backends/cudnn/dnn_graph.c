@@ -241,7 +241,7 @@ static uint32_t forward(struct builder *b, const struct vgg__dnn_problem *p,
     if (p->bias_relu) {
         const struct shape row = {1, p->oc, 1, 1};
         const struct operands add = {
-            io.out, tensor(b, VGG__DNN_BIAS, CUDNN_DATA_FLOAT, row), inner(b, full)};
+            io.out, tensor(b, VGG__DNN_BIAS, type, row), inner(b, full)};
         ops[count++] = pointwise(b, CUDNN_POINTWISE_ADD, add);
         io.out = p->pool ? inner(b, full) : out;
         const struct operands relu = {add.out, NULL, io.out};

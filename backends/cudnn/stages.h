@@ -31,7 +31,7 @@ struct vgg__cudnn_call {
     const void *x;
     void *y, *dy, *dx, *saved, *scratch;
     const float *weight, *bias, *gamma, *beta;
-    const void *weight_typed; /* the weight in the activations' type */
+    const void *weight_typed, *bias_typed; /* in the activations' type */
     float *mean, *var;
     float *dweight, *dbias, *dgamma, *dbeta; /* added to; NULL: frozen */
     /* A step: instead of dweight, the weight itself is to be changed. */
@@ -41,7 +41,9 @@ struct vgg__cudnn_call {
 
 struct vgg__cudnn_impl {
     struct vgg__stage_impl base; /* supports, measure */
-    vgg_status (*build)(const struct vgg__cudnn_call *call, void **state); /* or NULL */
+    /* With the calls as forward() and backward() will get them; or NULL. */
+    vgg_status (*build)(const struct vgg__cudnn_call *forward,
+                        const struct vgg__cudnn_call *backward, void **state);
     void (*dispose)(struct vgg__cudnn *device, void *state);
     vgg_status (*forward)(const struct vgg__cudnn_call *call);
     vgg_status (*backward)(const struct vgg__cudnn_call *call);

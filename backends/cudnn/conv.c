@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolution with bias, ReLU and 2x2 pooling. Queues the products by the routes that
+ * conv_choose.c has chosen, and what stands around them.
+ *
+ * Backward takes the gradient of the pooled output to that of the convolution's own
+ * (dz: put where the maximum was, masked by the ReLU), and dz to bias, weights and
+ * input. */
+#include "cudnn/conv.h"
+
+#include <stdio.h>
+
+static size_t round_up(size_t size)
+{
+    return size > SIZE_MAX - 255 ? SIZE_MAX : (size + 255) / 256 * 256;
+}
+
+bool vgg__conv_is_first(const vgg_stage *s)
+{
+    return s->pool != VGG_AVERAGE_POOL && s->relu &&
+           vgg__conv_first_takes(s->in.c, s->out.c, s->kernel, s->pool);
+}
+
+static struct vgg__conv_first_back_args first_back_shape(const vgg_stage *s, uint32_t batch)
+{
+    return (struct vgg__conv_first_back_args){.n = batch,
+                                              .h = s->in.h,
+                                              .wd = s->in.w,
+                                              .ic = s->in.c,
+                                              .oc = s->out.c,
+                                              .pool = s->pool};
+}
+
+static size_t weight_count(const vgg_stage *s)
+{
+    return (size_t)s->out.c * s->kernel * s->kernel * s->in.c;
+}
+
+struct vgg__conv_scratch vgg__conv_scratch(const vgg_stage *s, uint32_t batch,
+                                           size_t element)
+{
+    struct vgg__conv_scratch at = {0};
+    const size_t full = vgg__size_mul(vgg__size_mul(vgg__extent_count(s->mid), batch),
+                                      element);
+    size_t rows = VGG__MAX_PARTIAL * (size_t)s->out.c;
+    if (vgg__conv_is_first(s)) {
+        const struct vgg__conv_first_back_args back = first_back_shape(s, batch);
+        rows = (vgg__conv_first_back_grid(&back).blocks[0] + (size_t)1) *
+               (weight_count(s) + s->out.c);
+    }
+    at.dw = s->pool != VGG_NO_POOL ? round_up(full) : 0;
+    at.partial = vgg__size_add(at.dw, round_up(weight_count(s) * sizeof(float)));
+    at.total = vgg__size_add(at.partial, round_up(rows * sizeof(float)));
+    return at;
+}
+
+static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)
+{
+    const vgg_stage *s = env->stage;
+    const size_t element = vgg__element(env->precision);
+    const size_t full = vgg__size_mul(vgg__size_mul(vgg__extent_count(s->mid), env->batch),
+                                      element);
+    const bool keeps = env->mode != VGG_MODE_INFER;
+    need->reads_x = true;
+    need->reads_y = s->relu;
+    if (keeps && s->pool == VGG_MAX_POOL)
+        need->saved = vgg__size_mul(vgg__extent_count(s->out), env->batch);
+    /* The mask of an average is that of the pixels that went into it. */
+    if (keeps && s->pool == VGG_AVERAGE_POOL)
+        need->saved = full;
+    else if (s->pool != VGG_NO_POOL)
+        need->forward_scratch = full;
+    need->backward_scratch = vgg__conv_scratch(s, env->batch, element).total;
+}
+
+static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
+                     const char **why)
+{
+    *why = "batch normalisation is a stage of its own here";
+    if (stage->batch_norm) return false;
+    *why = "pooling is fused only after a ReLU";
+    return stage->pool == VGG_NO_POOL || stage->relu;
+}
+
+/* ---- Products ------------------------------------------------------------------------ */
+
+static vgg_status run_plan(const struct vgg__cudnn_call *call,
+                           const struct vgg__dnn_plan *plan, struct vgg__dnn_pointers p)
+{
+    struct vgg__cudnn *device = call->device;
+    const struct vgg__dnn_target target = {.api = device->api, .handle = device->dnn};
+    p.workspace = device->workspace;
+    cudnnStatus_t status = device->api->dnnSetStream(device->dnn, call->stream);
+    if (status == CUDNN_STATUS_SUCCESS) status = vgg__dnn_run(&target, plan, &p);
+    if (status == CUDNN_STATUS_SUCCESS) return VGG_OK;
+    return device->machine.host.fail(VGG_EDEVICE, "cuda:%d: %s: cuDNN: %s",
+                                     device->ordinal, call->stage->name,
+                                     device->api->dnnGetErrorString(status));
+}
+
+static vgg_status run_plain(const struct vgg__cudnn_call *call, uint32_t what,
+                            const void *dz, void *out)
+{
+    const vgg_stage *s = call->stage;
+    const struct vgg__conv_plain_args args = {.x = call->x,
+                                              .w = call->weight_typed,
+                                              .dy = dz,
+                                              .out = out,
+                                              .n = call->batch,
+                                              .h = s->mid.h,
+                                              .wd = s->mid.w,
+                                              .ic = s->in.c,
+                                              .oc = s->out.c,
+                                              .kernel = s->kernel,
+                                              .what = what};
+    const uint64_t counts[] = {vgg__batch_count(call, s->mid), vgg__batch_count(call, s->in),
+                               weight_count(s)};
+    return vgg__queue(call, &vgg__kernel_conv_plain[call->type],
+                      vgg__grid_elements(counts[what]), &args);
+}
+
+static vgg_status forward_first(const struct vgg__cudnn_call *call)
+{
+    const vgg_stage *s = call->stage;
+    const struct vgg__conv_first_args args = {
+        .x = call->x,
+        .w = call->weight,
+        .bias = call->bias,
+        .y = call->y,
+        .winner = s->pool == VGG_MAX_POOL ? call->saved : NULL,
+        .n = call->batch,
+        .h = s->in.h,
+        .wd = s->in.w,
+        .ic = s->in.c,
+        .oc = s->out.c,
+        .relu = s->relu,
+        .pool = s->pool,
+        .round_weights = call->type == VGG__BF16};
+    return vgg__queue(call, &vgg__kernel_conv_first[call->type],
+                      vgg__conv_first_grid(&args), &args);
+}
+
+/* Bias and ReLU, if they are still to be done, and pooling; `full` is the product. */
+static vgg_status finish_forward(const struct vgg__cudnn_call *call, void *full, bool done)
+{
+    const vgg_stage *s = call->stage;
+    if (s->pool == VGG_NO_POOL && done) return VGG_OK;
+    if (s->pool == VGG_NO_POOL) {
+        const struct vgg__bias_relu_args args = {
+            .x = full,
+            .y = call->y,
+            .bias = call->bias,
+            .rows = (uint64_t)call->batch * s->mid.h * s->mid.w,
+            .c = s->out.c,
+            .relu = s->relu};
+        return vgg__queue(call, &vgg__kernel_bias_relu[call->type],
+                          vgg__grid_elements(vgg__batch_count(call, s->mid)), &args);
+    }
+    const bool maximum = s->pool == VGG_MAX_POOL;
+    /* A kept product is needed with its ReLU. */
+    if (!maximum && !done) {
+        const struct vgg__bias_relu_args args = {
+            .x = full,
+            .y = full,
+            .bias = call->bias,
+            .rows = (uint64_t)call->batch * s->mid.h * s->mid.w,
+            .c = s->out.c,
+            .relu = s->relu};
+        const vgg_status status =
+            vgg__queue(call, &vgg__kernel_bias_relu[call->type],
+                       vgg__grid_elements(vgg__batch_count(call, s->mid)), &args);
+        if (status != VGG_OK) return status;
+        done = true;
+    }
+    const struct vgg__pool_args args = {.x = full,
+                                        .y = call->y,
+                                        .winner = maximum ? call->saved : NULL,
+                                        .bias = done ? NULL : call->bias,
+                                        .n = call->batch,
+                                        .ih = s->mid.h,
+                                        .iw = s->mid.w,
+                                        .h = s->out.h,
+                                        .w = s->out.w,
+                                        .c = s->out.c,
+                                        .maximum = maximum,
+                                        .relu = !done && s->relu};
+    return vgg__queue(call, &vgg__kernel_pool[call->type],
+                      vgg__grid_elements(vgg__batch_count(call, s->out)), &args);
+}
+
+vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
+                             const struct vgg__conv_route *route)
+{
+    const vgg_stage *s = call->stage;
+    if (route->way == VGG__CONV_FIRST) return forward_first(call);
+    const bool keeps = s->pool == VGG_AVERAGE_POOL && call->mode != VGG_MODE_INFER;
+    void *full = s->pool == VGG_NO_POOL ? call->y : keeps ? call->saved : call->scratch;
+    const bool fused = route->way == VGG__CONV_DNN_FUSED;
+    const struct vgg__dnn_pointers pointers = {.x = call->x,
+                                               .w = call->weight_typed,
+                                               .bias = fused ? call->bias_typed : NULL,
+                                               .out = full};
+    const vgg_status status = route->way == VGG__CONV_PLAIN
+                                  ? run_plain(call, 0, NULL, full)
+                                  : run_plan(call, &route->plan, pointers);
+    return status == VGG_OK ? finish_forward(call, full, fused) : status;
+}
+
+vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
+                          const struct vgg__conv_route *route, const void *dz)
+{
+    if (route->way == VGG__CONV_PLAIN) return run_plain(call, 1, dz, call->dx);
+    const struct vgg__dnn_pointers pointers = {
+        .w = call->weight_typed,
+        .dy = dz,
+        .mask = route->way == VGG__CONV_DNN_FUSED ? call->x : NULL,
+        .out = call->dx};
+    return run_plan(call, &route->plan, pointers);
+}
+
+/* dweight += the product, by way of scratch. */
+vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
+                             const struct vgg__conv_route *route, const void *dz)
+{
+    const vgg_stage *s = call->stage;
+    const struct vgg__conv_scratch at =
+        vgg__conv_scratch(s, call->batch, vgg__type_bytes(call->type));
+    void *dw = (unsigned char *)call->scratch + at.dw;
+    const struct vgg__dnn_pointers pointers = {.x = call->x, .dy = dz, .out = dw};
+    const vgg_status status = route->way == VGG__CONV_PLAIN
+                                  ? run_plain(call, 2, dz, dw)
+                                  : run_plan(call, &route->plan, pointers);
+    if (status != VGG_OK || call->dweight == NULL) return status;
+    const struct vgg__accumulate_args args = {dw, call->dweight, weight_count(s)};
+    return vgg__queue(call, &vgg__kernel_accumulate[route->single_out ? VGG__F32 : call->type],
+                      vgg__grid_elements(args.count), &args);
+}
+
+/* ---- Forward and backward ------------------------------------------------------------ */
+
+static vgg_status forward(const struct vgg__cudnn_call *call)
+{
+    const struct vgg__conv_state *state = call->state;
+    return vgg__conv_forward(call, &state->forward);
+}
+
+/* out += the sum of rows of partial sums. */
+static vgg_status add_rows(const struct vgg__cudnn_call *call, const float *partial,
+                           uint32_t rows, uint32_t c, float *out)
+{
+    const struct vgg__sum_rows_args args = {partial, out, rows, c, 1};
+    return vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_elements(c), &args);
+}
+
+/* The gradient before pooling and ReLU; *dz is where. Adds to the bias' gradient. */
+static vgg_status make_dz(const struct vgg__cudnn_call *call, const void **dz)
+{
+    const vgg_stage *s = call->stage;
+    const struct vgg__conv_scratch at =
+        vgg__conv_scratch(s, call->batch, vgg__type_bytes(call->type));
+    float *partial = (float *)((unsigned char *)call->scratch + at.partial);
+    const bool average = s->pool == VGG_AVERAGE_POOL;
+    const bool masks = s->relu && (!call->dy_masked || average);
+    const uint64_t rows = (uint64_t)call->batch * s->mid.h * s->mid.w;
+    const struct vgg__grid grid = vgg__grid_rows(
+        s->pool == VGG_NO_POOL ? rows : (uint64_t)call->batch * s->out.h * s->out.w,
+        s->out.c);
+    float *sums = call->dbias != NULL ? partial : NULL;
+    vgg_status status = VGG_OK;
+    if (s->pool != VGG_NO_POOL) {
+        const struct vgg__unpool_args args = {
+            .dy = call->dy,
+            .y = !masks ? NULL : average ? call->saved : call->y,
+            .winner = average ? NULL : call->saved,
+            .dx = (unsigned char *)call->scratch + at.dz,
+            .partial = sums,
+            .n = call->batch,
+            .ih = s->mid.h,
+            .iw = s->mid.w,
+            .h = s->out.h,
+            .w = s->out.w,
+            .c = s->out.c,
+            .maximum = !average};
+        *dz = args.dx;
+        status = vgg__queue(call, &vgg__kernel_unpool[call->type], grid, &args);
+    } else {
+        const struct vgg__mask_args args = {.dy = call->dy,
+                                            .y = masks ? call->y : NULL,
+                                            .dz = masks ? call->dy : NULL,
+                                            .partial = sums,
+                                            .rows = rows,
+                                            .c = s->out.c,
+                                            .scale = 1};
+        *dz = call->dy;
+        if (masks || sums != NULL)
+            status = vgg__queue(call, &vgg__kernel_mask[call->type], grid, &args);
+    }
+    if (status != VGG_OK || sums == NULL) return status;
+    return add_rows(call, partial, grid.blocks[0], s->out.c, call->dbias);
+}
+
+/* Weights and bias of a first layer, straight from the pooled gradient. */
+static vgg_status backward_first(const struct vgg__cudnn_call *call)
+{
+    const vgg_stage *s = call->stage;
+    const struct vgg__conv_scratch at =
+        vgg__conv_scratch(s, call->batch, vgg__type_bytes(call->type));
+    const uint32_t weights = (uint32_t)weight_count(s), row = weights + s->out.c;
+    float *total = (float *)((unsigned char *)call->scratch + at.partial);
+    struct vgg__conv_first_back_args args = first_back_shape(s, call->batch);
+    args.x = call->x;
+    args.dy = call->dy;
+    args.y = s->relu && !call->dy_masked ? call->y : NULL;
+    args.winner = s->pool == VGG_MAX_POOL ? call->saved : NULL;
+    args.partial = total + row; /* the first row is for the sum */
+    const struct vgg__grid grid = vgg__conv_first_back_grid(&args);
+    vgg_status status =
+        vgg__queue(call, &vgg__kernel_conv_first_back[call->type], grid, &args);
+    const struct vgg__sum_rows_args sum = {args.partial, total, grid.blocks[0], row, 0};
+    if (status == VGG_OK)
+        status = vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_elements(row), &sum);
+    const struct vgg__accumulate_args add[] = {{total, call->dweight, weights},
+                                               {total + weights, call->dbias, s->out.c}};
+    for (int i = 0; status == VGG_OK && i < 2; i++)
+        if (add[i].out != NULL)
+            status = vgg__queue(call, &vgg__kernel_accumulate[VGG__F32],
+                                vgg__grid_elements(add[i].count), &add[i]);
+    return status;
+}
+
+static vgg_status backward(const struct vgg__cudnn_call *call)
+{
+    const struct vgg__conv_state *state = call->state;
+    struct vgg__cudnn_call rest = *call;
+    const bool first = state->weights.way == VGG__CONV_FIRST;
+    vgg_status status = VGG_OK;
+    if (first && (call->dweight != NULL || call->dbias != NULL))
+        status = backward_first(call);
+    if (first) rest.dweight = rest.dbias = NULL;
+    if (status != VGG_OK || (first && call->dx == NULL)) return status;
+    const void *dz = NULL;
+    status = make_dz(&rest, &dz);
+    if (status == VGG_OK && rest.dweight != NULL)
+        status = vgg__conv_weights(&rest, &state->weights, dz);
+    if (status == VGG_OK && rest.dx != NULL)
+        status = vgg__conv_data(&rest, &state->data, dz);
+    return status;
+}
+
+static void describe_route(const char *what, const struct vgg__conv_route *route, char *text,
+                           size_t size)
+{
+    static const char *const ways[VGG__CONV_WAYS] = {"plain kernel", "first-layer kernel",
+                                                     NULL, NULL};
+    char time[24] = "";
+    if (route->us > 0) snprintf(time, sizeof time, " %.0f us", (double)route->us);
+    snprintf(text, size, "%s %s%s%s", what,
+             ways[route->way] != NULL ? ways[route->way] : route->plan.text,
+             route->way == VGG__CONV_DNN_FUSED ? ", fused" : "", time);
+}
+
+static void describe(const void *opaque, char *text, size_t size)
+{
+    const struct vgg__conv_state *state = opaque;
+    char routes[3][96];
+    describe_route("forward", &state->forward, routes[0], sizeof routes[0]);
+    describe_route("data", &state->data, routes[1], sizeof routes[1]);
+    describe_route("weights", &state->weights, routes[2], sizeof routes[2]);
+    snprintf(text, size, "%s; %s; %s", routes[0], routes[1], routes[2]);
+}
+
+const struct vgg__cudnn_impl vgg__cudnn_conv = {
+    .base = {.supports = supports, .measure = measure},
+    .build = vgg__conv_build,
+    .dispose = vgg__conv_dispose,
+    .forward = forward,
+    .backward = backward,
+    .describe = describe};

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A convolution stage: which way each of its three products takes.
+ *
+ * The ways of one product all give the same thing; conv_choose.c takes the fastest, or,
+ * where timing is not allowed, the first that works. Scratch of a backward is laid out
+ * by vgg__conv_scratch. */
+#ifndef VGG_CUDNN_CONV_H
+#define VGG_CUDNN_CONV_H
+
+#include "cudnn/dnn.h"
+#include "cudnn/stages.h"
+
+enum vgg__conv_way {
+    VGG__CONV_PLAIN,     /* the engine's plain kernel: takes everything, slowly */
+    VGG__CONV_FIRST,     /* the engine's kernel for few input channels, fused */
+    VGG__CONV_DNN,       /* cuDNN's product alone */
+    VGG__CONV_DNN_FUSED, /* forward: with bias and ReLU; data: with the mask before it */
+    VGG__CONV_WAYS
+};
+
+/* One product's way. */
+struct vgg__conv_route {
+    enum vgg__conv_way way;
+    struct vgg__dnn_plan plan; /* of cuDNN's ways */
+    bool single_out;           /* weights: the plan's result is f32 */
+    float us;                  /* measured; 0: not */
+};
+
+struct vgg__conv_state {
+    struct vgg__conv_route forward, data, weights;
+    uint32_t refused; /* algorithms left out because their results vary */
+};
+
+/* Where things lie in a backward's scratch: the gradient before pooling, the weight
+ * gradient as its product writes it, partial sums. */
+struct vgg__conv_scratch {
+    size_t dz, dw, partial, total;
+};
+struct vgg__conv_scratch vgg__conv_scratch(const vgg_stage *stage, uint32_t batch,
+                                           size_t element);
+
+/* Whether the first-layer kernels take a stage. */
+bool vgg__conv_is_first(const vgg_stage *stage);
+
+vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
+                           const struct vgg__cudnn_call *backward, void **state);
+void vgg__conv_dispose(struct vgg__cudnn *device, void *state);
+
+/* Queue one product by a route: conv.c's parts, which conv_choose.c times. `dz` is the
+ * gradient before bias and ReLU. */
+vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
+                             const struct vgg__conv_route *route);
+vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
+                          const struct vgg__conv_route *route, const void *dz);
+vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
+                             const struct vgg__conv_route *route, const void *dz);
+
+#endif
