@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A linear layer's weight gradient and its SGD step in one pass over the weights.
  *
- * Bound by memory: a weight is read (4 bytes) and written (4, and 2 for the shadow) once
- * and its gradient never leaves the chip. Floors at 4.3 TB/s, and what 85 % of that is:
+ * Bound by memory: a weight is read (4 bytes) and written (4, and 2 for the shadow)
+ * once and its gradient never leaves the chip. Floors at 4.3 TB/s, and what 85 % of that
+ * would be:
  *   4096 x 6272   257 MB    60 us    70 us
  *   4096 x 4096   168 MB    39 us    46 us
- * the products (6.6 and 4.3 GFLOP) take a quarter of it and hide behind it.
+ * The products (6.6 and 4.3 GFLOP) take a quarter of it and hide behind it.
  *
- * A block owns a run of tiles of 64 x 128 weights that go down a column of tiles, so that
- * its part of x mostly stays in shared memory. While a tile's products are computed, the
- * next tile's dz and this tile's weights are on their way; the weights wait in registers.
- * Gradients change places in shared memory so that a warp touches whole rows of weights.
+ * A block owns a run of tiles of 64 x 128 weights that go down a column of tiles, so
+ * that its part of x mostly stays in shared memory. While a tile's products are made,
+ * the next tile's dz and this tile's weights are on their way; the weights wait in
+ * registers. Gradients change places in shared memory so that a warp touches whole rows
+ * of weights.
  *
  * Shared memory: dz [2][slice][64], x [slice][128] and the gradients of half a tile
  * [32][128], rows 8 elements longer, so that none of the accesses meet in a bank. */
@@ -54,7 +56,7 @@ __device__ __forceinline__ place place_of(const vgg__linear_step_args &args,
             slice + 1 == slices};
 }
 
-/* ---- Operands ------------------------------------------------------------------------ */
+/* ---- Operands -------------------------------------------------------------------- */
 
 /* dz or x, [n][c]. */
 template <typename T> struct operand {
@@ -62,7 +64,7 @@ template <typename T> struct operand {
     uint32_t n, c;
 };
 
-/* `rows` samples from `n` on of `Width` columns from `c` on; zeros beside the matrix. */
+/* `rows` samples from `n` on of `Width` columns from `c` on; zeros beside them. */
 template <int Width, typename T>
 __device__ __forceinline__ void fetch(uint8_t *to, operand<T> what, uint32_t n,
                                       uint32_t c, uint32_t rows)
@@ -111,7 +113,7 @@ __device__ __forceinline__ void fetch_x(uint8_t *to, const vgg__linear_step_args
     fetch<COLS>(to, x, at.n, at.k, rows_of<T>(args, at));
 }
 
-/* ---- Products ------------------------------------------------------------------------ */
+/* ---- Products -------------------------------------------------------------------- */
 
 /* A warp's 32 x 32 of the tile, in the order of fragments: sum[i][j] are rows 16 i and
  * columns 8 j on. */
@@ -209,13 +211,13 @@ __device__ __forceinline__ void multiply(sums &sum, const memory<float> &m,
         multiply_plain(sum, at, rows);
 }
 
-/* ---- Weights ------------------------------------------------------------------------- */
+/* ---- Weights --------------------------------------------------------------------- */
 
 /* What a thread has of half a tile: 4 columns of each of 4 rows. */
 typedef float4 weights[4];
 
-/* Row of the tile that is row `row` of its half `half`: each warp's products make 16 rows
- * of a half. */
+/* Row of the tile that is row `row` of its half `half`: each warp's products make 16
+ * rows of a half. */
 __device__ __forceinline__ uint32_t row_in_tile(uint32_t half, uint32_t row)
 {
     return row / 16 * 32 + half * 16 + row % 16;
@@ -298,7 +300,7 @@ __device__ __forceinline__ void put_gradients(float *g, const sums &sum, int hal
     }
 }
 
-/* ---- The kernel ---------------------------------------------------------------------- */
+/* ---- The kernel ------------------------------------------------------------------ */
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 2) linear_step(vgg__linear_step_args args)

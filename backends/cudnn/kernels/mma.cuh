@@ -34,7 +34,7 @@ __device__ __forceinline__ uint32_t shared_at(const void *pointer)
 #endif
 }
 
-/* ---- Copies in the background -------------------------------------------------------- */
+/* ---- Copies in the background ---------------------------------------------------- */
 
 /* Bytes (4, 8 or 16) from global to shared memory; zeros if not `valid`, and then
  * nothing is read. Both sides are aligned to them. */
@@ -83,7 +83,7 @@ template <int Pending> __device__ __forceinline__ void copy_wait()
 #endif
 }
 
-/* ---- Fragments ----------------------------------------------------------------------- */
+/* ---- Fragments ------------------------------------------------------------------- */
 
 /* Four 8 x 8 matrices of 16-bit elements. Lane 8 i + j says where row j of matrix i
  * lies (16 bytes, aligned); to[i] are elements 2q and 2q + 1 of matrix i's row g. */
@@ -117,10 +117,10 @@ __device__ __forceinline__ void load_matrices_across(uint32_t (&to)[4], uint32_t
 #endif
 }
 
-/* ---- Products ------------------------------------------------------------------------ */
+/* ---- Products -------------------------------------------------------------------- */
 
-/* c += a * b, a 16 x 16 and b 16 x 8 of bf16. a: rows g, g + 8, g, g + 8; columns 2q and
- * 2q + 1, from a[2] on 8 more. b: rows 2q and 2q + 1, in b1 8 more; column g. */
+/* c += a * b, a 16 x 16 and b 16 x 8 of bf16. a: rows g, g + 8, g, g + 8; columns 2q
+ * and 2q + 1, from a[2] on 8 more. b: rows 2q and 2q + 1, in b1 8 more; column g. */
 __device__ __forceinline__ void multiply_bf16(float (&c)[4], const uint32_t (&a)[4],
                                               uint32_t b0, uint32_t b1)
 {
@@ -167,7 +167,7 @@ __device__ __forceinline__ uint32_t to_tf32(float x)
 #endif
 }
 
-/* ---- What is touched once ------------------------------------------------------------ */
+/* ---- What is touched once -------------------------------------------------------- */
 
 /* 16 bytes that nobody needs again soon: first to leave the cache. */
 __device__ __forceinline__ float4 load_once(const float *from)

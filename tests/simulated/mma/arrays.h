@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of tensor-core kernels share: arrays with a page behind them that nobody
- * may touch, numbers whose sums are exact, and launches on the host.
+/* What the tests of tensor-core kernels share: arrays with a page behind them that
+ * nobody may touch, numbers whose sums are exact, and launches on the host.
  *
- * Inputs are small multiples of a power of two, so that every sum of products is exact in
- * f32 in any order: results are compared bit for bit. */
+ * Inputs are small multiples of a power of two, so that every sum of products is exact
+ * in f32 in any order: results are compared bit for bit. */
 #ifndef VGG_TEST_MMA_ARRAYS_H
 #define VGG_TEST_MMA_ARRAYS_H
 
@@ -37,7 +37,7 @@ float element(const void *array, enum vgg__type type, size_t index);
 void launch(const struct vgg__kernel *kernel, struct vgg__grid grid, size_t shared,
             const void *args);
 
-/* Of all launches: ldmatrix instructions, and accesses that waited for others' banks. */
+/* Of all launches: ldmatrix instructions, and accesses that waited for a bank. */
 void launch_counts(uint64_t *loads, uint64_t *conflicts);
 /* Copies in the background that nobody waited for since the last call. */
 size_t launch_forgotten(uint32_t threads);

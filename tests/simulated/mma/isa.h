@@ -13,7 +13,7 @@
 
 #include <vector>
 
-/* ---- cp.async ------------------------------------------------------------------------ */
+/* ---- cp.async -------------------------------------------------------------------- */
 
 struct vgg__isa_copy {
     uint8_t *to;
@@ -69,7 +69,7 @@ inline void vgg__isa_copy_wait(uint32_t pending)
     queue.copies.swap(later);
 }
 
-/* Copies that no thread has waited for, since the last call: a mistake of the kernel. */
+/* Copies that no thread has waited for since the last call: the kernel's mistake. */
 inline size_t vgg__isa_forget_copies(uint32_t threads)
 {
     size_t count = 0;
@@ -84,7 +84,7 @@ inline size_t vgg__isa_forget_copies(uint32_t threads)
     return count;
 }
 
-/* ---- ldmatrix ------------------------------------------------------------------------ */
+/* ---- ldmatrix -------------------------------------------------------------------- */
 
 /* Rows of one matrix that lie in the same banks must be read one after the other. How
  * often that was so, beyond the 4 accesses that an ldmatrix.x4 takes at least. */
@@ -137,7 +137,7 @@ inline void vgg__isa_load_matrices(uint32_t (&to)[4], uint32_t row, bool trans)
     }
 }
 
-/* ---- mma ----------------------------------------------------------------------------- */
+/* ---- mma ------------------------------------------------------------------------- */
 
 /* Who holds an element: which lane, and which of its elements, counted from 0. */
 struct vgg__isa_holder {
