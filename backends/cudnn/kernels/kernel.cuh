@@ -171,6 +171,25 @@ __device__ __forceinline__ void store(T *to, const float (&from)[N])
     store_packet(to, pack<T, N>(from));
 }
 
+/* ---- Places ------------------------------------------------------------------------ */
+
+/* Number of this thread among all of the launch, and how many there are. */
+__device__ __forceinline__ uint64_t thread_number()
+{
+    return (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+__device__ __forceinline__ uint64_t thread_count()
+{
+    return (uint64_t)gridDim.x * blockDim.x;
+}
+
+/* a / b, which is much cheaper where 32 bits are enough. */
+__device__ __forceinline__ uint64_t divide(uint64_t a, uint32_t b)
+{
+    return a >> 32 == 0 ? (uint32_t)a / b : a / b;
+}
+
 /* ---- Shared memory ----------------------------------------------------------------- */
 
 /* A variable of the block, which begins without a value. `Tag` tells several of the same
@@ -186,7 +205,7 @@ template <typename T, int Tag = 0> __device__ __forceinline__ T &shared()
 #endif
 }
 
-/* The launch's dynamic shared memory, aligned to 128 bytes if nothing else is shared. */
+/* The launch's dynamic shared memory, aligned to 128 bytes. */
 __device__ __forceinline__ uint8_t *dynamic_shared()
 {
 #ifdef VGG_HOST_CUDA

@@ -92,7 +92,9 @@ struct vgg__flatten_args {
 };
 extern const struct vgg__kernel vgg__kernel_flatten[VGG__TYPES];
 
-/* One axis of a resize, in device memory; see vgg_axis in backend.h. */
+/* One axis of a resize, in device memory; see vgg_axis in backend.h. Along the axis, and
+ * from tap to tap of a pixel, at[] does not descend; a tap of weight 0 may be anywhere
+ * on it. */
 struct vgg__kernel_axis {
     uint32_t in, out, taps;
     const uint32_t *at;
@@ -122,6 +124,7 @@ struct vgg__gather_args {
     const struct vgg__step *step;
 };
 extern const struct vgg__kernel vgg__kernel_gather[VGG__TYPES];
+struct vgg__grid vgg__gather_grid(const struct vgg__gather_args *args);
 
 /* ---- Elementwise and small stages ---------------------------------------------------- */
 
@@ -334,6 +337,7 @@ struct vgg__loss_args {
     const struct vgg__step *step;
 };
 extern const struct vgg__kernel vgg__kernel_loss[VGG__TYPES];
+struct vgg__grid vgg__loss_grid(uint32_t n);
 
 /* Sums in sample order; one block. */
 struct vgg__loss_sum_args {
@@ -412,7 +416,8 @@ extern const struct vgg__kernel vgg__kernel_permute;
 /* ---- Convolutions: the plain one, for whatever nothing else takes ----------------------
  * x [n][h][w][ic], w of the type [oc][k][k][ic], y [n][h][w][oc]; stride 1, padding
  * k / 2. Forward writes x * w without bias. `what`: 0 forward; 1 data: dx from dy;
- * 2 weights: dw f32 [oc][k][k][ic] (overwritten) from x and dy. A thread an element. */
+ * 2 weights: dw f32 [oc][k][k][ic] (overwritten) from x and dy. A thread an element, a
+ * block an element for the weights. */
 struct vgg__conv_plain_args {
     const void *x, *w, *dy;
     void *out;
@@ -420,10 +425,12 @@ struct vgg__conv_plain_args {
     uint32_t what;
 };
 extern const struct vgg__kernel vgg__kernel_conv_plain[VGG__TYPES];
+struct vgg__grid vgg__conv_plain_grid(const struct vgg__conv_plain_args *args);
 
 /* First layer, ic <= 4: 3x3 convolution, bias, ReLU and 2x2 pooling in one pass, for oc a
- * multiple of 8 up to 64 (vgg__conv_first_takes). Weights are f32 [oc][3][3][ic] (with
- * `round_weights` rounded to bf16 first, as the other layers' are). */
+ * multiple of 8 up to 64 (vgg__conv_first_takes). Weights are f32 [oc][3][3][ic], rounded
+ * to bf16 first by the kernel for bf16 (tensor cores), and by that for f32 (FMA) with
+ * `round_weights`. */
 struct vgg__conv_first_args {
     const void *x; /* [n][h][w][ic] */
     const float *w, *bias;
@@ -453,15 +460,23 @@ struct vgg__grid
 vgg__conv_first_back_grid(const struct vgg__conv_first_back_args *args);
 
 /* ---- Grids -----------------------------------------------------------------------------
- * How to launch what has no function of its own. `partial` arrays have blocks[0] rows. */
+ * How to launch what has no function of its own. They depend on shapes alone. `partial`
+ * arrays have blocks[0] rows. Every kernel computes everything with any number of blocks
+ * of 256 threads in one dimension; these are the numbers that make them fast. */
 
-/* Elementwise: `count` elements, at most what fills the device. */
+/* `count` elements, at most what fills the device: take_in, give_out, flatten,
+ * bias_relu, pool (of y), adaptive_pool and dropout, norm_apply, norm_back,
+ * linear_finish, shadow, scale, accumulate, permute. */
 struct vgg__grid vgg__grid_elements(uint64_t count);
-/* mask, unpool, norm_sums, norm_back_sums over `rows` rows of c channels: blocks[0] is a
- * function of rows and c alone, at most VGG__MAX_PARTIAL. */
+/* mask, unpool (rows = n * ih * iw), norm_sums, norm_back_sums (rows = n * hw) over
+ * `rows` rows of c channels: at most VGG__MAX_PARTIAL blocks. */
 struct vgg__grid vgg__grid_rows(uint64_t rows, uint32_t c);
-/* A block for each of `count`. */
+/* Sums down c columns: sum_rows, norm_finish, norm_back_finish, linear_mask. */
+struct vgg__grid vgg__grid_columns(uint32_t c);
+/* A block for each of `count`: update, norm2 (chunks), loss_sum (1). */
 struct vgg__grid vgg__grid_blocks(uint64_t count);
+/* A warp for each of `count`: loss (n). */
+struct vgg__grid vgg__grid_warps(uint64_t count);
 
 #define VGG__MAX_PARTIAL 1056
 
