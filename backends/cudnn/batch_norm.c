@@ -67,7 +67,7 @@ static vgg_status forward(const struct vgg__cudnn_call *call)
                                                  .step = call->step};
     if (status == VGG_OK)
         status = vgg__queue(call, &vgg__kernel_norm_finish[call->type],
-                            vgg__grid_elements(c), &finish);
+                            vgg__grid_columns(c), &finish);
     const struct vgg__norm_apply_args apply = {.x = call->x,
                                                .y = call->y,
                                                .mean = mean,
@@ -98,7 +98,7 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
     const struct vgg__norm_back_finish_args finish = {
         partial, total, call->dgamma, call->dbeta, grid.blocks[0], c};
     if (status == VGG_OK)
-        status = vgg__queue(call, &vgg__kernel_norm_back_finish, vgg__grid_elements(c),
+        status = vgg__queue(call, &vgg__kernel_norm_back_finish, vgg__grid_columns(c),
                             &finish);
     if (status != VGG_OK || call->dx == NULL) return status;
     const struct vgg__norm_back_args args = {.x = call->x,

@@ -112,10 +112,8 @@ static vgg_status run_plain(const struct vgg__cudnn_call *call, uint32_t what,
                                               .oc = s->out.c,
                                               .kernel = s->kernel,
                                               .what = what};
-    const uint64_t counts[] = {vgg__batch_count(call, s->mid), vgg__batch_count(call, s->in),
-                               weight_count(s)};
     return vgg__queue(call, &vgg__kernel_conv_plain[call->type],
-                      vgg__grid_elements(counts[what]), &args);
+                      vgg__conv_plain_grid(&args), &args);
 }
 
 static vgg_status forward_first(const struct vgg__cudnn_call *call)
@@ -248,7 +246,7 @@ static vgg_status add_rows(const struct vgg__cudnn_call *call, const float *part
                            uint32_t rows, uint32_t c, float *out)
 {
     const struct vgg__sum_rows_args args = {partial, out, rows, c, 1};
-    return vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_elements(c), &args);
+    return vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(c), &args);
 }
 
 /* The gradient before pooling and ReLU; *dz is where. Adds to the bias' gradient. */
@@ -317,7 +315,7 @@ static vgg_status backward_first(const struct vgg__cudnn_call *call)
         vgg__queue(call, &vgg__kernel_conv_first_back[call->type], grid, &args);
     const struct vgg__sum_rows_args sum = {args.partial, total, grid.blocks[0], row, 0};
     if (status == VGG_OK)
-        status = vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_elements(row), &sum);
+        status = vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(row), &sum);
     const struct vgg__accumulate_args add[] = {{total, call->dweight, weights},
                                                {total + weights, call->dbias, s->out.c}};
     for (int i = 0; status == VGG_OK && i < 2; i++)

@@ -146,7 +146,7 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
         .in_f32 = call->y_type == VGG__F32,
         .scale = drops ? (float)(1.0 / (1.0 - (double)s->dropout)) : 1};
     vgg_status status = vgg__queue(call, &vgg__kernel_linear_mask[call->type],
-                                   vgg__grid_rows(call->batch, s->out.c), &args);
+                                   vgg__grid_columns(s->out.c), &args);
     if (status == VGG_OK && call->dx != NULL) {
         void *dx = has_map(s) ? dx_flat : call->dx;
         const struct vgg__matmul_scratch product = {dz, call->weight_typed, dx};
