@@ -259,9 +259,7 @@ static vgg_status make_dz(const struct vgg__cudnn_call *call, const void **dz)
     const bool average = s->pool == VGG_AVERAGE_POOL;
     const bool masks = s->relu && (!call->dy_masked || average);
     const uint64_t rows = (uint64_t)call->batch * s->mid.h * s->mid.w;
-    const struct vgg__grid grid = vgg__grid_rows(
-        s->pool == VGG_NO_POOL ? rows : (uint64_t)call->batch * s->out.h * s->out.w,
-        s->out.c);
+    const struct vgg__grid grid = vgg__grid_rows(rows, s->out.c);
     float *sums = call->dbias != NULL ? partial : NULL;
     vgg_status status = VGG_OK;
     if (s->pool != VGG_NO_POOL) {

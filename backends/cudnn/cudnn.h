@@ -76,6 +76,9 @@ vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
 /* Make pieces hold at least `size` bytes. */
 vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size);
 
+/* try.c: a product and a convolution that must come out right. */
+vgg_status vgg__cudnn_try(struct vgg__cudnn *device);
+
 /* ---- data.c, store.c ------------------------------------------------------------------ */
 
 vgg_status vgg__cudnn_data_create(void *device, const vgg_data_desc *desc, void **data);

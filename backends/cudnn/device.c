@@ -206,7 +206,7 @@ static vgg_status start(struct vgg__cudnn *device)
     if (status == VGG_OK)
         status = vgg__cudnn_malloc(device, VGG__WORKSPACE, &device->workspace);
     if (status == VGG_OK) status = vgg__cudnn_grow_pieces(device, VGG__PIECE);
-    if (status == VGG_OK) status = vgg__matmul_try(device);
+    if (status == VGG_OK) status = vgg__cudnn_try(device);
     return status;
 }
 

@@ -5,6 +5,9 @@
 
 #include "cudnn/cudnn.h"
 
+extern const vgg_engine vgg__engine_cudnn;
+const vgg_engine *vgg_engine_entry(const vgg_host *host);
+
 vgg_status vgg__cudnn_probe(const vgg_host *host, vgg_device_desc *list,
                             uint32_t capacity, uint32_t *count);
 vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **device);

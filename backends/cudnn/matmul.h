@@ -40,7 +40,4 @@ vgg_status vgg__matmul_run(struct vgg__cudnn *device, cudaStream_t stream,
                            const struct vgg__matmul *matmul,
                            const struct vgg__matmul_scratch *matrices);
 
-/* A product and a convolution that must come out right, before a device is used. */
-vgg_status vgg__matmul_try(struct vgg__cudnn *device);
-
 #endif

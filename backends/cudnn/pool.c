@@ -42,7 +42,7 @@ static vgg_status backward_pool(const struct vgg__cudnn_call *call)
                                           .w = s->out.w,
                                           .c = s->in.c,
                                           .maximum = maximum};
-    const uint64_t rows = (uint64_t)call->batch * s->out.h * s->out.w;
+    const uint64_t rows = (uint64_t)call->batch * s->in.h * s->in.w;
     return vgg__queue(call, &vgg__kernel_unpool[call->type], vgg__grid_rows(rows, s->in.c),
                       &args);
 }

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a compiled network: forward, loss, backward, step; see program.h. */
+#include <math.h>
+#include <string.h>
+
+#include "cudnn/program.h"
+
+vgg_status vgg__cudnn_send_step(struct vgg__cudnn_program *p)
+{
+    const struct vgg__set_step_args args = {p->step, p->small.step};
+    return vgg__cudnn_launch(p->device, p->device->stream, &vgg__kernel_set_step,
+                             vgg__grid_blocks(1), 0, &args);
+}
+
+/* ---- Queueing, recording, replaying ----------------------------------------------------- */
+
+static vgg_status queue_forward(struct vgg__cudnn_program *p, cudaStream_t stream)
+{
+    vgg_status status = VGG_OK;
+    for (uint32_t i = 0; status == VGG_OK && i < p->layout.stage_count; i++) {
+        const struct vgg__layout_stage *s = &p->layout.stages[i];
+        if (s->need.identity || s->stage.kind == VGG_STAGE_LOSS) continue;
+        const struct vgg__cudnn_call call = vgg__cudnn_forward_call(p, i, stream);
+        status = vgg__cudnn_impl_of(s->impl)->forward(&call);
+    }
+    return status;
+}
+
+static vgg_status clear_gradients(struct vgg__cudnn_program *p, cudaStream_t stream)
+{
+    if (!p->is_step || p->small.gradient == NULL) return VGG_OK;
+    return vgg__cudnn_check(p->device,
+                            p->device->api->memsetAsync(p->small.gradient, 0,
+                                                        p->store->small * sizeof(float),
+                                                        stream),
+                            "clear gradients");
+}
+
+/* Parameters whose gradient a step has kept. */
+static vgg_status update(struct vgg__cudnn_program *p, cudaStream_t stream)
+{
+    if (!p->is_step || p->chunk_count == 0) return VGG_OK;
+    const struct vgg__update_args_gpu args = {.value = p->store->value,
+                                              .gradient = p->small.gradient,
+                                              .shadow = p->store->shadow,
+                                              .chunks = p->chunks,
+                                              .kind = VGG_SGD,
+                                              .from_step = 1,
+                                              .step = p->small.step};
+    return vgg__cudnn_launch(p->device, stream, &vgg__kernel_update,
+                             vgg__grid_blocks(p->chunk_count), 0, &args);
+}
+
+static vgg_status queue_backward(struct vgg__cudnn_program *p, cudaStream_t stream)
+{
+    vgg_status status = clear_gradients(p, stream);
+    for (uint32_t i = p->layout.stage_count; status == VGG_OK && i-- > 0;) {
+        const struct vgg__layout_stage *s = &p->layout.stages[i];
+        if (!s->backward) continue;
+        const struct vgg__cudnn_call call = vgg__cudnn_backward_call(p, i, stream);
+        status = vgg__cudnn_impl_of(s->impl)->backward(&call);
+    }
+    return status == VGG_OK ? update(p, stream) : status;
+}
+
+static vgg_status queue(struct vgg__cudnn_program *p, int which, cudaStream_t stream)
+{
+    return which == VGG__RECORDED_FORWARD ? queue_forward(p, stream)
+                                          : queue_backward(p, stream);
+}
+
+/* The calls of a phase as a graph that can be launched. */
+static vgg_status record(struct vgg__cudnn_program *p, int which)
+{
+    struct vgg__cudnn *device = p->device;
+    const struct vgg__api *api = device->api;
+    cudaGraph_t graph = NULL;
+    vgg_status status = vgg__cudnn_check(
+        device,
+        api->streamBeginCapture(device->capture, cudaStreamCaptureModeThreadLocal),
+        "begin recording");
+    if (status != VGG_OK) return status;
+    const vgg_status queued = queue(p, which, device->capture);
+    status = vgg__cudnn_check(device, api->streamEndCapture(device->capture, &graph),
+                              "end recording");
+    if (queued != VGG_OK) status = queued;
+    if (status == VGG_OK)
+        status = vgg__cudnn_check(
+            device, api->graphInstantiate(&p->recorded[which].graph, graph, 0),
+            "make a graph of what was recorded");
+    if (graph != NULL) api->graphDestroy(graph);
+    return status;
+}
+
+static vgg_status play(struct vgg__cudnn_program *p, int which)
+{
+    struct vgg__cudnn_recorded *recorded = &p->recorded[which];
+    struct vgg__cudnn *device = p->device;
+    if (!recorded->ran) {
+        const vgg_status status = queue(p, which, device->stream);
+        recorded->ran = status == VGG_OK;
+        return status;
+    }
+    if (recorded->graph == NULL) {
+        const vgg_status status = record(p, which);
+        if (status != VGG_OK) return status;
+    }
+    return vgg__cudnn_check(device, device->api->graphLaunch(recorded->graph, device->stream),
+                            "launch a graph");
+}
+
+/* ---- Phases ---------------------------------------------------------------------------- */
+
+static vgg_status forward(struct vgg__cudnn_program *p, const vgg_run *run)
+{
+    void *input = vgg__cudnn_value(p, 0);
+    p->count = run->count;
+    p->consumed = false;
+    p->step.seed = run->seed;
+    p->step.step = run->step;
+    p->step.first = run->first;
+    p->step.count = run->count;
+    vgg_status status = vgg__cudnn_store_refresh(p->store);
+    if (status == VGG_OK) status = vgg__cudnn_send_step(p);
+    if (status == VGG_OK)
+        status = run->data != NULL
+                     ? vgg__cudnn_gather(p, run, input)
+                     : vgg__cudnn_take_in(p, run->input, p->layout.stages[0].stage.in,
+                                          vgg__cudnn_type(p), input);
+    return status == VGG_OK ? play(p, VGG__RECORDED_FORWARD) : status;
+}
+
+static vgg_status queue_loss(struct vgg__cudnn_program *p)
+{
+    struct vgg__cudnn *device = p->device;
+    const struct vgg__api *api = device->api;
+    const struct vgg__layout *layout = &p->layout;
+    const struct vgg__layout_stage *s = &layout->stages[layout->stage_count - 1];
+    const enum vgg__type type = vgg__cudnn_type(p);
+    const bool wide = vgg__cudnn_value_type(p, s->x) == VGG__F32;
+    const struct vgg__loss_args args = {
+        .logits = vgg__cudnn_value(p, s->x),
+        .labels = p->small.labels,
+        .loss = p->small.loss,
+        .correct = p->small.correct,
+        .dlogits = p->consumed ? NULL : vgg__cudnn_gradient(p, s->x),
+        .n = layout->batch,
+        .classes = s->stage.in.c,
+        .in_f32 = wide,
+        .step = p->small.step};
+    const struct vgg__loss_sum_args sum = {p->small.loss, p->small.correct,
+                                           p->small.result, p->small.step};
+    vgg_status status = vgg__cudnn_check(
+        device,
+        api->memcpyAsync(p->small.labels, p->pinned.labels, p->count * sizeof(uint32_t),
+                         cudaMemcpyHostToDevice, device->stream),
+        "copy labels");
+    if (status == VGG_OK) status = vgg__cudnn_send_step(p);
+    if (status == VGG_OK)
+        status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss[type],
+                                   vgg__loss_grid(layout->batch), 0, &args);
+    if (status == VGG_OK)
+        status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss_sum,
+                                   vgg__grid_blocks(1), 0, &sum);
+    if (status == VGG_OK)
+        status = vgg__cudnn_check(
+            device,
+            api->memcpyAsync(p->pinned.result, p->small.result, sizeof *p->pinned.result,
+                             cudaMemcpyDeviceToHost, device->stream),
+            "copy the loss");
+    return status == VGG_OK ? vgg__cudnn_wait(device) : status;
+}
+
+static vgg_status loss(struct vgg__cudnn_program *p, const vgg_run *run)
+{
+    const vgg_host *host = &p->device->machine.host;
+    if (p->layout.stages[p->layout.stage_count - 1].stage.kind != VGG_STAGE_LOSS)
+        return host->fail(VGG_ESTATE, "loss: the program has no loss stage");
+    memcpy(p->pinned.labels, run->labels, p->count * sizeof(uint32_t));
+    p->step.smoothing = run->smoothing;
+    p->step.gradient_scale = run->scale;
+    const vgg_status status = queue_loss(p);
+    if (status != VGG_OK) return status;
+    if (run->loss_sum != NULL) *run->loss_sum = p->pinned.result->sum;
+    if (run->correct != NULL) *run->correct = p->pinned.result->correct;
+    if (!isfinite(p->pinned.result->sum))
+        return host->fail(VGG_ENONFINITE, "loss: not finite over %u samples", p->count);
+    return VGG_OK;
+}
+
+static vgg_status backward(struct vgg__cudnn_program *p, const vgg_run *run)
+{
+    const struct vgg__layout *layout = &p->layout;
+    void *gradient = vgg__cudnn_gradient(p, layout->output);
+    vgg_status status = VGG_OK;
+    if (run->output_gradient != NULL && gradient != NULL)
+        status = vgg__cudnn_take_in(p, run->output_gradient, layout->output_extent,
+                                    vgg__cudnn_value_type(p, layout->output), gradient);
+    if (status == VGG_OK) status = play(p, VGG__RECORDED_BACKWARD);
+    p->consumed = true;
+    return status;
+}
+
+static vgg_status step(struct vgg__cudnn_program *p, const vgg_run *run)
+{
+    p->step.lr = (float)run->update->lr;
+    p->step.weight_decay = (float)run->update->weight_decay;
+    const vgg_status status = vgg__cudnn_send_step(p);
+    return status == VGG_OK ? backward(p, run) : status;
+}
+
+vgg_status vgg__cudnn_run(void *program, vgg_phase phase, const vgg_run *run)
+{
+    static vgg_status (*const phases[])(struct vgg__cudnn_program *, const vgg_run *) = {
+        [VGG_PHASE_FORWARD] = forward,
+        [VGG_PHASE_LOSS] = loss,
+        [VGG_PHASE_BACKWARD] = backward,
+        [VGG_PHASE_STEP] = step,
+    };
+    struct vgg__cudnn_program *p = program;
+    vgg_status status = vgg__cudnn_enter(p->device);
+    if (status != VGG_OK) return status;
+    status = phases[phase](p, run);
+    vgg__cudnn_leave(p->device);
+    return status;
+}
+
+vgg_status vgg__cudnn_read(void *program, vgg_view view, uint32_t index, void *out,
+                           vgg_dtype dtype)
+{
+    struct vgg__cudnn_program *p = program;
+    const struct vgg__layout *layout = &p->layout;
+    vgg_extent extent = layout->output_extent;
+    uint32_t value = layout->output;
+    const void *from = NULL;
+    if (view == VGG_VIEW_OUTPUT) {
+        from = vgg__cudnn_value(p, value);
+    } else if (view == VGG_VIEW_INPUT_GRADIENT) {
+        extent = layout->stages[0].stage.in;
+        value = 0;
+        if (layout->input_gradient) from = vgg__cudnn_gradient(p, 0);
+    } else {
+        const int64_t found = vgg__layout_tap(layout, index, &extent);
+        if (found >= 0) from = vgg__cudnn_value(p, value = (uint32_t)found);
+    }
+    if (from == NULL)
+        return p->device->machine.host.fail(VGG_ESTATE,
+                                            "read: the program does not keep this");
+    vgg_status status = vgg__cudnn_enter(p->device);
+    if (status != VGG_OK) return status;
+    status = vgg__cudnn_give_out(p, from, extent, vgg__cudnn_value_type(p, value), out,
+                                 dtype);
+    vgg__cudnn_leave(p->device);
+    return status;
+}
