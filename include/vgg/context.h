@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file context.h
- * @brief What the library may use of its host: memory, threads, BLAS, a place to log.
+ * @brief What the library may use of its host: memory, threads, BLAS, plugins, a place
+ * to log.
  *
  * Wherever a function takes a ::vgg_context, NULL means the default context: malloc, no
  * log, one thread a processor that the process may use. Two embedders in one process
@@ -65,17 +66,21 @@ typedef struct vgg_context_options {
     const vgg_allocator *allocator; /**< copied; NULL: malloc and free */
     const vgg_logger *logger;       /**< copied; NULL: silent */
     uint64_t max_bytes;             /**< most bytes held at once; 0: no limit */
-    uint32_t threads;  /**< 0: as many as affinity and cgroup quota allow */
-    uint32_t gemm;     /**< a ::vgg_gemm */
-    uint32_t blas;     /**< a ::vgg_blas_policy */
-    uint32_t reserved; /**< must be 0 */
+    uint32_t threads;       /**< 0: as many as affinity and cgroup quota allow */
+    uint32_t gemm;          /**< a ::vgg_gemm */
+    uint32_t blas;          /**< a ::vgg_blas_policy */
+    uint32_t reserved;      /**< must be 0 */
+    const char *plugin_dir; /**< folder where engines that are plugins are looked for
+                                 first, 1 to 1023 bytes; copied. NULL: only in the
+                                 folders that vgg_device_open() names. What lies there
+                                 is loaded as code of this process */
 } vgg_context_options;
 
 /** Defaults of ::vgg_context_options. */
 #define VGG_CONTEXT_OPTIONS_INIT                                                       \
     {                                                                                  \
         sizeof(vgg_context_options), NULL, NULL, 0, 0, VGG_GEMM_AUTO, VGG_BLAS_LEAVE,  \
-            0                                                                          \
+            0, NULL                                                                    \
     }
 
 /**
@@ -83,8 +88,8 @@ typedef struct vgg_context_options {
  *
  * @param opts NULL for the defaults.
  * @param out  the context, to be given to vgg_context_free(); NULL on failure.
- * @return VGG_OK, VGG_EINVAL (an option out of range; more than 1024 threads),
- *         VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL (an option out of range; more than 1024 threads; a
+ *         plugin_dir that is empty or too long), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_context_create(const vgg_context_options *opts,
                                       vgg_context **out);

@@ -3,9 +3,16 @@
  * @file device.h
  * @brief Where a network is computed: engines and their devices.
  *
- * Engines: `cpu` (OpenBLAS or the library's own kernels, all threads of the context)
- * and `ref` (plain loops, one thread, also in double precision: the oracle of the
- * others).
+ * Engines, in order of preference: `cudnn` (NVIDIA GPUs; a plugin), `cpu` (OpenBLAS or
+ * the library's own kernels, all threads of the context) and `ref` (plain loops, one
+ * thread, also in double precision: the oracle of the others).
+ *
+ * A plugin is a shared object, vgg-cudnn.so, that is loaded when a device is looked for
+ * and stays loaded. It is taken from the first of these folders that has one:
+ * vgg_context_options.plugin_dir; the environment's VGG_PLUGIN_DIR (not heeded by a
+ * program that runs with more rights than its caller); `vgg` beside the shared libvgg;
+ * the folder where libvgg was to be installed. Where there is none, or it can't be
+ * used, the other engines work as ever.
  */
 #ifndef VGG_DEVICE_H
 #define VGG_DEVICE_H
@@ -21,7 +28,8 @@ typedef struct vgg_device vgg_device;
 typedef struct vgg_device_list vgg_device_list;
 
 /**
- * Look for devices. Nothing is opened or changed.
+ * Look for devices, in order of preference. Nothing is opened or changed, but that a
+ * plugin that was found is loaded.
  *
  * @return VGG_OK (also when an engine found nothing), VGG_ENOMEM.
  */
@@ -33,7 +41,8 @@ VGG_API void vgg_device_list_free(vgg_device_list *list);
 /** Number of devices found. */
 VGG_API uint32_t vgg_device_list_count(const vgg_device_list *list);
 
-/** Name to open a device by, for instance "cpu"; NULL when past the last. */
+/** Name to open a device by, for instance "cpu" or "cuda:0"; NULL when past the
+ *  last. */
 VGG_API const char *vgg_device_list_name(const vgg_device_list *list, uint32_t index);
 
 /** Engine of a device, for instance "cpu"; NULL when past the last. */
@@ -50,17 +59,20 @@ VGG_API uint32_t vgg_device_list_refused_count(const vgg_device_list *list);
 VGG_API const char *vgg_device_list_refused_engine(const vgg_device_list *list,
                                                    uint32_t index);
 
-/** Why it can't, in one line; NULL when past the last. */
+/** Why it can't, in one line; NULL when past the last. Of a plugin that is not there, the
+ *  line begins with "not installed". */
 VGG_API const char *vgg_device_list_refused_reason(const vgg_device_list *list,
                                                    uint32_t index);
 
 /**
  * Open a device.
  *
- * @param name a name from the list; NULL or "auto" for the best device that can be
- *             opened. A named device that can't be opened is an error, never a silent
- *             fallback.
- * @return VGG_OK, VGG_EINVAL (unknown name), VGG_EDEVICE (can't be opened), VGG_ENOMEM.
+ * @param name a name from the list; "cuda", or an engine's name, for its first device;
+ *             NULL or "auto" for the best device that can be opened (why a better one
+ *             could not is told to the context's log). A named device that can't be
+ *             opened is an error, never a silent fallback.
+ * @return VGG_OK, VGG_EINVAL (a name of no engine), VGG_EDEVICE (can't be opened: no
+ *         plugin, no such device, or the engine's reason), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_device_open(vgg_context *ctx, const char *name,
                                    vgg_device **out);

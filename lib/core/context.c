@@ -12,11 +12,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static vgg_context default_context;
 static pthread_once_t default_once = PTHREAD_ONCE_INIT;
 
-/* Fill in a zeroed context. `opts` is checked. */
+/* Fill in a zeroed context. `opts` is checked; behind the context there is room for its
+ * plugin_dir. */
 static void context_setup(vgg_context *ctx, const vgg_context_options *opts)
 {
     atomic_init(&ctx->refs, 1);
@@ -31,6 +33,11 @@ static void context_setup(vgg_context *ctx, const vgg_context_options *opts)
     if (opts->logger != NULL) {
         ctx->logger = *opts->logger;
         ctx->opts.logger = &ctx->logger;
+    }
+    if (opts->plugin_dir != NULL) {
+        char *const copy = (char *)(ctx + 1);
+        memcpy(copy, opts->plugin_dir, strlen(opts->plugin_dir) + 1);
+        ctx->opts.plugin_dir = copy;
     }
     if (opts->threads == 0) ctx->opts.threads = vgg__processors();
 }
@@ -72,6 +79,13 @@ static vgg_status options_check(const vgg_context_options *opts)
         return vgg__fail(VGG_EINVAL,
                          "vgg_context_options.reserved: must be 0, found %u",
                          opts->reserved);
+    const size_t length =
+        opts->plugin_dir != NULL ? strnlen(opts->plugin_dir, VGG_FOLDER_SIZE) : 1;
+    if (length == 0 || length == VGG_FOLDER_SIZE)
+        return vgg__fail(VGG_EINVAL,
+                         "vgg_context_options.plugin_dir: expected 1 to %d bytes, "
+                         "found %s",
+                         VGG_FOLDER_SIZE - 1, length == 0 ? "none" : "more");
     return VGG_OK;
 }
 
@@ -86,10 +100,12 @@ vgg_status vgg_context_create(const vgg_context_options *opts, vgg_context **out
     VGG_TRY(options_check(&read));
     const vgg_allocator *from =
         read.allocator != NULL ? read.allocator : &vgg__default_allocator;
-    vgg_context *ctx = from->alloc(from->cookie, vgg__align_up(sizeof *ctx), VGG_ALIGN);
+    const size_t folder = read.plugin_dir != NULL ? strlen(read.plugin_dir) + 1 : 0;
+    const size_t size = vgg__align_up(sizeof(vgg_context) + folder);
+    vgg_context *ctx = from->alloc(from->cookie, size, VGG_ALIGN);
     if (ctx == NULL)
         return vgg__fail(VGG_ENOMEM, "out of memory: %zu bytes wanted for a context",
-                         vgg__align_up(sizeof *ctx));
+                         size);
     *ctx = (vgg_context){0};
     context_setup(ctx, &read);
     *out = ctx;

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <vgg/context.h>
 
+#define VGG_FOLDER_SIZE 1024 /* bytes of a plugin folder's name, with its final zero */
+
 /* One more reference; NULL gives the default context. Never fails. */
 vgg_context *vgg__context_ref(vgg_context *ctx);
 

@@ -27,7 +27,7 @@ struct vgg__pool {
 struct vgg_context {
     atomic_uint refs; /* unused by the default context, which stays */
     bool is_default;
-    vgg_context_options opts; /* its pointers lead to the copies below */
+    vgg_context_options opts; /* its pointers lead to the copies below, and behind */
     vgg_allocator allocator;
     vgg_logger logger;
     _Atomic uint64_t bytes; /* held now, headers of blocks included */

@@ -4,6 +4,8 @@
  * reason. */
 #include "device/device.h"
 
+#include "device/plugin.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -12,11 +14,40 @@
 #include "core/fpmode.h"
 #include "core/memory.h"
 
-static const vgg_engine *const engines[] = {&vgg__engine_cpu, &vgg__engine_ref};
+/* In order of preference. A device's name is its family, or family:number. */
+static const struct {
+    const char *name, *family;
+    const vgg_engine *built_in; /* NULL: a plugin */
+} engines[VGG_ENGINES] = {
+    {"cudnn", "cuda", NULL},
+    {"cpu", "cpu", &vgg__engine_cpu},
+    {"ref", "ref", &vgg__engine_ref},
+};
 
-const vgg_engine *vgg__engine_at(uint32_t index)
+const char *vgg__engine_name(uint32_t index)
 {
-    return index < sizeof engines / sizeof *engines ? engines[index] : NULL;
+    return engines[index].name;
+}
+
+vgg_status vgg__engine_get(vgg_context *ctx, uint32_t index, bool *installed,
+                           const vgg_engine **out)
+{
+    *installed = true;
+    *out = engines[index].built_in;
+    if (*out != NULL) return VGG_OK;
+    return vgg__plugin_engine(ctx, engines[index].name, installed, out);
+}
+
+vgg_status vgg__engine_probe(vgg_context *ctx, const vgg_engine *engine,
+                             vgg_device_desc list[VGG_MAX_DEVICES], uint32_t *count)
+{
+    vgg_host host;
+    vgg__host_fill(ctx, &host);
+    *count = 0;
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = engine->probe(&host, list, VGG_MAX_DEVICES, count);
+    vgg__fpmode_leave(mode);
+    return status;
 }
 
 void vgg__host_fill(vgg_context *ctx, vgg_host *host)
@@ -57,27 +88,65 @@ static vgg_status open_at(vgg_context *ctx, const vgg_engine *engine, uint32_t i
     return VGG_OK;
 }
 
-/* Open the device of `engine` that is called `name`, or its first if `name` is NULL.
- * *known tells whether there is one of that name. */
-static vgg_status open_named(vgg_context *ctx, const vgg_engine *engine,
-                             const char *name, bool *known, vgg_device **out)
+/* Is it this engine's to open a device called so? NULL is anything. */
+static bool answers_to(uint32_t index, const char *name)
 {
+    if (name == NULL || strcmp(name, engines[index].name) == 0) return true;
+    const size_t length = strlen(engines[index].family);
+    return strncmp(name, engines[index].family, length) == 0 &&
+           (name[length] == '\0' || name[length] == ':');
+}
+
+/* The names of all that was found, for an error text. */
+static const char *names_of(const vgg_device_desc *list, uint32_t count, char *text,
+                            size_t size)
+{
+    size_t length = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < count && length < size; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s%s",
+                                   i > 0 ? ", " : "", list[i].name);
+    return text;
+}
+
+/* Open an engine's device by its name, or the first if the name is NULL or the
+ * engine's or the family's. */
+static vgg_status open_engine(vgg_context *ctx, uint32_t index, const char *name,
+                              bool *installed, vgg_device **out)
+{
+    const vgg_engine *engine;
     vgg_device_desc list[VGG_MAX_DEVICES];
-    vgg_host host;
-    vgg__host_fill(ctx, &host);
     uint32_t count = 0;
-    const vgg_status status = engine->probe(&host, list, VGG_MAX_DEVICES, &count);
-    if (status != VGG_OK) {
-        *known = name == NULL || strcmp(name, engine->name) == 0;
-        return status;
+    const vgg_status status = vgg__engine_get(ctx, index, installed, &engine);
+    if (status != VGG_OK)
+        return vgg__fail(status, "engine %s: %s", engines[index].name,
+                         vgg_last_error());
+    VGG_TRY(vgg__engine_probe(ctx, engine, list, &count));
+    if (count == 0)
+        return vgg__fail(VGG_EDEVICE, "engine %s found no device", engine->name);
+    if (name == NULL || strchr(name, ':') == NULL)
+        return open_at(ctx, engine, 0, &list[0], out);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(name, list[i].name) == 0)
+            return open_at(ctx, engine, i, &list[i], out);
+    char names[VGG_ERROR_SIZE / 2];
+    return vgg__fail(VGG_EDEVICE, "no device %.40s; engine %s has %s", name,
+                     engine->name, names_of(list, count, names, sizeof names));
+}
+
+/* The first that opens. What is passed over is told to the log: quietly where it is
+ * nothing but a plugin that is not there. */
+static vgg_status open_best(vgg_context *ctx, vgg_device **out)
+{
+    vgg_status status = VGG_EDEVICE;
+    for (uint32_t i = 0; i < VGG_ENGINES; i++) {
+        bool installed = true;
+        status = open_engine(ctx, i, NULL, &installed, out);
+        if (status == VGG_OK || status == VGG_ENOMEM) break;
+        vgg__log(ctx, installed ? VGG_LOG_INFO : VGG_LOG_DEBUG,
+                 "device auto: not %s: %s", engines[i].name, vgg_last_error());
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (name != NULL && strcmp(name, list[i].name) != 0) continue;
-        *known = true;
-        return open_at(ctx, engine, i, &list[i], out);
-    }
-    *known = false;
-    return vgg__fail(VGG_EDEVICE, "engine %s found no device", engine->name);
+    return status;
 }
 
 vgg_status vgg_device_open(vgg_context *ctx, const char *name, vgg_device **out)
@@ -85,19 +154,19 @@ vgg_status vgg_device_open(vgg_context *ctx, const char *name, vgg_device **out)
     VGG_REQUIRE(out != NULL);
     *out = NULL;
     if (name != NULL && strcmp(name, "auto") == 0) name = NULL;
-
-    ctx = vgg__context_ref(ctx);
-    vgg_status status = VGG_OK;
-    bool known = false;
-    for (uint32_t i = 0; *out == NULL && vgg__engine_at(i) != NULL; i++) {
-        status = open_named(ctx, vgg__engine_at(i), name, &known, out);
-        if (status == VGG_OK || status == VGG_ENOMEM) break;
-        if (name != NULL && known) break;
-    }
-    vgg__context_unref(ctx);
-    if (name != NULL && !known && *out == NULL && status != VGG_ENOMEM)
+    uint32_t index = 0;
+    while (index < VGG_ENGINES && !answers_to(index, name)) index++;
+    if (index == VGG_ENGINES)
         return vgg__fail(VGG_EINVAL,
-                         "device \"%s\" is unknown; expected auto, cpu or ref", name);
+                         "device \"%s\" is unknown; expected auto, cuda, cuda:0 (or "
+                         "another number), cpu or ref",
+                         name);
+    ctx = vgg__context_ref(ctx);
+    bool installed;
+    const vgg_status status = name == NULL
+                                  ? open_best(ctx, out)
+                                  : open_engine(ctx, index, name, &installed, out);
+    vgg__context_unref(ctx);
     return status;
 }
 

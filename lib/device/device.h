@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An open device, and the engines that are built in. */
+/* An open device, and the engines there are. */
 #ifndef VGG_LIB_DEVICE_H
 #define VGG_LIB_DEVICE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <vgg/device.h>
 
 #include "backend.h"
@@ -20,8 +21,19 @@ struct vgg_device {
     vgg_device_desc desc;
 };
 
-/* Built-in engines in order of preference; NULL when `index` is past the last. */
-const vgg_engine *vgg__engine_at(uint32_t index);
+/* Engines that this library knows, in order of preference; a plugin may be missing. */
+#define VGG_ENGINES 3
+
+/* `index` is 0 to VGG_ENGINES - 1. */
+const char *vgg__engine_name(uint32_t index);
+
+/* A plugin is loaded by that. VGG_EDEVICE with the reason; *installed is false where it
+ * is no more than that there is no such plugin. */
+vgg_status vgg__engine_get(vgg_context *ctx, uint32_t index, bool *installed,
+                           const vgg_engine **out);
+
+vgg_status vgg__engine_probe(vgg_context *ctx, const vgg_engine *engine,
+                             vgg_device_desc list[VGG_MAX_DEVICES], uint32_t *count);
 
 /* The host table for engines that work in `ctx`. */
 void vgg__host_fill(vgg_context *ctx, vgg_host *host);

@@ -9,8 +9,6 @@
 #include "core/memory.h"
 #include "device/device.h"
 
-#define MAX_ENGINES 8
-
 struct entry {
     const char *engine;
     vgg_device_desc desc;
@@ -25,27 +23,34 @@ struct vgg_device_list {
     vgg_context *ctx;
     uint32_t count;
     uint32_t refused_count;
-    struct entry entries[MAX_ENGINES * VGG_MAX_DEVICES];
-    struct refusal refused[MAX_ENGINES];
+    struct entry entries[VGG_ENGINES * VGG_MAX_DEVICES];
+    struct refusal refused[VGG_ENGINES];
 };
 
-static vgg_status probe_engine(vgg_device_list *list, const vgg_engine *engine)
+static vgg_status probe(vgg_context *ctx, uint32_t index,
+                        vgg_device_desc found[VGG_MAX_DEVICES], uint32_t *count)
+{
+    bool installed;
+    const vgg_engine *engine;
+    VGG_TRY(vgg__engine_get(ctx, index, &installed, &engine));
+    return vgg__engine_probe(ctx, engine, found, count);
+}
+
+static vgg_status list_engine(vgg_device_list *list, uint32_t index)
 {
     vgg_device_desc found[VGG_MAX_DEVICES];
-    vgg_host host;
-    vgg__host_fill(list->ctx, &host);
     uint32_t count = 0;
-    const vgg_status status = engine->probe(&host, found, VGG_MAX_DEVICES, &count);
+    const vgg_status status = probe(list->ctx, index, found, &count);
     if (status == VGG_ENOMEM) return status;
     if (status != VGG_OK) {
         struct refusal *refusal = &list->refused[list->refused_count++];
-        refusal->engine = engine->name;
+        refusal->engine = vgg__engine_name(index);
         snprintf(refusal->reason, sizeof refusal->reason, "%s", vgg_last_error());
         return VGG_OK;
     }
     for (uint32_t i = 0; i < count; i++) {
         struct entry *entry = &list->entries[list->count++];
-        entry->engine = engine->name;
+        entry->engine = vgg__engine_name(index);
         entry->desc = found[i];
     }
     return VGG_OK;
@@ -58,8 +63,8 @@ vgg_status vgg_device_list_create(vgg_context *ctx, vgg_device_list **out)
     vgg_device_list *list = vgg__calloc(ctx, 1, sizeof *list);
     if (list == NULL) return VGG_ENOMEM;
     list->ctx = vgg__context_ref(ctx);
-    for (uint32_t i = 0; i < MAX_ENGINES && vgg__engine_at(i) != NULL; i++) {
-        const vgg_status status = probe_engine(list, vgg__engine_at(i));
+    for (uint32_t i = 0; i < VGG_ENGINES; i++) {
+        const vgg_status status = list_engine(list, i);
         if (status != VGG_OK) {
             vgg_device_list_free(list);
             return status;

@@ -101,6 +101,34 @@ class Consumer:
                 for folder in (self.build, self.source, self.work):
                     expect(str(folder) not in text, f"{name} names {folder}")
 
+    def check_plugin_beside_the_library(self):
+        """A plugin is found in the moved tree, and without one the processor works."""
+        if "trainer" not in self.kinds:
+            raise Absent("the build has no trainer")
+        plugin = self.moved.libdir / "vgg" / "vgg-cudnn.so"
+        plugin.parent.mkdir(exist_ok=True)
+        built = plugin.read_bytes() if plugin.exists() else None
+        source = self.work / "plugin.c"
+        source.write_text("const void *vgg_engine_entry(const void *host)"
+                          " { return host ? 0 : host; }\n")
+        env = self.moved.env()
+        env.pop("VGG_PLUGIN_DIR", None)
+        devices = [self.moved.prefix / "bin" / "vgg", "devices"]
+        plugin.unlink(missing_ok=True)
+        said = run(devices, env=env)
+        installed = pathlib.Path(self.prefix) / self.libdir / "vgg" / plugin.name
+        expect("cpu " in said, said)
+        expect(installed.exists() or f"expected in {plugin.parent} or {installed.parent}\n"
+               in said, said)
+        run(["cc", "-shared", "-fPIC", source, "-o", plugin])
+        said = run(devices, env=env)
+        expect("cpu " in said and f"cudnn    refused: {plugin}: does not work" in said, said)
+        plugin.unlink()
+        if built:
+            plugin.write_bytes(built)
+        else:
+            plugin.parent.rmdir()
+
     def check_pkg_config_shared(self):
         """Private libraries stay private."""
         need("pkg-config")

@@ -93,11 +93,16 @@ START_TEST(options_are_kept)
     opts.gemm = VGG_GEMM_OWN;
     opts.blas = VGG_BLAS_TAKE;
     opts.max_bytes = 12345;
+    char folder[1024];
+    memset(folder, 'f', sizeof folder);
+    folder[1023] = '\0';
+    opts.plugin_dir = folder;
     vgg_context *ctx;
     ck_ok(vgg_context_create(&opts, &ctx));
     ck_assert_int_eq(live, 1);
-    memset(&allocator, 0, sizeof allocator); /* both were copied */
+    memset(&allocator, 0, sizeof allocator); /* all were copied */
     memset(&logger, 0, sizeof logger);
+    memset(folder, 0, sizeof folder);
     const vgg_context_options *kept = vgg__context_options(ctx);
     ck_assert_ptr_eq(kept->allocator->cookie, &live);
     ck_assert_ptr_eq(kept->logger->log, no_log);
@@ -105,6 +110,8 @@ START_TEST(options_are_kept)
     ck_assert_uint_eq(kept->gemm, VGG_GEMM_OWN);
     ck_assert_uint_eq(kept->blas, VGG_BLAS_TAKE);
     ck_assert_uint_eq(kept->max_bytes, 12345);
+    ck_assert_uint_eq(strlen(kept->plugin_dir), 1023);
+    ck_assert_int_eq(kept->plugin_dir[0], 'f');
     vgg_context_free(ctx);
     ck_assert_int_eq(live, 0);
 }

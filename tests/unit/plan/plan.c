@@ -441,14 +441,16 @@ START_TEST(devices_are_listed_and_opened)
 {
     vgg_device_list *list;
     ck_ok(vgg_device_list_create(NULL, &list));
-    ck_assert_uint_ge(vgg_device_list_count(list), 2);
-    ck_assert_str_eq(vgg_device_list_name(list, 0), "cpu");
-    ck_assert_ptr_null(vgg_device_list_name(list, 100));
-    ck_assert(strlen(vgg_device_list_text(list, 0)) > 8);
+    const uint32_t count = vgg_device_list_count(list);
+    ck_assert_uint_ge(count, 2); /* GPUs of a plugin may come before these two */
+    ck_assert_str_eq(vgg_device_list_name(list, count - 2), "cpu");
+    ck_assert_str_eq(vgg_device_list_name(list, count - 1), "ref");
+    ck_assert_ptr_null(vgg_device_list_name(list, count));
+    ck_assert(strlen(vgg_device_list_text(list, count - 2)) > 8);
     vgg_device_list_free(list);
     vgg_device *opened;
     ck_ok(vgg_device_open(NULL, "auto", &opened));
-    ck_assert_str_eq(vgg_device_engine(opened), "cpu");
+    if (count == 2) ck_assert_str_eq(vgg_device_engine(opened), "cpu");
     vgg_device_free(opened);
     ck_fails_with(vgg_device_open(NULL, "tpu", &opened), VGG_EINVAL,
                   "\"tpu\" is unknown");
