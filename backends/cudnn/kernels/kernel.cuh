@@ -108,17 +108,32 @@ __device__ __forceinline__ void copy(void *__restrict__ to,
 #ifdef VGG_HOST_CUDA
     vgg__host_aligned((const type *)from);
     vgg__host_aligned((type *)to);
-#endif
+    memcpy(to, from, Bytes);
+#else
 #pragma unroll
     for (int i = 0; i < Bytes / each; i++) ((type *)to)[i] = ((const type *)from)[i];
+#endif
 }
 
-/* The bits of N elements, in registers. */
+/* N elements in registers. Who looks at them by word() alone keeps them packed. */
 template <typename T, int N>
 struct alignas((int)sizeof(T) * N < 16 ? (int)sizeof(T) * N : 16) packet {
     T at[N];
+
+    __device__ __forceinline__ uint32_t word(int i) const
+    {
+        uint32_t bits;
+        memcpy(&bits, (const uint8_t *)at + 4 * i, 4);
+        return bits;
+    }
+
+    __device__ __forceinline__ void set_word(int i, uint32_t bits)
+    {
+        memcpy((uint8_t *)at + 4 * i, &bits, 4);
+    }
 };
 
+/* The address is aligned to all N elements, or to 16 bytes. */
 template <int N, typename T>
 __device__ __forceinline__ packet<T, N> load_packet(const T *from)
 {
@@ -136,8 +151,16 @@ __device__ __forceinline__ void store_packet(T *to, const packet<T, N> &p)
 template <typename T, int N>
 __device__ __forceinline__ void unpack(const packet<T, N> &p, float (&to)[N])
 {
+    if constexpr (sizeof(T) == 2 && N % 2 == 0) {
 #pragma unroll
-    for (int i = 0; i < N; i++) to[i] = to_float(p.at[i]);
+        for (int i = 0; i < N / 2; i++) {
+            to[2 * i] = __uint_as_float(p.word(i) << 16);
+            to[2 * i + 1] = __uint_as_float(p.word(i) & 0xffff0000u);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++) to[i] = to_float(p.at[i]);
+    }
 }
 
 template <typename T, int N>
@@ -146,11 +169,8 @@ __device__ __forceinline__ packet<T, N> pack(const float (&from)[N])
     packet<T, N> p;
     if constexpr (sizeof(T) == 2 && N % 2 == 0) {
 #pragma unroll
-        for (int i = 0; i < N; i += 2) {
-            const uint32_t both = pack_bf16(from[i], from[i + 1]);
-            p.at[i].bits = (uint16_t)both;
-            p.at[i + 1].bits = (uint16_t)(both >> 16);
-        }
+        for (int i = 0; i < N / 2; i++)
+            p.set_word(i, pack_bf16(from[2 * i], from[2 * i + 1]));
     } else {
 #pragma unroll
         for (int i = 0; i < N; i++) p.at[i] = from_float<T>(from[i]);
@@ -158,7 +178,7 @@ __device__ __forceinline__ packet<T, N> pack(const float (&from)[N])
     return p;
 }
 
-/* N elements at once; `from` is aligned to them, or to 16 bytes. */
+/* N elements at once. */
 template <int N, typename T>
 __device__ __forceinline__ void load(const T *from, float (&to)[N])
 {
