@@ -5,8 +5,10 @@
  * first plan of its heuristics that can be made, else the plain kernel. With tuning every
  * way is timed on the program's own memory, as a whole (with the kernels that it needs
  * around it), and the fastest is taken. */
+#include <stdio.h>
 #include <string.h>
 
+#include "cudnn/cache.h"
 #include "cudnn/conv.h"
 
 #define MOST_PLANS 6
@@ -114,13 +116,56 @@ static void try_form(const struct product *p, const struct vgg__dnn_problem *pro
     }
 }
 
-static void choose(const struct product *p, struct vgg__conv_route *best)
+/* Everything that a choice depends on, in words. */
+static size_t question(const struct product *p, char text[200])
 {
-    const bool tune = p->call->tune;
+    const struct vgg__dnn_problem m = problem_of(p);
+    const vgg_stage *s = p->call->stage;
+    return (size_t)snprintf(text, 200,
+                            "conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
+                            "relu %u pool %u input_relu %u mode %u",
+                            m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w,
+                            m.oc, m.kernel, s->relu, s->pool, s->input_relu,
+                            p->call->mode);
+}
+
+/* The route that was chosen before, if it can still be taken. */
+static bool recall(const struct product *p, struct vgg__conv_route *out)
+{
+    struct vgg__cudnn *device = p->call->device;
+    const struct vgg__dnn_target target = target_of(device);
+    char text[200];
+    struct vgg__cached answer;
+    if (!vgg__cache_load(device, text, question(p, text), &answer)) return false;
+    *out = (struct vgg__conv_route){
+        .way = answer.way, .single_out = answer.flag, .us = answer.us};
+    bool good = answer.way < VGG__CONV_WAYS;
+    if (good && answer.length > 0)
+        good = vgg__dnn_plan_read(&target, answer.text, answer.length, &out->plan);
+    const bool needs = answer.way == VGG__CONV_DNN || answer.way == VGG__CONV_DNN_FUSED;
+    device->machine.host.release(answer.text);
+    return good && needs == (out->plan.plan != NULL);
+}
+
+static void remember(const struct product *p, const struct vgg__conv_route *route)
+{
+    struct vgg__cudnn *device = p->call->device;
+    const struct vgg__dnn_target target = target_of(device);
+    char text[200];
+    struct vgg__cached answer = {
+        .way = route->way, .flag = route->single_out, .us = route->us};
+    if (route->plan.plan != NULL &&
+        !vgg__dnn_plan_write(&target, &device->machine.host, &route->plan, &answer.text,
+                             &answer.length))
+        return;
+    vgg__cache_save(device, text, question(p, text), &answer);
+    device->machine.host.release(answer.text);
+}
+
+static void choose_by_timing(const struct product *p, struct vgg__conv_route *best)
+{
     struct vgg__dnn_problem problem = problem_of(p);
-    *best = (struct vgg__conv_route){.way = VGG__CONV_PLAIN, .single_out = true};
-    try_form(p, &problem, tune ? MOST_PLANS : 1, best);
-    if (!tune) return;
+    try_form(p, &problem, MOST_PLANS, best);
     if (p->what == VGG__DNN_FORWARD && p->call->stage->relu) {
         problem.bias_relu = true;
         try_form(p, &problem, 4, best);
@@ -131,6 +176,20 @@ static void choose(const struct product *p, struct vgg__conv_route *best)
         problem.single_out = true;
         try_form(p, &problem, 1, best);
     }
+}
+
+static void choose(const struct product *p, struct vgg__conv_route *best)
+{
+    const struct vgg__dnn_problem problem = problem_of(p);
+    *best = (struct vgg__conv_route){0};
+    if (p->call->tune && recall(p, best)) return;
+    *best = (struct vgg__conv_route){.way = VGG__CONV_PLAIN, .single_out = true};
+    if (!p->call->tune) {
+        try_form(p, &problem, 1, best);
+        return;
+    }
+    choose_by_timing(p, best);
+    remember(p, best);
 }
 
 vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,

@@ -143,6 +143,54 @@ void vgg__dnn_plan_free(const struct vgg__api *api, struct vgg__dnn_plan *plan)
     *plan = (struct vgg__dnn_plan){0};
 }
 
+bool vgg__dnn_plan_write(const struct vgg__dnn_target *target, const vgg_host *host,
+                         const struct vgg__dnn_plan *plan, char **text, size_t *length)
+{
+    const struct vgg__api *api = target->api;
+    int64_t count = 0, got = 0;
+    *text = NULL;
+    if (api->dnnGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                             CUDNN_TYPE_CHAR, 0, &count, NULL) != CUDNN_STATUS_SUCCESS ||
+        count <= 0)
+        return false;
+    *text = host->alloc(host->ctx, (size_t)count);
+    if (*text == NULL) return false;
+    if (api->dnnGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                             CUDNN_TYPE_CHAR, count, &got, *text) != CUDNN_STATUS_SUCCESS) {
+        host->release(*text);
+        *text = NULL;
+        return false;
+    }
+    *length = (size_t)got;
+    return true;
+}
+
+bool vgg__dnn_plan_read(const struct vgg__dnn_target *target, const char *text,
+                        size_t length, struct vgg__dnn_plan *out)
+{
+    const struct vgg__api *api = target->api;
+    int64_t count = 0, workspace = 0;
+    *out = (struct vgg__dnn_plan){0};
+    if (api->dnnCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &out->plan) !=
+        CUDNN_STATUS_SUCCESS)
+        return false;
+    const bool made =
+        set_one(api, out->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE,
+                &target->handle) &&
+        api->dnnSetAttribute(out->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                             CUDNN_TYPE_CHAR, (int64_t)length,
+                             text) == CUDNN_STATUS_SUCCESS &&
+        api->dnnFinalize(out->plan) == CUDNN_STATUS_SUCCESS &&
+        api->dnnGetAttribute(out->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                             CUDNN_TYPE_INT64, 1, &count,
+                             &workspace) == CUDNN_STATUS_SUCCESS &&
+        workspace >= 0 && (size_t)workspace <= target->most_workspace;
+    if (!made) vgg__dnn_plan_free(api, out);
+    out->workspace = (size_t)workspace;
+    snprintf(out->text, sizeof out->text, "cuDNN, kept plan");
+    return made;
+}
+
 uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
                         const struct vgg__dnn_problem *problem,
                         struct vgg__dnn_plan *plans, uint32_t most, uint32_t *refused)

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "backend.h"
 #include "cudnn/api.h"
 
 enum vgg__dnn_what { VGG__DNN_FORWARD, VGG__DNN_DATA, VGG__DNN_WEIGHTS };
@@ -54,6 +55,13 @@ uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
                         struct vgg__dnn_plan *plans, uint32_t most, uint32_t *refused);
 
 void vgg__dnn_plan_free(const struct vgg__api *api, struct vgg__dnn_plan *plan);
+
+/* A plan as text, and back: false if cuDNN will not (another version's text, say). The
+ * text is `host` memory, to be released. */
+bool vgg__dnn_plan_write(const struct vgg__dnn_target *target, const vgg_host *host,
+                         const struct vgg__dnn_plan *plan, char **text, size_t *length);
+bool vgg__dnn_plan_read(const struct vgg__dnn_target *target, const char *text,
+                        size_t length, struct vgg__dnn_plan *out);
 
 /* Queue a run on the handle's stream. */
 cudnnStatus_t vgg__dnn_run(const struct vgg__dnn_target *target,
