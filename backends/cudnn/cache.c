@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Choices on disk; see cache.h. A file is one line, then the text:
  *
- *     libvgg choice 1 <way> <flag> <us> <length> <hash of the text>
+ *     libvgg choice 1 <way> <flag> <ns> <length> <hash of the text>
  */
 #include "cudnn/cache.h"
 
@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT    "libvgg choice 1 %" SCNu32 " %" SCNu32 " %f %zu %" SCNx64
+#define FORMAT    "libvgg choice 1 %" SCNu32 " %" SCNu32 " %" SCNu32 " %zu %" SCNx64
 #define MOST_TEXT ((size_t)4 << 20) /* a compiled plan takes up to 250 kB */
 #define MOST_LINE 160
 
@@ -110,7 +110,7 @@ bool vgg__cache_load(struct vgg__cudnn *device, const void *question, size_t siz
     bool good = line_end != NULL;
     if (good) {
         *line_end = '\0';
-        good = sscanf(data, FORMAT, &out->way, &out->flag, &out->us, &out->length,
+        good = sscanf(data, FORMAT, &out->way, &out->flag, &out->ns, &out->length,
                       &expected) == 5 &&
                (size_t)(data + bytes - (line_end + 1)) == out->length &&
                hash(hash_start, line_end + 1, out->length) == expected;
@@ -152,10 +152,9 @@ void vgg__cache_save(struct vgg__cudnn *device, const void *question, size_t siz
     const int file = mkostemp(temporary, O_CLOEXEC);
     if (file < 0) return;
     const int length = snprintf(line, sizeof line,
-                                "libvgg choice 1 %" PRIu32 " %" PRIu32 " %f %zu %" PRIx64
-                                "\n",
-                                answer->way, answer->flag, (double)answer->us,
-                                answer->length,
+                                "libvgg choice 1 %" PRIu32 " %" PRIu32 " %" PRIu32
+                                " %zu %" PRIx64 "\n",
+                                answer->way, answer->flag, answer->ns, answer->length,
                                 hash(hash_start, answer->text, answer->length));
     bool good = write_all(file, line, (size_t)length) &&
                 write_all(file, answer->text, answer->length) && fsync(file) == 0;

@@ -14,8 +14,7 @@
 
 /* What is kept: three numbers and a text of any bytes. */
 struct vgg__cached {
-    uint32_t way, flag;
-    float us;
+    uint32_t way, flag, ns;
     char *text; /* host memory of the device's context; to be released */
     size_t length;
 };

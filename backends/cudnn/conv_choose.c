@@ -138,13 +138,15 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
     struct vgg__cached answer;
     if (!vgg__cache_load(device, text, question(p, text), &answer)) return false;
     *out = (struct vgg__conv_route){
-        .way = answer.way, .single_out = answer.flag, .us = answer.us};
+        .way = answer.way, .single_out = answer.flag, .us = (float)answer.ns / 1000};
     bool good = answer.way < VGG__CONV_WAYS;
     if (good && answer.length > 0)
         good = vgg__dnn_plan_read(&target, answer.text, answer.length, &out->plan);
     const bool needs = answer.way == VGG__CONV_DNN || answer.way == VGG__CONV_DNN_FUSED;
     device->machine.host.release(answer.text);
-    return good && needs == (out->plan.plan != NULL);
+    if (good && needs == (out->plan.plan != NULL)) return true;
+    vgg__dnn_plan_free(device->api, &out->plan);
+    return false;
 }
 
 static void remember(const struct product *p, const struct vgg__conv_route *route)
@@ -153,7 +155,7 @@ static void remember(const struct product *p, const struct vgg__conv_route *rout
     const struct vgg__dnn_target target = target_of(device);
     char text[200];
     struct vgg__cached answer = {
-        .way = route->way, .flag = route->single_out, .us = route->us};
+        .way = route->way, .flag = route->single_out, .ns = (uint32_t)(route->us * 1000)};
     if (route->plan.plan != NULL &&
         !vgg__dnn_plan_write(&target, &device->machine.host, &route->plan, &answer.text,
                              &answer.length))
