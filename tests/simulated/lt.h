@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The simulated cuBLASLt: what its two files share. Matrices are column-major, as
+ * there. */
+#ifndef VGG_TEST_SIMULATED_LT_H
+#define VGG_TEST_SIMULATED_LT_H
+
+#include "inside.h"
+
+struct lt_layout {
+    cudaDataType type;
+    int64_t rows, cols, ld;
+};
+
+struct lt_desc {
+    cublasComputeType_t compute;
+    cudaDataType_t scale, bias_type;
+    int32_t pointers, across[2]; /* across: of a and b */
+    uint32_t epilogue;
+    const void *bias;
+};
+
+/* What an algorithm of the heuristics holds; it is good for its own problem alone. */
+struct lt_algo {
+    uint64_t magic, problem;
+    uint64_t workspace;
+    uint32_t scheme, align[4]; /* of a, b, c, d */
+};
+
+/* A product with everything checked. */
+struct lt_call {
+    struct lt_desc desc;
+    struct lt_algo algo;
+    struct lt_layout layouts[4]; /* a, b, c, d */
+    const void *matrices[4];
+    const void *alpha, *beta; /* on the device, or: */
+    float host_alpha, host_beta;
+    uint8_t *workspace;
+};
+
+size_t lt_element(cudaDataType type); /* 0: not simulated */
+size_t lt_extent(const struct lt_layout *layout);
+/* Rows and columns after the transposition that the description asks for. */
+int64_t lt_rows(const struct lt_layout *layout, int32_t across);
+int64_t lt_cols(const struct lt_layout *layout, int32_t across);
+
+/* Queue it (lt_run.c). */
+cublasStatus_t lt_queue(const struct lt_call *call, cudaStream_t stream);
+
+#endif
