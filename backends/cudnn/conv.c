@@ -35,22 +35,30 @@ static size_t weight_count(const vgg_stage *s)
     return (size_t)s->out.c * s->kernel * s->kernel * s->in.c;
 }
 
-struct vgg__conv_scratch vgg__conv_scratch(const vgg_stage *s, uint32_t batch,
-                                           size_t element)
+struct vgg__conv_scratch vgg__conv_scratch(const struct vgg__cudnn *device,
+                                           const vgg_stage *s, uint32_t batch,
+                                           enum vgg__type type)
 {
     struct vgg__conv_scratch at = {0};
     const size_t full = vgg__size_mul(vgg__size_mul(vgg__extent_count(s->mid), batch),
-                                      element);
-    size_t rows = VGG__MAX_PARTIAL * (size_t)s->out.c;
+                                      vgg__type_bytes(type));
+    const size_t row = weight_count(s) + s->out.c;
+    size_t sums = VGG__MAX_PARTIAL * (size_t)s->out.c;
+    size_t rows = vgg__conv_mma_rows(device, s, batch, type);
     if (vgg__conv_is_first(s)) {
         const struct vgg__conv_first_back_args back = first_back_shape(s, batch);
-        rows = (vgg__conv_first_back_grid(&back).blocks[0] + (size_t)1) *
-               (weight_count(s) + s->out.c);
+        rows = vgg__conv_first_back_grid(&back).blocks[0];
     }
+    if (rows > 0 && (rows + 1) * row > sums) sums = (rows + 1) * row;
     at.dw = s->pool != VGG_NO_POOL ? round_up(full) : 0;
     at.partial = vgg__size_add(at.dw, round_up(weight_count(s) * sizeof(float)));
-    at.total = vgg__size_add(at.partial, round_up(rows * sizeof(float)));
+    at.total = vgg__size_add(at.partial, round_up(sums * sizeof(float)));
     return at;
+}
+
+static struct vgg__conv_scratch scratch_of(const struct vgg__cudnn_call *call)
+{
+    return vgg__conv_scratch(call->device, call->stage, call->batch, call->type);
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)
@@ -69,7 +77,10 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
         need->saved = full;
     else if (s->pool != VGG_NO_POOL)
         need->forward_scratch = full;
-    need->backward_scratch = vgg__conv_scratch(s, env->batch, element).total;
+    need->backward_scratch =
+        vgg__conv_scratch((const struct vgg__cudnn *)env->machine, s, env->batch,
+                          element == 2 ? VGG__BF16 : VGG__F32)
+            .total;
 }
 
 static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
@@ -190,6 +201,9 @@ vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
 {
     const vgg_stage *s = call->stage;
     if (route->way == VGG__CONV_FIRST) return forward_first(call);
+    if (route->way == VGG__CONV_MMA)
+        return vgg__conv_mma_run(call, VGG__CONV_MMA_FORWARD, NULL,
+                                 s->pool == VGG_MAX_POOL);
     const bool keeps = s->pool == VGG_AVERAGE_POOL && call->mode != VGG_MODE_INFER;
     void *full = s->pool == VGG_NO_POOL ? call->y : keeps ? call->saved : call->scratch;
     const bool fused = route->way == VGG__CONV_DNN_FUSED;
@@ -204,9 +218,11 @@ vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
 }
 
 vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
-                          const struct vgg__conv_route *route, const void *dz)
+                          const struct vgg__conv_route *route, const void *dz, bool pooled)
 {
     if (route->way == VGG__CONV_PLAIN) return run_plain(call, 1, dz, call->dx);
+    if (route->way == VGG__CONV_MMA)
+        return vgg__conv_mma_run(call, VGG__CONV_MMA_DATA, dz, pooled);
     const struct vgg__dnn_pointers pointers = {
         .w = call->weight_typed,
         .dy = dz,
@@ -217,11 +233,13 @@ vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
 
 /* dweight += the product, by way of scratch. */
 vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
-                             const struct vgg__conv_route *route, const void *dz)
+                             const struct vgg__conv_route *route, const void *dz,
+                             bool pooled)
 {
     const vgg_stage *s = call->stage;
-    const struct vgg__conv_scratch at =
-        vgg__conv_scratch(s, call->batch, vgg__type_bytes(call->type));
+    if (route->way == VGG__CONV_MMA)
+        return vgg__conv_mma_run(call, VGG__CONV_MMA_WEIGHTS, dz, pooled);
+    const struct vgg__conv_scratch at = scratch_of(call);
     void *dw = (unsigned char *)call->scratch + at.dw;
     const struct vgg__dnn_pointers pointers = {.x = call->x, .dy = dz, .out = dw};
     const vgg_status status = route->way == VGG__CONV_PLAIN
@@ -249,78 +267,101 @@ static vgg_status add_rows(const struct vgg__cudnn_call *call, const float *part
     return vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(c), &args);
 }
 
-/* The gradient before pooling and ReLU; *dz is where. Adds to the bias' gradient. */
-static vgg_status make_dz(const struct vgg__cudnn_call *call, const void **dz)
+/* dz = the gradient of y where y is above 0, in place or not at all, and its sums. */
+static vgg_status mask(const struct vgg__cudnn_call *call, bool masks, vgg_extent extent,
+                       float *sums)
+{
+    const uint64_t rows = (uint64_t)call->batch * extent.h * extent.w;
+    const struct vgg__grid grid = vgg__grid_rows(rows, extent.c);
+    const struct vgg__mask_args args = {.dy = call->dy,
+                                        .y = masks ? call->y : NULL,
+                                        .dz = masks ? call->dy : NULL,
+                                        .partial = sums,
+                                        .rows = rows,
+                                        .c = extent.c,
+                                        .scale = 1};
+    if (!masks && sums == NULL) return VGG_OK;
+    const vgg_status status = vgg__queue(call, &vgg__kernel_mask[call->type], grid, &args);
+    if (status != VGG_OK || sums == NULL) return status;
+    return add_rows(call, sums, grid.blocks[0], extent.c, call->dbias);
+}
+
+/* dz where the pool's winners were, or spread evenly, masked likewise. */
+static vgg_status unpool(const struct vgg__cudnn_call *call, bool masks, void *dz,
+                         float *sums)
 {
     const vgg_stage *s = call->stage;
-    const struct vgg__conv_scratch at =
-        vgg__conv_scratch(s, call->batch, vgg__type_bytes(call->type));
-    float *partial = (float *)((unsigned char *)call->scratch + at.partial);
     const bool average = s->pool == VGG_AVERAGE_POOL;
-    const bool masks = s->relu && (!call->dy_masked || average);
-    const uint64_t rows = (uint64_t)call->batch * s->mid.h * s->mid.w;
-    const struct vgg__grid grid = vgg__grid_rows(rows, s->out.c);
-    float *sums = call->dbias != NULL ? partial : NULL;
-    vgg_status status = VGG_OK;
-    if (s->pool != VGG_NO_POOL) {
-        const struct vgg__unpool_args args = {
-            .dy = call->dy,
-            .y = !masks ? NULL : average ? call->saved : call->y,
-            .winner = average ? NULL : call->saved,
-            .dx = (unsigned char *)call->scratch + at.dz,
-            .partial = sums,
-            .n = call->batch,
-            .ih = s->mid.h,
-            .iw = s->mid.w,
-            .h = s->out.h,
-            .w = s->out.w,
-            .c = s->out.c,
-            .maximum = !average};
-        *dz = args.dx;
-        status = vgg__queue(call, &vgg__kernel_unpool[call->type], grid, &args);
-    } else {
-        const struct vgg__mask_args args = {.dy = call->dy,
-                                            .y = masks ? call->y : NULL,
-                                            .dz = masks ? call->dy : NULL,
-                                            .partial = sums,
-                                            .rows = rows,
-                                            .c = s->out.c,
-                                            .scale = 1};
-        *dz = call->dy;
-        if (masks || sums != NULL)
-            status = vgg__queue(call, &vgg__kernel_mask[call->type], grid, &args);
-    }
+    const struct vgg__grid grid =
+        vgg__grid_rows((uint64_t)call->batch * s->mid.h * s->mid.w, s->out.c);
+    const struct vgg__unpool_args args = {
+        .dy = call->dy,
+        .y = !masks ? NULL : average ? call->saved : call->y,
+        .winner = average ? NULL : call->saved,
+        .dx = dz,
+        .partial = sums,
+        .n = call->batch,
+        .ih = s->mid.h,
+        .iw = s->mid.w,
+        .h = s->out.h,
+        .w = s->out.w,
+        .c = s->out.c,
+        .maximum = !average};
+    const vgg_status status =
+        vgg__queue(call, &vgg__kernel_unpool[call->type], grid, &args);
     if (status != VGG_OK || sums == NULL) return status;
-    return add_rows(call, partial, grid.blocks[0], s->out.c, call->dbias);
+    return add_rows(call, sums, grid.blocks[0], s->out.c, call->dbias);
+}
+
+vgg_status vgg__conv_make_dz(const struct vgg__cudnn_call *call, bool pooled,
+                             const void **dz)
+{
+    const vgg_stage *s = call->stage;
+    const struct vgg__conv_scratch at = scratch_of(call);
+    float *partial = (float *)((unsigned char *)call->scratch + at.partial);
+    float *sums = call->dbias != NULL ? partial : NULL;
+    const bool masks =
+        s->relu && (!call->dy_masked || s->pool == VGG_AVERAGE_POOL);
+    *dz = call->dy;
+    if (pooled || s->pool == VGG_NO_POOL) return mask(call, masks, s->out, sums);
+    void *full = (unsigned char *)call->scratch + at.dz;
+    *dz = full;
+    return unpool(call, masks, full, sums);
+}
+
+vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call, float *total,
+                                 uint32_t rows)
+{
+    const uint32_t weights = (uint32_t)weight_count(call->stage);
+    const uint32_t biases = call->stage->out.c, row = weights + biases;
+    const struct vgg__sum_rows_args sum = {total + row, total, rows, row, 0};
+    vgg_status status =
+        vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(row), &sum);
+    const struct vgg__accumulate_args add[] = {{total, call->dweight, weights},
+                                               {total + weights, call->dbias, biases}};
+    for (int i = 0; status == VGG_OK && i < 2; i++)
+        if (add[i].out != NULL)
+            status = vgg__queue(call, &vgg__kernel_accumulate[VGG__F32],
+                                vgg__grid_elements(add[i].count), &add[i]);
+    return status;
 }
 
 /* Weights and bias of a first layer, straight from the pooled gradient. */
 static vgg_status backward_first(const struct vgg__cudnn_call *call)
 {
     const vgg_stage *s = call->stage;
-    const struct vgg__conv_scratch at =
-        vgg__conv_scratch(s, call->batch, vgg__type_bytes(call->type));
-    const uint32_t weights = (uint32_t)weight_count(s), row = weights + s->out.c;
+    const struct vgg__conv_scratch at = scratch_of(call);
     float *total = (float *)((unsigned char *)call->scratch + at.partial);
     struct vgg__conv_first_back_args args = first_back_shape(s, call->batch);
     args.x = call->x;
     args.dy = call->dy;
     args.y = s->relu && !call->dy_masked ? call->y : NULL;
     args.winner = s->pool == VGG_MAX_POOL ? call->saved : NULL;
-    args.partial = total + row; /* the first row is for the sum */
+    args.partial = total + weight_count(s) + s->out.c;
     const struct vgg__grid grid = vgg__conv_first_back_grid(&args);
-    vgg_status status =
+    const vgg_status status =
         vgg__queue(call, &vgg__kernel_conv_first_back[call->type], grid, &args);
-    const struct vgg__sum_rows_args sum = {args.partial, total, grid.blocks[0], row, 0};
-    if (status == VGG_OK)
-        status = vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(row), &sum);
-    const struct vgg__accumulate_args add[] = {{total, call->dweight, weights},
-                                               {total + weights, call->dbias, s->out.c}};
-    for (int i = 0; status == VGG_OK && i < 2; i++)
-        if (add[i].out != NULL)
-            status = vgg__queue(call, &vgg__kernel_accumulate[VGG__F32],
-                                vgg__grid_elements(add[i].count), &add[i]);
-    return status;
+    return status == VGG_OK ? vgg__conv_add_partial(call, total, grid.blocks[0]) : status;
 }
 
 static vgg_status backward(const struct vgg__cudnn_call *call)
@@ -333,12 +374,16 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
         status = backward_first(call);
     if (first) rest.dweight = rest.dbias = NULL;
     if (status != VGG_OK || (first && call->dx == NULL)) return status;
+    /* The bias' gradient comes with the weights' where both are one kernel's. */
+    const bool together = rest.dweight != NULL && state->weights.way == VGG__CONV_MMA;
     const void *dz = NULL;
-    status = make_dz(&rest, &dz);
+    struct vgg__cudnn_call before = rest;
+    if (together) before.dbias = NULL;
+    status = vgg__conv_make_dz(&before, state->pooled, &dz);
     if (status == VGG_OK && rest.dweight != NULL)
-        status = vgg__conv_weights(&rest, &state->weights, dz);
+        status = vgg__conv_weights(&rest, &state->weights, dz, state->pooled);
     if (status == VGG_OK && rest.dx != NULL)
-        status = vgg__conv_data(&rest, &state->data, dz);
+        status = vgg__conv_data(&rest, &state->data, dz, state->pooled);
     return status;
 }
 
@@ -346,7 +391,7 @@ static void describe_route(const char *what, const struct vgg__conv_route *route
                            size_t size)
 {
     static const char *const ways[VGG__CONV_WAYS] = {"plain kernel", "first-layer kernel",
-                                                     NULL, NULL};
+                                                     NULL, NULL, "own tensor-core kernel"};
     char time[24] = "";
     if (route->us > 0) snprintf(time, sizeof time, " %.0f us", (double)route->us);
     snprintf(text, size, "%s %s%s%s", what,

@@ -15,6 +15,7 @@ enum vgg__conv_way {
     VGG__CONV_FIRST,     /* the engine's kernel for few input channels, fused */
     VGG__CONV_DNN,       /* cuDNN's product alone */
     VGG__CONV_DNN_FUSED, /* forward: with bias and ReLU; data: with the mask before it */
+    VGG__CONV_MMA,       /* the engine's kernels on tensor cores, fused */
     VGG__CONV_WAYS
 };
 
@@ -28,6 +29,8 @@ struct vgg__conv_route {
 
 struct vgg__conv_state {
     struct vgg__conv_route forward, data, weights;
+    bool pooled; /* backward takes the pooled gradient as it is: all that is asked for goes
+                    by VGG__CONV_MMA */
     uint32_t refused; /* algorithms left out because their results vary */
 };
 
@@ -36,8 +39,9 @@ struct vgg__conv_state {
 struct vgg__conv_scratch {
     size_t dz, dw, partial, total;
 };
-struct vgg__conv_scratch vgg__conv_scratch(const vgg_stage *stage, uint32_t batch,
-                                           size_t element);
+struct vgg__conv_scratch vgg__conv_scratch(const struct vgg__cudnn *device,
+                                           const vgg_stage *stage, uint32_t batch,
+                                           enum vgg__type type);
 
 /* Whether the first-layer kernels take a stage. */
 bool vgg__conv_is_first(const vgg_stage *stage);
@@ -47,12 +51,31 @@ vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
 void vgg__conv_dispose(struct vgg__cudnn *device, void *state);
 
 /* Queue one product by a route: conv.c's parts, which conv_choose.c times. `dz` is the
- * gradient before bias and ReLU. */
+ * gradient before bias and ReLU; with `pooled` the pooled one. */
 vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
                              const struct vgg__conv_route *route);
 vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
-                          const struct vgg__conv_route *route, const void *dz);
+                          const struct vgg__conv_route *route, const void *dz, bool pooled);
 vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
-                             const struct vgg__conv_route *route, const void *dz);
+                             const struct vgg__conv_route *route, const void *dz,
+                             bool pooled);
+/* What comes before them: dz from the output's gradient, and the bias' gradient. */
+vgg_status vgg__conv_make_dz(const struct vgg__cudnn_call *call, bool pooled,
+                             const void **dz);
+
+/* Partial sums [rows][weights, biases] behind a first row for their sum, added to the
+ * gradients. */
+vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call, float *total,
+                                 uint32_t rows);
+
+/* conv_mma.c: the engine's kernels on tensor cores. `pooled` as above; forward: the
+ * stage's own. */
+bool vgg__conv_mma_takes(const struct vgg__cudnn *device, const vgg_stage *stage,
+                         uint32_t batch, enum vgg__type type,
+                         enum vgg__conv_mma_what what, bool pooled);
+uint32_t vgg__conv_mma_rows(const struct vgg__cudnn *device, const vgg_stage *stage,
+                            uint32_t batch, enum vgg__type type);
+vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
+                             enum vgg__conv_mma_what what, const void *dz, bool pooled);
 
 #endif

@@ -14,11 +14,13 @@
 #define MOST_PLANS 6
 #define WARM_UP    2
 #define TIMED      5
+#define QUESTION   240
 
 /* One of the three products of a stage, for choosing. */
 struct product {
     const struct vgg__cudnn_call *call;
     enum vgg__dnn_what what;
+    bool pooled; /* backward: from the pooled gradient */
     struct vgg__conv_state *state;
 };
 
@@ -44,10 +46,11 @@ static struct vgg__dnn_problem problem_of(const struct product *p)
 
 static vgg_status run(const struct product *p, const struct vgg__conv_route *route)
 {
+    const bool full = p->call->stage->pool != VGG_NO_POOL && !p->pooled;
+    const void *dz = full ? p->call->scratch : p->call->dy;
     if (p->what == VGG__DNN_FORWARD) return vgg__conv_forward(p->call, route);
-    const void *dz = p->call->stage->pool != VGG_NO_POOL ? p->call->scratch : p->call->dy;
-    if (p->what == VGG__DNN_DATA) return vgg__conv_data(p->call, route, dz);
-    return vgg__conv_weights(p->call, route, dz);
+    if (p->what == VGG__DNN_DATA) return vgg__conv_data(p->call, route, dz, p->pooled);
+    return vgg__conv_weights(p->call, route, dz, p->pooled);
 }
 
 /* Microseconds of one run; negative: it fails. */
@@ -76,6 +79,11 @@ static float mask_us(const struct vgg__cudnn_call *call)
            3e6f;
 }
 
+static bool masks_input(const struct vgg__conv_route *route)
+{
+    return route->way == VGG__CONV_DNN_FUSED || route->way == VGG__CONV_MMA;
+}
+
 /* Take `route` if it is faster than the best; what is not taken is given back. */
 static void compete(const struct product *p, struct vgg__conv_route *route,
                     struct vgg__conv_route *best)
@@ -84,8 +92,8 @@ static void compete(const struct product *p, struct vgg__conv_route *route,
     route->us = time_route(p, route);
     const bool masks = p->what == VGG__DNN_DATA && p->call->stage->input_relu;
     float cost = route->us, least = best->us;
-    if (masks && route->way != VGG__CONV_DNN_FUSED) cost += mask_us(p->call);
-    if (masks && best->way != VGG__CONV_DNN_FUSED) least += mask_us(p->call);
+    if (masks && !masks_input(route)) cost += mask_us(p->call);
+    if (masks && !masks_input(best)) least += mask_us(p->call);
     if (route->us <= 0 || (best->us > 0 && cost >= least)) {
         vgg__dnn_plan_free(api, &route->plan);
         return;
@@ -117,16 +125,16 @@ static void try_form(const struct product *p, const struct vgg__dnn_problem *pro
 }
 
 /* Everything that a choice depends on, in words. */
-static size_t question(const struct product *p, char text[200])
+static size_t question(const struct product *p, char text[QUESTION])
 {
     const struct vgg__dnn_problem m = problem_of(p);
     const vgg_stage *s = p->call->stage;
-    return (size_t)snprintf(text, 200,
+    return (size_t)snprintf(text, QUESTION,
                             "conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
-                            "relu %u pool %u input_relu %u mode %u",
+                            "relu %u pool %u input_relu %u mode %u pooled %d",
                             m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w,
                             m.oc, m.kernel, s->relu, s->pool, s->input_relu,
-                            p->call->mode);
+                            p->call->mode, p->pooled);
 }
 
 /* The route that was chosen before, if it can still be taken. */
@@ -134,7 +142,7 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
 {
     struct vgg__cudnn *device = p->call->device;
     const struct vgg__dnn_target target = target_of(device);
-    char text[200];
+    char text[QUESTION];
     struct vgg__cached answer;
     if (!vgg__cache_load(device, text, question(p, text), &answer)) return false;
     *out = (struct vgg__conv_route){
@@ -153,7 +161,7 @@ static void remember(const struct product *p, const struct vgg__conv_route *rout
 {
     struct vgg__cudnn *device = p->call->device;
     const struct vgg__dnn_target target = target_of(device);
-    char text[200];
+    char text[QUESTION];
     struct vgg__cached answer = {
         .way = route->way, .flag = route->single_out, .ns = (uint32_t)(route->us * 1000)};
     if (route->plan.plan != NULL &&
@@ -164,9 +172,27 @@ static void remember(const struct product *p, const struct vgg__conv_route *rout
     device->machine.host.release(answer.text);
 }
 
+static void try_mma(const struct product *p, struct vgg__conv_route *best)
+{
+    static const enum vgg__conv_mma_what whats[] = {
+        [VGG__DNN_FORWARD] = VGG__CONV_MMA_FORWARD,
+        [VGG__DNN_DATA] = VGG__CONV_MMA_DATA,
+        [VGG__DNN_WEIGHTS] = VGG__CONV_MMA_WEIGHTS,
+    };
+    const struct vgg__cudnn_call *call = p->call;
+    const bool pooled = p->what == VGG__DNN_FORWARD ? call->stage->pool == VGG_MAX_POOL
+                                                    : p->pooled;
+    struct vgg__conv_route route = {.way = VGG__CONV_MMA, .single_out = true};
+    if (vgg__conv_mma_takes(call->device, call->stage, call->batch, call->type,
+                            whats[p->what], pooled))
+        compete(p, &route, best);
+}
+
 static void choose_by_timing(const struct product *p, struct vgg__conv_route *best)
 {
     struct vgg__dnn_problem problem = problem_of(p);
+    try_mma(p, best);
+    if (p->pooled) return; /* nothing else takes that */
     try_form(p, &problem, MOST_PLANS, best);
     if (p->what == VGG__DNN_FORWARD && p->call->stage->relu) {
         problem.bias_relu = true;
@@ -194,6 +220,70 @@ static void choose(const struct product *p, struct vgg__conv_route *best)
     remember(p, best);
 }
 
+/* Both products of a backward in one way of looking at the gradient. */
+static float choose_backward(struct product *p, bool pooled, struct vgg__conv_state *out)
+{
+    float us = 0;
+    p->pooled = pooled;
+    p->what = VGG__DNN_WEIGHTS;
+    if (p->call->trains) choose(p, &out->weights);
+    p->what = VGG__DNN_DATA;
+    if (p->call->wants_dx) choose(p, &out->data);
+    if (p->call->trains) us += out->weights.us;
+    if (p->call->wants_dx) us += out->data.us;
+    return us;
+}
+
+/* Microseconds to make the gradient before pooling, and after. */
+static float time_dz(const struct product *p, bool pooled)
+{
+    struct vgg__cudnn *device = p->call->device;
+    const struct vgg__api *api = device->api;
+    struct vgg__cudnn_call call = *p->call;
+    const void *dz;
+    float ms = 0;
+    call.dbias = NULL;
+    for (int i = 0; i < WARM_UP + TIMED; i++) {
+        if (i == WARM_UP) api->eventRecord(device->begin, device->stream);
+        if (vgg__conv_make_dz(&call, pooled, &dz) != VGG_OK) return 0;
+    }
+    api->eventRecord(device->end, device->stream);
+    if (api->eventSynchronize(device->end) != cudaSuccess ||
+        api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
+        return 0;
+    return ms * 1000 / TIMED;
+}
+
+static bool takes_pooled(const struct vgg__cudnn_call *call)
+{
+    const struct vgg__cudnn *device = call->device;
+    const vgg_stage *s = call->stage;
+    return call->tune && s->pool == VGG_MAX_POOL &&
+           (!call->trains || vgg__conv_mma_takes(device, s, call->batch, call->type,
+                                                 VGG__CONV_MMA_WEIGHTS, true)) &&
+           (!call->wants_dx || vgg__conv_mma_takes(device, s, call->batch, call->type,
+                                                   VGG__CONV_MMA_DATA, true));
+}
+
+/* The gradient before pooling as a whole, or as the pooled one and its winners: whichever
+ * is faster with all that follows. */
+static void choose_backwards(struct product *p)
+{
+    struct vgg__conv_state *state = p->state;
+    const float full = choose_backward(p, false, state);
+    if (!takes_pooled(p->call)) return;
+    struct vgg__conv_state other = {0};
+    const float pooled = choose_backward(p, true, &other);
+    const bool complete = (!p->call->trains || other.weights.way == VGG__CONV_MMA) &&
+                          (!p->call->wants_dx || other.data.way == VGG__CONV_MMA);
+    if (!complete || pooled + time_dz(p, true) >= full + time_dz(p, false)) return;
+    vgg__dnn_plan_free(p->call->device->api, &state->weights.plan);
+    vgg__dnn_plan_free(p->call->device->api, &state->data.plan);
+    state->weights = other.weights;
+    state->data = other.data;
+    state->pooled = true;
+}
+
 vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
                            const struct vgg__cudnn_call *backward, void **out)
 {
@@ -201,19 +291,24 @@ vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
     struct vgg__conv_state *state = vgg__machine_calloc(&device->machine, 1, sizeof *state);
     if (state == NULL) return VGG_ENOMEM;
     *out = state;
-    struct product product = {forward, VGG__DNN_FORWARD, state};
+    struct product product = {.call = forward, .what = VGG__DNN_FORWARD, .state = state};
     const bool first = vgg__conv_is_first(forward->stage);
     if (first)
-        state->forward.way = state->weights.way = VGG__CONV_FIRST;
+        state->forward.way = VGG__CONV_FIRST;
     else
         choose(&product, &state->forward);
     product.call = backward;
-    product.what = VGG__DNN_WEIGHTS;
-    if (!first && backward->trains) choose(&product, &state->weights);
     product.what = VGG__DNN_DATA;
-    if (backward->wants_dx) choose(&product, &state->data);
+    if (first && backward->wants_dx) choose(&product, &state->data);
+    if (first)
+        state->weights.way = VGG__CONV_FIRST;
+    else if (backward->trains || backward->wants_dx)
+        choose_backwards(&product);
     if (backward->masks != NULL)
-        *backward->masks = backward->wants_dx && state->data.way == VGG__CONV_DNN_FUSED;
+        *backward->masks =
+            backward->wants_dx &&
+            (state->data.way == VGG__CONV_DNN_FUSED ||
+             (state->data.way == VGG__CONV_MMA && backward->stage->input_relu));
     return device->lost ? VGG_EDEVICE : VGG_OK;
 }
 

@@ -16,6 +16,7 @@
 
 #include "common/program.h"
 #include "cudnn/api.h"
+#include "cudnn/kernels/conv_mma.h"
 
 /* Work space of cuDNN and cuBLASLt, shared by everything on the stream. */
 #define VGG__WORKSPACE ((size_t)64 << 20)
@@ -28,6 +29,7 @@ struct vgg__cudnn {
     const struct vgg__api *api;
     int ordinal;       /* as CUDA counts */
     int capability;    /* 90 for 9.0 */
+    struct vgg__conv_mma_device mma; /* what the engine's own convolutions must know */
     char text[256];
     pthread_mutex_t lock;
     int before; /* the caller's current device, while the lock is held */

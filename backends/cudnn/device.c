@@ -240,6 +240,11 @@ static vgg_status read_properties(struct vgg__cudnn *device)
         device, device->api->getDeviceProperties(&prop, device->ordinal), "look at it");
     if (status != VGG_OK) return status;
     device->capability = 10 * prop.major + prop.minor;
+    device->mma = (struct vgg__conv_mma_device){
+        .capability = (uint32_t)device->capability,
+        .multiprocessors = (uint32_t)prop.multiProcessorCount,
+        .shared_block = (uint32_t)prop.sharedMemPerBlockOptin,
+        .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor};
     vgg__cudnn_text(&prop, device->text, sizeof device->text);
     const size_t at = strlen(device->text), dnn = device->api->dnnGetVersion();
     const size_t lt = device->api->ltGetVersion();
