@@ -17,25 +17,26 @@
 
 #define LEAST_CUDNN 90100 /* 9.1: what the engine's graphs were tried with */
 #define PLACES      16
+#define PATTERN     (PATH_MAX + 64)
 
 /* ---- Finding libraries --------------------------------------------------------------- */
 
 /* Patterns of folders, in the order in which they are looked through. */
 struct places {
-    char pattern[PLACES][PATH_MAX];
+    char pattern[PLACES][PATTERN];
     unsigned count;
 };
 
 static void add_place(struct places *places, const char *before, const char *after)
 {
     if (before == NULL || before[0] == '\0' || places->count == PLACES) return;
-    snprintf(places->pattern[places->count++], PATH_MAX, "%s%s", before, after);
+    snprintf(places->pattern[places->count++], PATTERN, "%s%s", before, after);
 }
 
 /* The folder above that of the python3 that a shell would run. */
 static void add_python(struct places *places)
 {
-    static const char packages[] = "/lib/python3*/site-packages/nvidia/*/lib";
+    static const char packages[] = "/../lib/python3*/site-packages/nvidia/*/lib";
     const char *path = secure_getenv("PATH");
     for (const char *at = path; at != NULL && *at != '\0';) {
         const size_t length = strcspn(at, ":");
@@ -45,9 +46,7 @@ static void add_python(struct places *places)
         char *real = realpath(program, NULL);
         if (real != NULL) {
             *slash = '\0'; /* a virtual environment's bin/, not what its link names */
-            add_place(places, program, "/..");
-            char *added = places->pattern[places->count - 1];
-            strncat(added, packages, PATH_MAX - 1 - strlen(added));
+            add_place(places, program, packages);
             free(real);
             return;
         }
@@ -76,7 +75,7 @@ static void list_places(struct places *places)
 
 static void *open_in(const char *pattern, const char *soname)
 {
-    char name[PATH_MAX + 64];
+    char name[PATTERN + 64];
     snprintf(name, sizeof name, "%s/%s", pattern, soname);
     glob_t found;
     void *handle = NULL;
