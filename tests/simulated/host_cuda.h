@@ -78,6 +78,9 @@ static inline float4 make_float4(float x, float y, float z, float w)
 
 /* ---- Arithmetic -------------------------------------------------------------------- */
 
+using std::isfinite;
+using std::isnan;
+
 template <typename T> static inline T min(T a, T b)
 {
     return b < a ? b : a;
