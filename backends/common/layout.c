@@ -118,7 +118,8 @@ static void place_values(const struct vgg__machine *machine, struct vgg__layout 
             y->first = y->last = i;
         }
         live_until(x, i);
-        if (s->backward && s->need.reads_x) live_until(x, 2 * count - 1 - i);
+        if (s->backward && s->need.reads_x)
+            live_until(x, machine->overlaps ? end : 2 * count - 1 - i);
         if (s->backward && s->need.reads_y) live_until(y, 2 * count - 1 - i);
         if (s->stage.tap >= 0) live_until(y, end);
     }
@@ -131,8 +132,8 @@ static void place_values(const struct vgg__machine *machine, struct vgg__layout 
             element);
 }
 
-static void add_gradient(struct vgg__layout *layout, uint32_t value, vgg_extent extent,
-                         uint32_t first)
+static void add_gradient(const struct vgg__machine *machine, struct vgg__layout *layout,
+                         uint32_t value, vgg_extent extent, uint32_t first)
 {
     struct vgg__block *block = &layout->blocks[vgg__gradient_block(layout, value)];
     const uint32_t count = layout->stage_count;
@@ -141,11 +142,13 @@ static void add_gradient(struct vgg__layout *layout, uint32_t value, vgg_extent 
     block->size = vgg__size_mul(vgg__size_mul(vgg__extent_count(extent), layout->batch),
                                 element);
     block->first = first;
-    block->last = 2 * count - value; /* its producer's backward; the input's: the end */
+    /* Its producer's backward; the input's: the end. */
+    block->last = machine->overlaps ? 2 * count : 2 * count - value;
 }
 
 /* Gradients of activations: from the consumer's backward to the producer's. */
-static void place_gradients(struct vgg__layout *layout)
+static void place_gradients(const struct vgg__machine *machine,
+                            struct vgg__layout *layout)
 {
     const uint32_t count = layout->stage_count;
     bool any = false, loss = false;
@@ -154,31 +157,33 @@ static void place_gradients(struct vgg__layout *layout)
         any = any || s->backward;
         loss = loss || s->stage.kind == VGG_STAGE_LOSS;
         if (s->backward && s->wants_dx)
-            add_gradient(layout, s->x, s->stage.in, 2 * count - 1 - i);
+            add_gradient(machine, layout, s->x, s->stage.in, 2 * count - 1 - i);
     }
     if (any || layout->input_gradient)
-        add_gradient(layout, layout->output, layout->output_extent,
+        add_gradient(machine, layout, layout->output, layout->output_extent,
                      loss ? count - 1 : count);
 }
 
-static void place_kept(struct vgg__layout *layout, uint32_t end)
+static void place_kept(const struct vgg__machine *machine, struct vgg__layout *layout,
+                       uint32_t end)
 {
     const uint32_t count = layout->stage_count;
     for (uint32_t i = 0; i < count; i++) {
         const struct vgg__layout_stage *s = &layout->stages[i];
         struct vgg__block *kept = &layout->blocks[vgg__kept_block(layout, i, 0)];
         const uint32_t back = 2 * count - 1 - i;
+        const uint32_t last = machine->overlaps ? end : back;
         /* A loss may be asked for at any time, also after the backward. */
         const uint32_t used = s->stage.kind == VGG_STAGE_LOSS ? end : i;
         if (s->need.identity) continue;
         kept[VGG__PREPARED] = (struct vgg__block){s->need.prepared, 0, end, 0};
         kept[VGG__SAVED] =
-            (struct vgg__block){s->need.saved, i, s->backward ? back : i, 0};
+            (struct vgg__block){s->need.saved, i, s->backward ? last : i, 0};
         kept[VGG__FORWARD_SCRATCH] =
             (struct vgg__block){s->need.forward_scratch, i, used, 0};
         if (s->backward)
             kept[VGG__BACKWARD_SCRATCH] =
-                (struct vgg__block){s->need.backward_scratch, back, back, 0};
+                (struct vgg__block){s->need.backward_scratch, back, last, 0};
     }
 }
 
@@ -187,8 +192,8 @@ static vgg_status place(const struct vgg__machine *machine, struct vgg__layout *
     const uint32_t end =
         layout->mode == VGG_MODE_INFER ? layout->stage_count : 2 * layout->stage_count;
     place_values(machine, layout, end);
-    place_gradients(layout);
-    place_kept(layout, end);
+    place_gradients(machine, layout);
+    place_kept(machine, layout, end);
 
     uint32_t *order = vgg__machine_calloc(machine, layout->block_count, sizeof *order);
     if (!order) return VGG_ENOMEM;

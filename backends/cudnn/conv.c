@@ -99,7 +99,7 @@ static vgg_status run_plan(const struct vgg__cudnn_call *call,
 {
     struct vgg__cudnn *device = call->device;
     const struct vgg__dnn_target target = {.api = device->api, .handle = device->dnn};
-    p.workspace = device->workspace;
+    p.workspace = vgg__cudnn_workspace(device, call->stream);
     cudnnStatus_t status = device->api->dnnSetStream(device->dnn, call->stream);
     if (status == CUDNN_STATUS_SUCCESS) status = vgg__dnn_run(&target, plan, &p);
     if (status == CUDNN_STATUS_SUCCESS) return VGG_OK;
@@ -380,8 +380,13 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
     struct vgg__cudnn_call before = rest;
     if (together) before.dbias = NULL;
     status = vgg__conv_make_dz(&before, state->pooled, &dz);
-    if (status == VGG_OK && rest.dweight != NULL)
-        status = vgg__conv_weights(&rest, &state->weights, dz, state->pooled);
+    if (status == VGG_OK && rest.dweight != NULL) {
+        struct vgg__cudnn_call beside = rest;
+        beside.stream = call->device->side;
+        status = vgg__cudnn_fork(call->device, call->stream);
+        if (status == VGG_OK)
+            status = vgg__conv_weights(&beside, &state->weights, dz, state->pooled);
+    }
     if (status == VGG_OK && rest.dx != NULL)
         status = vgg__conv_data(&rest, &state->data, dz, state->pooled);
     return status;

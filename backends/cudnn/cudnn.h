@@ -2,7 +2,7 @@
 /* The GPU engine: its device, and what its rooms call of each other.
  *
  * All work of a device goes through one stream in the order of the calls, so nothing of
- * one program overtakes another. Entries of the engine hold the device's lock while they
+ * one program overtakes another; within a backward a second stream forks off and joins. Entries of the engine hold the device's lock while they
  * queue work, make its GPU the thread's current one and put the caller's back
  * (vgg__cudnn_enter, _leave); what runs inside expects that. Waiting is done with the
  * lock held too: one thread at a time talks to a device.
@@ -35,9 +35,12 @@ struct vgg__cudnn {
     int before; /* the caller's current device, while the lock is held */
     bool lost;
     cudaStream_t stream, capture; /* `capture` is where graphs are recorded */
+    /* A second queue within a backward, for gradients of weights. */
+    cudaStream_t side;
+    cudaEvent_t fork, join;
     cudnnHandle_t dnn;
     cublasLtHandle_t lt;
-    void *workspace;
+    void *workspace, *side_workspace;
     /* Pieces: pinned on the host, and their counterparts on the device. */
     size_t piece; /* bytes */
     void *host_piece[VGG__PIECES], *device_piece[VGG__PIECES];
@@ -74,6 +77,17 @@ vgg_status vgg__cudnn_wait(struct vgg__cudnn *device);
 vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
                              const struct vgg__kernel *kernel, struct vgg__grid grid,
                              size_t shared, const void *args);
+
+/* From here on the side queue goes on beside `stream`; and `stream` waits for it. */
+vgg_status vgg__cudnn_fork(struct vgg__cudnn *device, cudaStream_t stream);
+vgg_status vgg__cudnn_join(struct vgg__cudnn *device, cudaStream_t stream);
+
+/* The work space of a queue. */
+static inline void *vgg__cudnn_workspace(const struct vgg__cudnn *device,
+                                         cudaStream_t stream)
+{
+    return stream == device->side ? device->side_workspace : device->workspace;
+}
 
 /* Make pieces hold at least `size` bytes. */
 vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size);

@@ -103,6 +103,25 @@ vgg_status vgg__cudnn_wait(struct vgg__cudnn *device)
                             "wait");
 }
 
+/* One stream waits for what another has queued so far. */
+static vgg_status follow(struct vgg__cudnn *device, cudaStream_t stream,
+                         cudaStream_t other, cudaEvent_t event)
+{
+    cudaError_t error = device->api->eventRecord(event, other);
+    if (error == cudaSuccess) error = device->api->streamWaitEvent(stream, event, 0);
+    return vgg__cudnn_check(device, error, "order two streams");
+}
+
+vgg_status vgg__cudnn_fork(struct vgg__cudnn *device, cudaStream_t stream)
+{
+    return follow(device, device->side, stream, device->fork);
+}
+
+vgg_status vgg__cudnn_join(struct vgg__cudnn *device, cudaStream_t stream)
+{
+    return follow(device, stream, device->side, device->join);
+}
+
 vgg_status vgg__cudnn_upload(struct vgg__cudnn *device, void *to, const void *from,
                              size_t size)
 {
@@ -191,6 +210,12 @@ static vgg_status make_queue(struct vgg__cudnn *device)
     cudaError_t error = api->streamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
     if (error == cudaSuccess)
         error = api->streamCreateWithFlags(&device->capture, cudaStreamNonBlocking);
+    if (error == cudaSuccess)
+        error = api->streamCreateWithFlags(&device->side, cudaStreamNonBlocking);
+    if (error == cudaSuccess)
+        error = api->eventCreateWithFlags(&device->fork, cudaEventDisableTiming);
+    if (error == cudaSuccess)
+        error = api->eventCreateWithFlags(&device->join, cudaEventDisableTiming);
     for (int i = 0; error == cudaSuccess && i < VGG__PIECES; i++)
         error = api->eventCreateWithFlags(&device->piece_free[i], cudaEventDisableTiming);
     if (error == cudaSuccess) error = api->eventCreateWithFlags(&device->begin, 0);
@@ -205,6 +230,8 @@ static vgg_status start(struct vgg__cudnn *device)
     if (status == VGG_OK) status = make_handles(device);
     if (status == VGG_OK)
         status = vgg__cudnn_malloc(device, VGG__WORKSPACE, &device->workspace);
+    if (status == VGG_OK)
+        status = vgg__cudnn_malloc(device, VGG__WORKSPACE, &device->side_workspace);
     if (status == VGG_OK) status = vgg__cudnn_grow_pieces(device, VGG__PIECE);
     if (status == VGG_OK) status = vgg__cudnn_try(device);
     return status;
@@ -216,6 +243,10 @@ static void stop(struct vgg__cudnn *device)
     if (device->stream != NULL) api->streamSynchronize(device->stream);
     free_pieces(device);
     vgg__cudnn_free(device, device->workspace);
+    vgg__cudnn_free(device, device->side_workspace);
+    if (device->fork != NULL) api->eventDestroy(device->fork);
+    if (device->join != NULL) api->eventDestroy(device->join);
+    if (device->side != NULL) api->streamDestroy(device->side);
     if (device->dnn != NULL) api->dnnDestroy(device->dnn);
     if (device->lt != NULL) api->ltDestroy(device->lt);
     for (int i = 0; i < VGG__PIECES; i++)
@@ -272,7 +303,8 @@ vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **out)
                                [VGG_TF32] = vgg__cudnn_stages,
                                [VGG_BF16] = vgg__cudnn_stages},
                     .channels_last = true,
-                    .apart = true},
+                    .apart = true,
+                    .overlaps = true},
         .api = api,
         .ordinal = (int)index,
     };

@@ -153,8 +153,14 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
         status = vgg__matmul_run(call->device, call->stream, &state->data, &product);
         if (status == VGG_OK && has_map(s)) status = flatten(call, dx_flat, call->dx, true);
     }
-    if (status == VGG_OK && (call->dweight != NULL || call->step_weight != NULL))
-        status = change_weights(call, dz, has_map(s) ? flat_input(call) : call->x);
+    if (status != VGG_OK || (call->dweight == NULL && call->step_weight == NULL))
+        return status;
+    /* After the input's gradient, which a step's weights must not run into. */
+    struct vgg__cudnn_call beside = *call;
+    beside.stream = call->device->side;
+    status = vgg__cudnn_fork(call->device, call->stream);
+    if (status == VGG_OK)
+        status = change_weights(&beside, dz, has_map(s) ? flat_input(call) : call->x);
     return status;
 }
 

@@ -95,7 +95,8 @@ vgg_status vgg__matmul_run(struct vgg__cudnn *device, cudaStream_t stream,
     const float alpha = 1, beta = m->accumulate ? 1 : 0;
     const cublasStatus_t status = device->api->ltMatmul(
         device->lt, m->desc, &alpha, with->b, m->b, with->a, m->a, &beta, with->c, m->c,
-        with->c, m->c, &m->algo, device->workspace, m->workspace, stream);
+        with->c, m->c, &m->algo, vgg__cudnn_workspace(device, stream), m->workspace,
+        stream);
     return status == CUBLAS_STATUS_SUCCESS ? VGG_OK
                                            : failed(device, "a matrix product", status);
 }

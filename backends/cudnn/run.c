@@ -54,12 +54,15 @@ static vgg_status update(struct vgg__cudnn_program *p, cudaStream_t stream)
 static vgg_status queue_backward(struct vgg__cudnn_program *p, cudaStream_t stream)
 {
     vgg_status status = clear_gradients(p, stream);
+    if (status == VGG_OK) status = vgg__cudnn_fork(p->device, stream);
     for (uint32_t i = p->layout.stage_count; status == VGG_OK && i-- > 0;) {
         const struct vgg__layout_stage *s = &p->layout.stages[i];
         if (!s->backward) continue;
         const struct vgg__cudnn_call call = vgg__cudnn_backward_call(p, i, stream);
         status = vgg__cudnn_impl_of(s->impl)->backward(&call);
     }
+    /* The side queue must have begun here, or there is nothing to wait for. */
+    if (status == VGG_OK) status = vgg__cudnn_join(p->device, stream);
     return status == VGG_OK ? update(p, stream) : status;
 }
 
