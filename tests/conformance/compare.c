@@ -56,6 +56,31 @@ void compare_close(const char *what, const double *got, const double *want,
                   what, at, count, got[at], want[at], largest);
 }
 
+void compare_rough(const char *what, const double *got, const double *want,
+                   size_t count, double tolerance)
+{
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(got[i]))
+            ck_abort_msg("%s: %s[%zu] of %zu: got %g", label, what, i, count, got[i]);
+        error += (got[i] - want[i]) * (got[i] - want[i]);
+        norm += want[i] * want[i];
+    }
+    ck_assert_msg(sqrt(error) <= tolerance * sqrt(norm),
+                  "%s: %s: relative error %.3g over %zu elements, allowed %.3g", label,
+                  what, sqrt(error / norm), count, tolerance);
+}
+
+void compare_rounded(const char *what, const double *got, const double *want,
+                     size_t count, int bits)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!(got[i] == want[i] || (isnan(got[i]) && isnan(want[i])) ||
+              fabs(got[i] - want[i]) <= ldexp(fabs(want[i]), -bits)))
+            ck_abort_msg("%s: %s[%zu] of %zu: got %.9g, expected %.9g to %d bits",
+                         label, what, i, count, got[i], want[i], bits);
+}
+
 void compare_zero(const char *what, const double *got, size_t count, double tolerance)
 {
     for (size_t i = 0; i < count; i++)
@@ -82,14 +107,25 @@ void compare_not_zero(const char *what, const double *got, size_t count)
 }
 
 static void compare(const char *what, const double *got, const double *want,
-                    size_t count, double tolerance)
+                    size_t count, struct closeness closeness)
 {
     ck_assert_msg(!got == !want, "%s: %s: one has it, the other not", label, what);
     if (!got) return;
-    if (tolerance == 0)
+    if (closeness.bits > 0)
+        compare_rounded(what, got, want, count, closeness.bits);
+    else if (closeness.values == 0)
         compare_exact(what, got, want, count);
     else
-        compare_close(what, got, want, count, tolerance);
+        compare_close(what, got, want, count, closeness.values);
+}
+
+static void compare_back(const char *what, const double *got, const double *want,
+                         size_t count, struct closeness closeness)
+{
+    if (closeness.gradients > closeness.values && got && want)
+        compare_rough(what, got, want, count, closeness.gradients);
+    else
+        compare(what, got, want, count, closeness);
 }
 
 /* A bias that batch statistics take away again has no gradient. */
@@ -102,33 +138,46 @@ static bool is_null_gradient(const struct net *net, uint32_t mode, uint32_t para
     return false;
 }
 
-static void compare_gradient(const struct net *net, uint32_t param,
-                             const struct outcome *got, const struct outcome *want,
+/* What rounding leaves of it is a sum over all pixels, whose rounded parts are as large
+ * as the output's gradient. */
+static double null_tolerance(const struct net *net, const struct data *data,
                              double tolerance)
+{
+    return tolerance * sqrt((double)(data->count * net_input_count(net)));
+}
+
+static void compare_gradient(const struct net *net, const struct data *data,
+                             uint32_t param, const struct outcome *got,
+                             const struct outcome *want, struct closeness closeness)
 {
     char what[48];
     snprintf(what, sizeof what, "gradient of parameter %u", param);
     const size_t count = net->params[param].count;
-    if (got->dparams[param] && tolerance > 0 && is_null_gradient(net, got->mode, param))
-        compare_zero(what, got->dparams[param], count, tolerance);
+    if (got->dparams[param] && closeness.values > 0 &&
+        is_null_gradient(net, got->mode, param))
+        compare_zero(what, got->dparams[param], count,
+                     closeness.values > 1e-5
+                         ? null_tolerance(net, data, closeness.values)
+                         : closeness.values);
     else
-        compare(what, got->dparams[param], want->dparams[param], count, tolerance);
+        compare_back(what, got->dparams[param], want->dparams[param], count, closeness);
 }
 
 void compare_outcomes(const struct net *net, const struct data *data,
                       const struct outcome *got, const struct outcome *want,
-                      double tolerance)
+                      struct closeness closeness)
 {
     ck_assert_int_eq(got->loss_status, want->loss_status);
     ck_assert_uint_eq(got->correct, want->correct);
-    compare("loss", &got->loss, &want->loss, 1, tolerance);
+    compare("loss", &got->loss, &want->loss, 1, closeness);
     compare("output", got->output, want->output, data->count * net_output_count(net),
-            tolerance);
-    compare("dx", got->dx, want->dx, data->count * net_input_count(net), tolerance);
+            closeness);
+    compare_back("dx", got->dx, want->dx, data->count * net_input_count(net),
+                 closeness);
     for (uint32_t i = 0; i < net->param_count; i++) {
         char what[48];
         snprintf(what, sizeof what, "value of parameter %u", i);
-        compare(what, got->params[i], want->params[i], net->params[i].count, tolerance);
-        compare_gradient(net, i, got, want, tolerance);
+        compare(what, got->params[i], want->params[i], net->params[i].count, closeness);
+        compare_gradient(net, data, i, got, want, closeness);
     }
 }

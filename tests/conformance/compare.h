@@ -19,6 +19,14 @@ void compare_exact(const char *what, const double *got, const double *want,
 void compare_close(const char *what, const double *got, const double *want,
                    size_t count, double tolerance);
 
+/* The same without a look at single elements, for errors that are few and large. */
+void compare_rough(const char *what, const double *got, const double *want,
+                   size_t count, double tolerance);
+
+/* |got[i] - want[i]| <= 2^-bits |want[i]|; a NaN equals a NaN. */
+void compare_rounded(const char *what, const double *got, const double *want,
+                     size_t count, int bits);
+
 /* |got[i]| <= tolerance, where the exact result is zero and rounding leaves
    something. */
 void compare_zero(const char *what, const double *got, size_t count, double tolerance);
@@ -30,9 +38,17 @@ void compare_bounded(const char *what, const double *got, const double *want,
 /* An array of zeros would agree with another: fewer than 30 % may be. */
 void compare_not_zero(const char *what, const double *got, size_t count);
 
-/* All arrays of two outcomes of one network: by `tolerance`, or exactly if it is 0. */
+/* How close two outcomes must be: element by element up to a rounding to so many bits if
+ * `bits` is not 0, else by tolerances, where 0 is exactly. Gradients with a tolerance of
+ * their own are compared roughly. */
+struct closeness {
+    double values, gradients;
+    int bits;
+};
+
+/* All arrays of two outcomes of one network. */
 void compare_outcomes(const struct net *net, const struct data *data,
                       const struct outcome *got, const struct outcome *want,
-                      double tolerance);
+                      struct closeness closeness);
 
 #endif

@@ -2,6 +2,7 @@
 /* What engines share beyond the arithmetic of stages: batches, taps, frozen parameters,
  * accumulation, stores, memory that runs out. Every test runs on every target. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,13 +11,7 @@
 #include "core/error.h"
 #include "guard.h"
 #include "harness.h"
-
-static const struct target targets[] = {
-    {"ref in double", &vgg__engine_ref, VGG_FP64, 1, VGG_GEMM_AUTO},
-    {"ref in float", &vgg__engine_ref, VGG_FP32, 1, VGG_GEMM_AUTO},
-    {"cpu", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_AUTO},
-};
-enum { TARGETS = sizeof targets / sizeof *targets };
+#include "targets.h"
 
 static const char small_net[] =
     "2x8x8 conv3:3 bn relu max conv3:4 relu max linear:9 relu "
@@ -58,6 +53,18 @@ static double *read_view(struct session *s, vgg_view view, uint32_t index, size_
     return array;
 }
 
+/* What two programs give that compute the same thing: on the host exactly; a library's
+ * choice for one batch size, or by timing, may round otherwise than for another. */
+static void compare_same(int target, const char *what, const double *got,
+                         const double *want, size_t count)
+{
+    compare_label("%s", targets[target].label);
+    if (targets[target].apart)
+        compare_rough(what, got, want, count, targets[target].tolerance);
+    else
+        compare_exact(what, got, want, count);
+}
+
 /* A program for seven samples run on three gives what a program for three gives. */
 START_TEST(short_batch)
 {
@@ -75,9 +82,9 @@ START_TEST(short_batch)
     double *output = read_view(&s, VGG_VIEW_OUTPUT, 0, 3 * net_output_count(&net));
     double *dx = read_view(&s, VGG_VIEW_INPUT_GRADIENT, 0, 3 * net_input_count(&net));
     double *dweight = read_slot(&s, 0, VGG_SLOT_GRADIENT);
-    compare_exact("output", output, want.output, 3 * net_output_count(&net));
-    compare_exact("dx", dx, want.dx, 3 * net_input_count(&net));
-    compare_exact("dweight", dweight, want.dparams[0], net.params[0].count);
+    compare_same(_i, "output", output, want.output, 3 * net_output_count(&net));
+    compare_same(_i, "dx", dx, want.dx, 3 * net_input_count(&net));
+    compare_same(_i, "dweight", dweight, want.dparams[0], net.params[0].count);
     guard_free(output);
     guard_free(dx);
     guard_free(dweight);
@@ -104,8 +111,9 @@ START_TEST(taps)
         run_net(&targets[_i], &cut, &data, VGG_MODE_INFER, &want);
         const size_t count = 2 * net_output_count(&cut);
         double *got = read_view(&s, VGG_VIEW_TAP, i, count);
-        compare_label("stage %u", i);
-        compare_exact("tap", got, want.output, count);
+        char what[16];
+        snprintf(what, sizeof what, "tap %u", i);
+        compare_same(_i, what, got, want.output, count);
         guard_free(got);
         outcome_free(&want);
     }
@@ -134,7 +142,7 @@ START_TEST(frozen)
     run_loss(&s, &data);
     run_back(&s, &data);
     double *dweight = read_slot(&s, last, VGG_SLOT_GRADIENT);
-    compare_exact("dweight", dweight, want.dparams[last], net.params[last].count);
+    compare_same(_i, "dweight", dweight, want.dparams[last], net.params[last].count);
     guard_free(dweight);
     double none;
     ck_fails(
@@ -179,8 +187,9 @@ START_TEST(accumulation)
         if (!net.params[i].trainable) continue;
         double *twice = read_slot(&s, i, VGG_SLOT_GRADIENT);
         for (size_t k = 0; k < net.params[i].count; k++) once.dparams[i][k] *= 2;
-        compare_label("parameter %u", i);
-        compare_close("gradient", twice, once.dparams[i], net.params[i].count, 1e-6);
+        compare_label("%s, parameter %u", targets[_i].label, i);
+        compare_close("gradient", twice, once.dparams[i], net.params[i].count,
+                      targets[_i].tunes ? targets[_i].tolerance : 1e-6);
         guard_free(twice);
     }
     ck_ok(targets[_i].engine->store_zero_gradients(s.store));
@@ -259,10 +268,12 @@ START_TEST(dropout_rate)
     for (int i = 0; i < 10000; i++) data.input[i] = 1;
     struct outcome got;
     run_net(&targets[_i], &net, &data, VGG_MODE_TRAIN, &got);
+    const double rounding =
+        targets[_i].keeps < 24 ? ldexp(2, -targets[_i].keeps) : 1e-6;
     int dropped = 0;
     for (int i = 0; i < 10000; i++) {
         dropped += got.output[i] == 0;
-        ck_assert(got.output[i] == 0 || fabs(got.output[i] - 1 / 0.7) < 1e-6);
+        ck_assert(got.output[i] == 0 || fabs(got.output[i] - 1 / 0.7) < rounding);
     }
     ck_assert_int_le(abs(dropped - 3000), 5 * 46);
     outcome_free(&got);
@@ -293,7 +304,7 @@ START_TEST(loss_not_finite)
     struct outcome got;
     run_net(&targets[_i], &net, &data, VGG_MODE_TRAIN, &got);
     ck_assert_int_eq(got.loss_status, VGG_OK);
-    ck_assert_double_eq_tol(got.loss, 2e4, 1e-9);
+    ck_assert_double_eq_tol(got.loss, 2e4, targets[_i].keeps < 24 ? 2e4 / 256 : 1e-9);
     ck_assert_uint_eq(got.correct, 1);
     outcome_free(&got);
     data_free(&data);
@@ -310,7 +321,9 @@ START_TEST(single_value)
     struct outcome got;
     run_net(&targets[_i], &net, &data, VGG_MODE_TRAIN, &got);
     for (uint32_t c = 0; c < 3; c++) {
-        ck_assert_double_eq(got.output[c], data.params[1][c]);
+        const double beta = data.params[1][c];
+        compare_rounded("output", &got.output[c], &beta, 1,
+                        targets[_i].keeps < 24 ? targets[_i].keeps : 53);
         ck_assert_double_eq(got.dx[c], 0);
         ck_assert_double_eq(got.params[3][c], data.params[3][c]);
         ck_assert_double_ne(got.params[2][c], data.params[2][c]);
@@ -399,6 +412,7 @@ static void count_prepare(const struct vgg__stage_args *args)
 START_TEST(prepared_once)
 {
     const vgg_engine *engine = targets[_i].engine;
+    if (targets[_i].apart) return; /* nothing is prepared there */
     struct net net;
     struct data data;
     begin(&net, &data, 2);
@@ -501,7 +515,7 @@ START_TEST(out_of_memory)
         targets[_i].engine->close(s.device);
         vgg_context_free(s.ctx);
     }
-    ck_assert_int_gt(fail_at, 20);
+    ck_assert_int_gt(fail_at, targets[_i].apart ? 8 : 20);
 }
 END_TEST
 
@@ -510,18 +524,18 @@ int main(void)
     Suite *suite = suite_create("program");
     TCase *tcase = tcase_create("engines");
     tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, short_batch, 0, TARGETS);
-    tcase_add_loop_test(tcase, taps, 0, TARGETS);
-    tcase_add_loop_test(tcase, frozen, 0, TARGETS);
-    tcase_add_loop_test(tcase, accumulation, 0, TARGETS);
-    tcase_add_loop_test(tcase, prepared_once, 0, TARGETS);
-    tcase_add_loop_test(tcase, late_loss, 0, TARGETS);
-    tcase_add_loop_test(tcase, split_dropout, 0, TARGETS);
-    tcase_add_loop_test(tcase, dropout_rate, 0, TARGETS);
-    tcase_add_loop_test(tcase, loss_not_finite, 0, TARGETS);
-    tcase_add_loop_test(tcase, single_value, 0, TARGETS);
-    tcase_add_loop_test(tcase, store, 0, TARGETS);
-    tcase_add_loop_test(tcase, out_of_memory, 0, TARGETS);
+    tcase_add_loop_test(tcase, short_batch, 0, (int)target_count);
+    tcase_add_loop_test(tcase, taps, 0, (int)target_count);
+    tcase_add_loop_test(tcase, frozen, 0, (int)target_count);
+    tcase_add_loop_test(tcase, accumulation, 0, (int)target_count);
+    tcase_add_loop_test(tcase, prepared_once, 0, (int)target_count);
+    tcase_add_loop_test(tcase, late_loss, 0, (int)target_count);
+    tcase_add_loop_test(tcase, split_dropout, 0, (int)target_count);
+    tcase_add_loop_test(tcase, dropout_rate, 0, (int)target_count);
+    tcase_add_loop_test(tcase, loss_not_finite, 0, (int)target_count);
+    tcase_add_loop_test(tcase, single_value, 0, (int)target_count);
+    tcase_add_loop_test(tcase, store, 0, (int)target_count);
+    tcase_add_loop_test(tcase, out_of_memory, 0, (int)target_count);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }

@@ -11,8 +11,18 @@
 #include "guard.h"
 #include "harness.h"
 
-const struct target target_ref64 = {"ref in double", &vgg__engine_ref, VGG_FP64, 1, 0};
-const struct target target_ref32 = {"ref in float", &vgg__engine_ref, VGG_FP32, 1, 0};
+const struct target target_ref64 = {
+    "ref in double", &vgg__engine_ref, VGG_FP64, 1, VGG_GEMM_AUTO, 0, 53, 53};
+const struct target target_ref32 = {
+    "ref in float", &vgg__engine_ref, VGG_FP32, 1, VGG_GEMM_AUTO, 1e-5, 24, 24};
+
+__attribute__((weak)) void session_opening(void)
+{
+}
+
+__attribute__((weak)) void session_closed(void)
+{
+}
 
 /* ---- Data ------------------------------------------------------------ */
 
@@ -27,7 +37,7 @@ static float draw(struct stream *stream)
 {
     uint32_t words[4];
     vgg__random(stream->seed, 1, 0, stream->index++, words);
-    if (stream->kind == DATA_INTEGER) return (float)(words[0] % 5) - 2.0f;
+    if (stream->kind != DATA_REAL) return (float)(words[0] % 5) - 2.0f;
     return (float)(int32_t)(words[0] >> 11) * 0x1p-20f - 1.0f;
 }
 
@@ -39,10 +49,25 @@ static float *draw_array(struct stream *stream, size_t count, float factor,
     return array;
 }
 
+/* About two of an output's inputs have a weight, of 1 or -1. */
+static float *draw_sparse(struct stream *stream, size_t count, uint32_t fan)
+{
+    float *array = guard_array(count, sizeof *array);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t words[4];
+        vgg__random(stream->seed, 1, 0, stream->index++, words);
+        if (words[0] % fan < 2) array[i] = words[1] % 2 ? 1.0f : -1.0f;
+    }
+    return array;
+}
+
 /* Weights so that activations keep their size from layer to layer. */
 static float *draw_param(struct stream *stream, const struct net *net, uint32_t index)
 {
     const size_t count = net->params[index].count;
+    if (stream->kind == DATA_SPARSE && net->fan[index] > 0)
+        return draw_sparse(stream, count, net->fan[index]);
+    if (stream->kind == DATA_SPARSE) return draw_array(stream, count, 1, 0);
     if (stream->kind == DATA_INTEGER) return draw_array(stream, count, 1, 0);
     if (net->fan[index] > 0)
         return draw_array(stream, count, sqrtf(6.0f / (float)net->fan[index]), 0);
@@ -80,6 +105,7 @@ void data_free(struct data *data)
 
 void session_open_device(struct session *s, const vgg_context_options *opts)
 {
+    session_opening();
     ck_ok(vgg_context_create(opts, &s->ctx));
     s->host = (vgg_host){.abi = VGG_ENGINE_ABI,
                          .size = sizeof(vgg_host),
@@ -115,6 +141,7 @@ void session_open(struct session *s, const struct target *target,
                                    .mode = mode,
                                    .precision = target->precision,
                                    .input_gradient = mode != VGG_MODE_INFER,
+                                   .deterministic = target->apart && !target->tunes,
                                    .params = s->net.params,
                                    .param_count = s->net.param_count};
     const uint64_t before = vgg_context_bytes(s->ctx);
@@ -123,7 +150,8 @@ void session_open(struct session *s, const struct target *target,
     ck_assert_uint_eq(vgg_context_bytes(s->ctx), before);
     ck_ok(engine->compile(s->device, s->store, &desc, &s->program));
     /* The context counts a header for each of the program's four blocks. */
-    ck_assert_uint_eq(vgg_context_bytes(s->ctx) - before, bytes + 4 * VGG_ALIGN);
+    if (!target->apart)
+        ck_assert_uint_eq(vgg_context_bytes(s->ctx) - before, bytes + 4 * VGG_ALIGN);
 }
 
 void session_close(struct session *s)
@@ -134,6 +162,7 @@ void session_close(struct session *s)
     engine->close(s->device);
     ck_assert_uint_eq(vgg_context_bytes(s->ctx), 0);
     vgg_context_free(s->ctx);
+    session_closed();
     *s = (struct session){0};
 }
 
@@ -262,25 +291,103 @@ static double pool_distance(const vgg_stage *stage, uint32_t count, const double
     return least;
 }
 
-double net_kink_distance(const struct net *plain, const struct data *data,
-                         uint32_t mode)
+/* Call `look` with every stage's input. */
+static void each_input(const struct net *plain, const struct data *data, uint32_t mode,
+                       void (*look)(const vgg_stage *, uint32_t count, const double *x,
+                                    void *cookie),
+                       void *cookie)
 {
-    double least = INFINITY;
     struct session s;
     session_open(&s, &target_ref64, plain, data->count, mode, true);
     session_write(&s, data);
     session_forward(&s, data);
     for (uint32_t i = 1; i < s.net.stage_count; i++) {
         const vgg_stage *stage = &s.net.stages[i];
-        const bool relu = stage->kind == VGG_STAGE_RELU;
-        if (!relu && (stage->kind != VGG_STAGE_POOL || stage->pool != VGG_MAX_POOL))
-            continue;
         double *x = guard_array(data->count * net_extent(stage->in), sizeof *x);
         ck_ok(s.target->engine->read(s.program, VGG_VIEW_TAP, i - 1, x, VGG_F64));
-        least = fmin(least, relu ? relu_distance(stage, data->count, x)
-                                 : pool_distance(stage, data->count, x));
+        look(stage, data->count, x, cookie);
         guard_free(x);
     }
     session_close(&s);
+}
+
+static bool is_maximum(const vgg_stage *stage)
+{
+    return stage->kind == VGG_STAGE_POOL && stage->pool == VGG_MAX_POOL;
+}
+
+static void look_for_least(const vgg_stage *stage, uint32_t count, const double *x,
+                           void *cookie)
+{
+    double *least = cookie;
+    if (stage->kind == VGG_STAGE_RELU)
+        *least = fmin(*least, relu_distance(stage, count, x));
+    else if (is_maximum(stage))
+        *least = fmin(*least, pool_distance(stage, count, x));
+}
+
+double net_kink_distance(const struct net *plain, const struct data *data,
+                         uint32_t mode)
+{
+    double least = INFINITY;
+    each_input(plain, data, mode, look_for_least, &least);
     return least;
+}
+
+struct share {
+    double reach, sum;
+};
+
+/* One value at a time, so that the functions above judge each alone. */
+static void add_share(const vgg_stage *stage, uint32_t count, const double *x,
+                      void *cookie)
+{
+    struct share *share = cookie;
+    const size_t values = count * net_extent(stage->in), width = stage->in.w;
+    double square = 0, near = 0, all = 0;
+    for (size_t i = 0; i < values; i++) square += x[i] * x[i];
+    const double reach = share->reach * sqrt(square / (double)values);
+    if (stage->kind == VGG_STAGE_RELU) {
+        for (size_t i = 0; i < values; i++)
+            near += fabs(x[i]) <= reach && (x[i] != 0 || !stage->input_relu);
+        all = (double)values;
+    } else if (is_maximum(stage)) {
+        for (size_t row = 0; row < (size_t)count * stage->in.c * stage->in.h; row++)
+            for (size_t w = 0; w < stage->out.w; w++) {
+                const size_t h = row % stage->in.h;
+                if (h % 2 || h / 2 >= stage->out.h) continue;
+                const double *at = x + row * width + 2 * w;
+                const double window[4] = {at[0], at[1], at[width], at[width + 1]};
+                near += window_distance(stage, window) <= 2 * reach;
+                all++;
+            }
+    }
+    if (all > 0) share->sum += near / all;
+}
+
+double net_kink_share(const struct net *plain, const struct data *data, uint32_t mode,
+                      double reach)
+{
+    struct share share = {reach, 0};
+    each_input(plain, data, mode, add_share, &share);
+    return share.sum;
+}
+
+static void count_bits(const vgg_stage *stage, uint32_t count, const double *x,
+                       void *cookie)
+{
+    int *bits = cookie;
+    for (size_t i = 0; i < count * net_extent(stage->in); i++) {
+        int exponent, need = 0;
+        double rest = frexp(x[i], &exponent);
+        for (; rest != 0; need++) rest = 2 * rest - trunc(2 * rest);
+        if (need > *bits) *bits = need;
+    }
+}
+
+int net_value_bits(const struct net *plain, const struct data *data, uint32_t mode)
+{
+    int bits = 0;
+    each_input(plain, data, mode, count_bits, &bits);
+    return bits;
 }

@@ -13,6 +13,13 @@ struct target {
     uint32_t precision;
     uint32_t threads;
     uint32_t gemm; /* vgg_gemm */
+    /* What may be expected: the relative error of a vector on random data (0: it is the
+     * oracle), and how many significant bits operands of products have, and what is
+     * kept from stage to stage. */
+    double tolerance;
+    int multiplies, keeps;
+    bool apart; /* computes in memory that the context does not count */
+    bool tunes; /* algorithms are chosen by timing: not the same ones each time */
 };
 
 extern const struct target target_ref64; /* the oracle */
@@ -40,8 +47,9 @@ struct outcome {
     double *params[NET_PARAMS];  /* values after the run */
 };
 
-/* How data is drawn: in steps of 1 / grain, or integers from -range to range. */
-enum { DATA_REAL, DATA_INTEGER };
+/* How data is drawn: real numbers in small steps; integers from -2 to 2; the same with
+ * so few weights (1 or -1, else 0) that activations hardly grow from layer to layer. */
+enum { DATA_REAL, DATA_INTEGER, DATA_SPARSE };
 
 void data_create(struct data *data, const struct net *net, uint32_t count,
                  uint32_t kind, uint64_t seed);
@@ -55,6 +63,11 @@ struct session {
     vgg_host host;
     void *device, *store, *program;
 };
+
+/* Called before a session opens its device and after it has closed it. They do nothing;
+ * a test program may have others. */
+void session_opening(void);
+void session_closed(void);
 
 /* The first part of session_open(): a context and the target's device, open. */
 void session_open_device(struct session *s, const vgg_context_options *opts);
@@ -77,5 +90,14 @@ void outcome_free(struct outcome *out);
  * window: where it is small, rounding decides about gradients. */
 double net_kink_distance(const struct net *plain, const struct data *data,
                          uint32_t mode);
+
+/* The share of a ReLU's inputs, and of maxima, that an error of `reach` (of the root
+ * mean square of the ReLU's or maximum's input) could decide otherwise; added up over
+ * the network. */
+double net_kink_share(const struct net *plain, const struct data *data, uint32_t mode,
+                      double reach);
+
+/* The most significant bits that any value between the stages needs. */
+int net_value_bits(const struct net *plain, const struct data *data, uint32_t mode);
 
 #endif

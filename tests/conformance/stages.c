@@ -11,17 +11,7 @@
 #include "cases.h"
 #include "compare.h"
 #include "harness.h"
-
-/* Targets under test; the tolerance is relative, for random data. */
-static const struct {
-    struct target target;
-    double tolerance;
-} subjects[] = {
-    {{"ref in float", &vgg__engine_ref, VGG_FP32, 1, VGG_GEMM_AUTO}, 1e-5},
-    {{"cpu", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_OWN}, 1e-5},
-    {{"cpu, OpenBLAS", &vgg__engine_cpu, VGG_FP32, 3, VGG_GEMM_OPENBLAS}, 1e-5},
-};
-enum { SUBJECTS = sizeof subjects / sizeof *subjects };
+#include "targets.h"
 
 static const uint32_t modes[] = {VGG_MODE_INFER, VGG_MODE_TRAIN, VGG_MODE_GRAD};
 static const char *const mode_names[] = {"infer", "train", "grad"};
@@ -40,14 +30,20 @@ static void end_trial(struct trial *trial)
     data_free(&trial->data);
 }
 
-/* Run a subject; what is compared next is about it. */
-static void run_subject(const struct trial *trial, int subject, struct outcome *got)
+/* The oracle is not judged by itself. */
+static bool is_subject(uint32_t target)
 {
-    compare_label("%s, %s", subjects[subject].target.label, mode_names[trial->mode]);
-    run_net(&subjects[subject].target, &trial->net, &trial->data, trial->mode, got);
+    return targets[target].tolerance > 0;
 }
 
-/* Random data on which no rounding error can decide a maximum or a sign. */
+/* Run a subject; what is compared next is about it. */
+static void run_subject(const struct trial *trial, uint32_t target, struct outcome *got)
+{
+    compare_label("%s, %s", targets[target].label, mode_names[trial->mode]);
+    run_net(&targets[target], &trial->net, &trial->data, trial->mode, got);
+}
+
+/* Random data on which no rounding error of float can decide a maximum or a sign. */
 static void draw_smooth(struct trial *trial, uint32_t batch)
 {
     for (uint64_t seed = 1; seed < 100; seed++) {
@@ -70,6 +66,22 @@ static void check_zeros(const struct trial *trial, const struct outcome *got)
     if (got->dx) compare_not_zero("dx", got->dx, count * net_input_count(net));
 }
 
+/* Where operands are rounded to fewer bits than float has, signs and maxima are decided
+ * otherwise here and there, and each carries a gradient to another place, whole: the
+ * share of these gradients in all is that of the places, and the error of the vector is
+ * its root. An input of many products is off by 2^-bits of its size, times a few. */
+static struct closeness closeness_of(const struct trial *trial,
+                                     const struct target *target)
+{
+    struct closeness closeness = {target->tolerance, 0, 0};
+    if (target->multiplies < 24)
+        closeness.gradients =
+            2 * target->tolerance +
+            sqrt(net_kink_share(&trial->net, &trial->data, trial->mode,
+                                ldexp(4, -target->multiplies)));
+    return closeness;
+}
+
 START_TEST(random_data)
 {
     const struct test_case *test = &test_cases[_i];
@@ -79,11 +91,12 @@ START_TEST(random_data)
         net_parse(&trial.net, test->net);
         draw_smooth(&trial, test->batch);
         run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
-        for (int i = 0; i < SUBJECTS; i++) {
+        for (uint32_t i = 0; i < target_count; i++) {
             struct outcome got;
+            if (!is_subject(i)) continue;
             run_subject(&trial, i, &got);
             compare_outcomes(&trial.net, &trial.data, &got, &trial.want,
-                             subjects[i].tolerance);
+                             closeness_of(&trial, &targets[i]));
             check_zeros(&trial, &got);
             outcome_free(&got);
         }
@@ -114,6 +127,16 @@ static bool is_transformed(const struct net *net, const struct target *target)
     return found;
 }
 
+static void compare_integers(const struct trial *trial, uint32_t target, int bits)
+{
+    struct outcome got;
+    if (is_transformed(&trial->net, &targets[target])) return;
+    run_subject(trial, target, &got);
+    compare_outcomes(&trial->net, &trial->data, &got, &trial->want,
+                     (struct closeness){.bits = bits});
+    outcome_free(&got);
+}
+
 /* Small integers: every sum is an integer that float holds, so no order of summation
  * may make a difference. Ties are frequent here, and the first must win. */
 START_TEST(integer_data)
@@ -124,12 +147,28 @@ START_TEST(integer_data)
     if (test->batch == 0 || !is_exact(&trial.net)) return;
     data_create(&trial.data, &trial.net, test->batch, DATA_INTEGER, 1);
     run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
-    for (int i = 0; i < SUBJECTS; i++) {
-        struct outcome got;
-        if (is_transformed(&trial.net, &subjects[i].target)) continue;
-        run_subject(&trial, i, &got);
-        compare_outcomes(&trial.net, &trial.data, &got, &trial.want, 0);
-        outcome_free(&got);
+    for (uint32_t i = 0; i < target_count; i++)
+        if (is_subject(i) && targets[i].multiplies >= 24)
+            compare_integers(&trial, i, 0);
+    end_trial(&trial);
+}
+END_TEST
+
+/* Integers so small that fewer bits hold them as well, everywhere in the network. What
+ * is summed up over pixels grows beyond them, and is rounded once where it is kept. */
+START_TEST(sparse_data)
+{
+    const struct test_case *test = &test_cases[_i];
+    struct trial trial = {.mode = VGG_MODE_TRAIN};
+    net_parse(&trial.net, test->net);
+    if (test->batch == 0 || !is_exact(&trial.net)) return;
+    data_create(&trial.data, &trial.net, test->batch, DATA_SPARSE, 1);
+    run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
+    const int need = net_value_bits(&trial.net, &trial.data, trial.mode);
+    for (uint32_t i = 0; i < target_count; i++) {
+        if (!is_subject(i)) continue;
+        ck_assert_int_le(need, targets[i].multiplies);
+        compare_integers(&trial, i, targets[i].keeps < 24 ? targets[i].keeps : 0);
     }
     end_trial(&trial);
 }
@@ -148,14 +187,18 @@ static void make_absolute(const struct net *net, struct data *data)
             data->params[p][i] = fabsf(data->params[p][i]);
 }
 
-/* Error of a sum of k products, as a multiple of the sum of their sizes. */
-static double rounding(double k)
+/* Error of a sum of k products, as a multiple of the sum of their sizes: of float's
+ * additions, of both operands' roundings (which may cut), of the result's. */
+static double rounding(double k, const struct target *target)
 {
-    return 2 * sqrt(k) * 0x1p-24;
+    double error = 2 * sqrt(k) * 0x1p-24;
+    if (target->multiplies < 24) error += ldexp(4, -target->multiplies);
+    if (target->keeps < 24) error += ldexp(1, -target->keeps);
+    return error;
 }
 
-static void compare_to_bound(const struct trial *trial, const struct outcome *got,
-                             const struct outcome *bound)
+static void compare_to_bound(const struct trial *trial, const struct target *target,
+                             const struct outcome *got, const struct outcome *bound)
 {
     const struct net *net = &trial->net;
     const struct outcome *want = &trial->want;
@@ -165,14 +208,14 @@ static void compare_to_bound(const struct trial *trial, const struct outcome *go
     const double kernel = stage->kind == VGG_STAGE_CONV ? stage->kernel : 1;
     compare_bounded("output", got->output, want->output, bound->output,
                     trial->data.count * net_output_count(net),
-                    rounding(net->fan[0] + 1));
+                    rounding(net->fan[0] + 1, target));
     compare_bounded("dx", got->dx, want->dx, bound->dx,
                     trial->data.count * net_input_count(net),
-                    rounding(stage->out.c * kernel * kernel));
+                    rounding(stage->out.c * kernel * kernel, target));
     for (uint32_t p = 0; p < 2; p++)
         compare_bounded(p == 0 ? "weight gradient" : "bias gradient", got->dparams[p],
                         want->dparams[p], bound->dparams[p], net->params[p].count,
-                        rounding(places));
+                        rounding(places, target));
 }
 
 /* A single convolution or linear stage, element by element against what rounding can
@@ -185,14 +228,14 @@ START_TEST(error_bound)
     if (test->batch == 0 || trial.net.stage_count > 1 || trial.net.param_count != 2)
         return;
     data_create(&trial.data, &trial.net, test->batch, DATA_REAL, 3);
-    struct outcome got[SUBJECTS], bound;
+    struct outcome got[MOST_TARGETS], bound;
     run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
-    for (int i = 0; i < SUBJECTS; i++) run_subject(&trial, i, &got[i]);
+    for (uint32_t i = 0; i < target_count; i++) run_subject(&trial, i, &got[i]);
     make_absolute(&trial.net, &trial.data);
     run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &bound);
-    for (int i = 0; i < SUBJECTS; i++) {
-        compare_label("%s", subjects[i].target.label);
-        compare_to_bound(&trial, &got[i], &bound);
+    for (uint32_t i = 0; i < target_count; i++) {
+        compare_label("%s", targets[i].label);
+        compare_to_bound(&trial, &targets[i], &got[i], &bound);
         outcome_free(&got[i]);
     }
     outcome_free(&bound);
@@ -200,38 +243,48 @@ START_TEST(error_bound)
 }
 END_TEST
 
-/* Results must not depend on how many threads share the work. */
-START_TEST(thread_counts)
+/* Results must not depend on how many threads share the work, nor on the order of what
+ * may happen in any order. */
+START_TEST(variations)
 {
     const struct test_case *test = &test_cases[_i];
     if (test->batch == 0) return;
-    struct target target = subjects[1].target;
     struct trial trial = {.mode = VGG_MODE_TRAIN};
     net_parse(&trial.net, test->net);
     data_create(&trial.data, &trial.net, test->batch, DATA_REAL, 4);
-    target.threads = 1;
-    run_net(&target, &trial.net, &trial.data, trial.mode, &trial.want);
-    static const uint32_t counts[] = {2, 3, 8};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        struct outcome got;
-        target.threads = counts[i];
-        run_net(&target, &trial.net, &trial.data, trial.mode, &got);
-        compare_label("%u threads against 1", counts[i]);
-        compare_outcomes(&trial.net, &trial.data, &got, &trial.want, 0);
-        outcome_free(&got);
+    for (uint32_t i = 0; i < target_count; i++) {
+        struct target target = targets[i];
+        if (!is_subject(i) || target.tunes || target.gemm == VGG_GEMM_OPENBLAS)
+            continue;
+        target_vary(&target, 0);
+        run_net(&target, &trial.net, &trial.data, trial.mode, &trial.want);
+        for (uint32_t round = 1; round < TARGET_ROUNDS; round++) {
+            struct outcome got;
+            target_vary(&target, round);
+            run_net(&target, &trial.net, &trial.data, trial.mode, &got);
+            compare_label("%s, variation %u", target.label, round);
+            compare_outcomes(&trial.net, &trial.data, &got, &trial.want,
+                             (struct closeness){0});
+            outcome_free(&got);
+        }
+        outcome_free(&trial.want);
     }
-    end_trial(&trial);
+    data_free(&trial.data);
 }
 END_TEST
 
 /* The middle of three samples is not finite, but the others must stay bit by bit. */
-static void compare_poisoned(const struct trial *trial, const struct outcome *got,
-                             const struct outcome *clean)
+static void compare_poisoned(const struct trial *trial, const struct target *target,
+                             const struct outcome *got, const struct outcome *clean)
 {
     const size_t sample = net_output_count(&trial->net);
+    const struct outcome *want = target->tunes ? got : clean;
     ck_assert_int_eq(got->loss_status, trial->want.loss_status);
-    compare_exact("first sample", got->output, clean->output, sample);
-    compare_exact("last sample", got->output + 2 * sample, clean->output + 2 * sample,
+    for (size_t i = 0; i < 3 * sample; i++)
+        if (i / sample != 1 && !isfinite(got->output[i]))
+            ck_abort_msg("output[%zu] of another sample: got %g", i, got->output[i]);
+    compare_exact("first sample", got->output, want->output, sample);
+    compare_exact("last sample", got->output + 2 * sample, want->output + 2 * sample,
                   sample);
     for (size_t i = sample; i < 2 * sample; i++)
         if (isfinite(got->output[i]) && !isfinite(trial->want.output[i]))
@@ -249,20 +302,20 @@ START_TEST(not_finite)
     net_parse(&trial.net, test_cases[_i].net);
     const size_t input = net_input_count(&trial.net);
     data_create(&trial.data, &trial.net, 3, DATA_REAL, 5);
-    struct outcome clean[SUBJECTS], got;
-    for (int i = 0; i < SUBJECTS; i++) run_subject(&trial, i, &clean[i]);
+    struct outcome clean[MOST_TARGETS], got;
+    for (uint32_t i = 0; i < target_count; i++) run_subject(&trial, i, &clean[i]);
     for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
         trial.data.input[input + input / 2] = values[k];
         run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
-        for (int i = 0; i < SUBJECTS; i++) {
+        for (uint32_t i = 0; i < target_count; i++) {
             run_subject(&trial, i, &got);
-            compare_poisoned(&trial, &got, &clean[i]);
+            compare_poisoned(&trial, &targets[i], &got, &clean[i]);
             outcome_free(&got);
         }
         outcome_free(&trial.want);
     }
-    for (int i = 0; i < SUBJECTS; i++) outcome_free(&clean[i]);
-    end_trial(&trial);
+    for (uint32_t i = 0; i < target_count; i++) outcome_free(&clean[i]);
+    data_free(&trial.data);
 }
 END_TEST
 
@@ -279,8 +332,9 @@ static Suite *stages_suite(void)
     Suite *suite = suite_create("stages");
     add_tests(suite, "random data", random_data);
     add_tests(suite, "integer data", integer_data);
+    add_tests(suite, "sparse data", sparse_data);
     add_tests(suite, "error bound", error_bound);
-    add_tests(suite, "thread counts", thread_counts);
+    add_tests(suite, "variations", variations);
     add_tests(suite, "not finite", not_finite);
     return suite;
 }

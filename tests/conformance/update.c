@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The optimisers against PyTorch 2 (torch.optim on the CPU): four values and five
- * updates with the gradients below, in float and in double. */
+ * updates with the gradients below, in float and in double; first the rules alone, then
+ * every engine's store. */
 #include "common/update.h"
 
 #include <math.h>
 
+#include "compare.h"
 #include "harness.h"
+#include "targets.h"
 
 enum { COUNT = 4, UPDATES = 5 };
 
@@ -147,6 +150,84 @@ START_TEST(infinite_weight)
 }
 END_TEST
 
+/* A store of one parameter; `count` elements. */
+static void open_store(struct session *s, const struct target *target,
+                       const vgg_param_desc *param)
+{
+    *s = (struct session){.target = target};
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    session_open_device(s, &opts);
+    const vgg_engine *engine = target->engine;
+    ck_ok(engine->store_create(s->device, param, 1, target->precision, &s->store));
+    ck_ok(engine->store_gradients(s->store, param));
+}
+
+static void close_store(struct session *s)
+{
+    s->target->engine->store_free(s->store);
+    s->target->engine->close(s->device);
+    vgg_context_free(s->ctx);
+    session_closed();
+}
+
+/* Within two units in the last place of numbers below 1, as above. */
+START_TEST(in_stores)
+{
+    const vgg_param_desc param = {
+        .shape = {.rank = 1, .dim = {COUNT}}, .count = COUNT, .trainable = 1};
+    for (uint32_t k = 0; k < target_count; k++) {
+        const vgg_engine *engine = targets[k].engine;
+        struct session s;
+        double value[COUNT], gradient[COUNT];
+        vgg_update rule = cases[_i].rule;
+        open_store(&s, &targets[k], &param);
+        for (int i = 0; i < COUNT; i++) value[i] = start_value(i);
+        ck_ok(engine->store_write(s.store, 0, VGG_SLOT_VALUE, value, VGG_F64));
+        for (int t = 1; t <= UPDATES; t++) {
+            for (int i = 0; i < COUNT; i++) gradient[i] = gradient_at(t, i);
+            rule.t = (uint64_t)t;
+            ck_ok(
+                engine->store_write(s.store, 0, VGG_SLOT_GRADIENT, gradient, VGG_F64));
+            ck_ok(engine->store_update(s.store, &rule));
+        }
+        ck_ok(engine->store_read(s.store, 0, VGG_SLOT_VALUE, value, VGG_F64));
+        for (int i = 0; i < COUNT; i++)
+            ck_assert_msg(fabs(value[i] - cases[_i].f64[i]) <
+                              (targets[k].precision == VGG_FP64 ? 1e-15 : 4 * 0x1p-23),
+                          "%s: value %d is %.9g", targets[k].label, i, value[i]);
+        close_store(&s);
+    }
+}
+END_TEST
+
+/* The last, partly filled chunk too. */
+START_TEST(in_large_stores)
+{
+    enum { MANY = 70001 };
+    const vgg_param_desc param = {
+        .shape = {.rank = 1, .dim = {MANY}}, .count = MANY, .trainable = 1};
+    static double value[MANY], gradient[MANY], got[MANY];
+    for (int i = 0; i < MANY; i++) {
+        value[i] = (i % 1001 - 500) / 512.0;
+        gradient[i] = (i % 63 - 31) / 32.0;
+    }
+    const vgg_update rule = {.kind = VGG_SGD, .lr = 0.5, .t = 1};
+    for (uint32_t k = 0; k < target_count; k++) {
+        const vgg_engine *engine = targets[k].engine;
+        struct session s;
+        open_store(&s, &targets[k], &param);
+        ck_ok(engine->store_write(s.store, 0, VGG_SLOT_VALUE, value, VGG_F64));
+        ck_ok(engine->store_write(s.store, 0, VGG_SLOT_GRADIENT, gradient, VGG_F64));
+        ck_ok(engine->store_update(s.store, &rule));
+        ck_ok(engine->store_read(s.store, 0, VGG_SLOT_VALUE, got, VGG_F64));
+        for (int i = 0; i < MANY; i++)
+            if (got[i] != value[i] - 0.5 * gradient[i])
+                ck_abort_msg("%s: value %d is %.9g", targets[k].label, i, got[i]);
+        close_store(&s);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("update");
@@ -155,6 +236,10 @@ int main(void)
     tcase_add_loop_test(tcase, in_float, 0, case_count);
     tcase_add_loop_test(tcase, in_pieces, 0, case_count);
     tcase_add_loop_test(tcase, infinite_weight, 0, 2);
+    suite_add_tcase(suite, tcase);
+    tcase = tcase_create("engines");
+    tcase_add_loop_test(tcase, in_stores, 0, case_count);
+    tcase_add_test(tcase, in_large_stores);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }
