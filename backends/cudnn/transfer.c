@@ -55,7 +55,8 @@ vgg_status vgg__cudnn_take_in(struct vgg__cudnn_program *p, const float *from,
                                                .n = count,
                                                .c = extent.c,
                                                .h = extent.h,
-                                               .w = extent.w};
+                                               .w = extent.w,
+                                               .step = p->small.step};
         status = send_piece(p, which, from + i * sample, count, &args, type);
     }
     const uint32_t padding = p->layout.batch - p->count;
