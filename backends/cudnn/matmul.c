@@ -85,6 +85,10 @@ static cublasStatus_t list_algorithms(struct vgg__cudnn *device,
         status = api->ltMatmulAlgoGetHeuristic(device->lt, m->desc, m->b, m->a, m->c, m->c,
                                                preference, wanted, found, count);
     if (preference != NULL) api->ltMatmulPreferenceDestroy(preference);
+    int good = 0; /* what is marked as failed holds no algorithm */
+    for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < *count; i++)
+        if (found[i].state == CUBLAS_STATUS_SUCCESS) found[good++] = found[i];
+    *count = good;
     return status;
 }
 
