@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages `bench` and `vgg16`: libvgg and PyTorch on the same work, turn about.
+
+`bench` is the main job: epochs of VGG-11 / 4 on all of Fashion-MNIST at 224x224, batch 128.
+`vgg16` is VGG-16 on 3x224x224 noise, batch 64. A row of PyTorch (tests/bench/torch_vgg.py) is
+a process that warms up and then waits; libvgg and it take turns, so that both see the same
+hour of the same GPU. The one that waits computes nothing.
+"""
+import json
+import os
+import pathlib
+import queue
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import rows
+import trainer as trainers
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TORCH = ROOT / "tests/bench/torch_vgg.py"
+
+# PyTorch's rows in order of importance: what is expected to be its best way first.
+MAIN_ROWS = ("bf16-graph", "tf32-eager", "bf16-eager", "bf16-autotune", "bf16-master",
+             "tf32-graph", "fp32-eager", "bf16-compile", "fp32-graph", "tf32-autotune",
+             "bf16-graph-eager", "tf32-compile", "fp32-autotune", "fp32-compile")
+MAIN_QUICK = ("bf16-graph", "bf16-eager")
+VGG16_ROWS = ("bf16-graph", "tf32-graph", "bf16-eager", "tf32-eager", "bf16-autotune",
+              "tf32-autotune", "bf16-master")
+VGG16_QUICK = ("bf16-graph", "tf32-eager")
+
+
+class Torch:
+    """One row of PyTorch, waiting for turns."""
+
+    def __init__(self, args, memory, name, net):
+        self.memory, self.base = memory, memory.mark()
+        self.lines = queue.Queue()
+        self.err = tempfile.TemporaryFile()
+        self.command = [sys.executable, "-B", TORCH, "--row", name, "--net", net,
+                        *args.torch_flags]
+        if net == "main":
+            self.command += ["--data", args.data]
+        if args.quick:
+            self.command += ["--tail", "eager"]
+        env = dict(os.environ)
+        if args.device == "cpu":
+            self.command += ["--device", "cpu"]
+        cache = "inductor-" + name if args.fresh_compiler_cache else "inductor"
+        env["TORCHINDUCTOR_CACHE_DIR"] = str(pathlib.Path(args.work) / cache)
+        self.process = rows.start(
+            [*self.command, "--serve", "--started", time.time()], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self.err, env=env, text=True)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self.lines.put(json.loads(line))
+        self.lines.put(None)
+
+    def shown(self):
+        text = " ".join(map(str, self.command[2:]))
+        return "python3 " + text.replace(str(ROOT) + "/", "")
+
+    def failed(self, why):
+        self.err.seek(0)
+        tail = self.err.read().decode("utf-8", "replace")[-rows.TAIL:]
+        return rows.Failed(why, command=self.shown(), tail=tail)
+
+    def next(self, event, limit):
+        try:
+            found = self.lines.get(timeout=max(limit, 0.1))
+        except queue.Empty:
+            raise self.failed(f"no answer in {limit:.0f} s") from None
+        if found is None or found["event"] == "failed":
+            raise self.failed((found or {}).get("reason", "ended without a word"))
+        if found["event"] != event:
+            raise self.failed(f"expected {event}, found {found['event']}")
+        return found
+
+    def turn(self, epochs, limit):
+        self.process.stdin.write(f"epochs {epochs}\n")
+        self.process.stdin.flush()
+        return self.next("epochs", limit)
+
+    def close(self):
+        rows.end_group(self.process)
+        self.err.close()
+
+
+class Ours:
+    """Turns of libvgg in one precision, and all that they gave."""
+
+    def __init__(self, args, trainer, memory, precision, net):
+        self.args, self.trainer, self.memory = args, trainer, memory
+        self.precision, self.net = precision, net
+        self.seconds, self.peak, self.command, self.losses = [], None, None, []
+        self.flags = trainer.on(precision)
+        self.env = trainer.fresh_cache()
+        self.images = args.images if net == "main" else args.vgg16_steps * args.vgg16_batch
+
+    def vgg16_flags(self, steps, warmup):
+        return ["bench", "--mode", "train", *self.args.vgg16_net, "--batch",
+                self.args.vgg16_batch, "--steps", steps, "--warmup", warmup, *self.flags,
+                "--format", "json"]
+
+    def bench(self, steps, warmup, limit):
+        flags = self.vgg16_flags(steps, warmup)
+        done = self.trainer.call(*flags, limit=limit, env=self.env)
+        command = self.trainer.shown(flags)
+        if done.why():
+            raise rows.Failed(done.why(), command=command, tail=done.tail())
+        return json.loads(done.out), done.seconds, command
+
+    def one_step(self, limit):
+        """Seconds from nothing to a process that has made one step and ended."""
+        if self.net != "main":
+            _, seconds, command = self.bench(1, 0, limit)
+            return seconds, command
+        out, done, command = self.trainer.train(
+            [*self.flags, "--steps", 1, "--seed", 1], limit, self.env)
+        trainers.drop(out)
+        return done.seconds, command
+
+    def turn(self, epochs, limit):
+        """Seconds of each epoch, the first of a process not counted."""
+        base = self.memory.mark()
+        found = self.main(epochs, limit) if self.net == "main" else self.vgg16(epochs, limit)
+        peak = self.memory.above(base)
+        self.peak = max(self.peak or 0.0, peak) if peak is not None else None
+        self.seconds += found
+        return found
+
+    def main(self, epochs, limit):
+        out, _, self.command = self.trainer.train(
+            [*self.flags, "--epochs", epochs + 1, "--seed", 1], limit, self.env)
+        table = trainers.epochs(out)
+        trainers.drop(out)
+        self.losses = [row["train_loss"] for row in table]
+        return [self.images / row["images_per_s"] for row in table[1:]]
+
+    def vgg16(self, epochs, limit):
+        steps = self.args.vgg16_steps
+        found, _, self.command = self.bench(steps * epochs, steps, limit)
+        return [self.images / found["images_per_s"]]
+
+    def figures(self):
+        return {"command": self.command, "precision": self.precision,
+                **spread(self.seconds, self.images), "device_mib": self.peak,
+                **({"train_loss": self.losses} if self.losses else {})}
+
+
+def spread(seconds, images):
+    middle = statistics.median(seconds)
+    return {"s_per_epoch": round(middle, 5), "s_least": round(min(seconds), 5),
+            "s_most": round(max(seconds), 5), "epochs": len(seconds),
+            "images_per_s": round(images / middle, 1)}
+
+
+def measure_cold(ours, left):
+    cold, command = ours.one_step(left)
+    warm, _ = ours.one_step(left - cold)
+    return {"command": command, "precision": ours.precision, "cold_s": round(cold, 2),
+            "warm_s": round(warm, 2)}
+
+
+def measure_alone(ours, left):
+    """A turn of ours beside nothing; more come beside PyTorch's rows."""
+    ours.turn(1 if ours.precision == "fp32" else ours.args.epochs, left)
+    return ours.figures()
+
+
+def take_turns(torch, ours, ready, args, end):
+    """Ours, PyTorch, ours, PyTorch; figures of both."""
+    slow = ready["warm_epoch_s"] > 2.0
+    turns, epochs = (3, 1) if slow else (args.turns, args.epochs)
+    mine, theirs, peak, last, trouble = [], [], None, {}, None
+    for _ in range(turns):
+        if theirs and end - time.monotonic() < 4 * epochs * ready["warm_epoch_s"] + 5:
+            break
+        try:
+            mine += ours.turn(epochs, end - time.monotonic())
+        except rows.Failed as error:
+            trouble = str(error)
+        torch.memory.mark()
+        last = torch.turn(epochs, end - time.monotonic())
+        theirs += last["wall_s"]
+        above = torch.memory.above(torch.base)
+        peak = above if peak is None or above is None else max(peak, above)
+    figures = {**spread(theirs, ours.images), "device_mib": peak, "loss": last["loss"],
+               "allocated_mib": last.get("allocated_mib"),
+               "reserved_mib": last.get("reserved_mib")}
+    if trouble:
+        figures["ours_failed"] = trouble
+    if mine:
+        beside = statistics.median(mine)
+        figures["ours_beside_s"] = round(beside, 5)
+        figures["ratio"] = round(statistics.median(theirs) / beside, 3)
+    return figures
+
+
+def measure_torch(args, memory, name, ours, left):
+    """A row of PyTorch, with a turn of ours before each turn of its own."""
+    end = time.monotonic() + min(left, args.row_limit)
+    torch = Torch(args, memory, name, ours.net)
+    try:
+        ready = torch.next("ready", end - time.monotonic())
+        figures = take_turns(torch, ours, ready, args, end)
+    finally:
+        torch.close()
+    for key in ("event", "row", "net"):
+        ready.pop(key)
+    figures = {"command": torch.shown(), "precision": ours.precision, **ready, **figures,
+               "compiler_cache": "its own" if args.fresh_compiler_cache else "the stage's"}
+    if "DIFFERS" in ready["check"]:
+        raise rows.Failed("the compiled step is not eager's", **figures)
+    return figures
+
+
+def run(stage, args, trainer, memory):
+    net = "main" if stage.name == "bench" else "vgg16"
+    every = (MAIN_ROWS, MAIN_QUICK) if net == "main" else (VGG16_ROWS, VGG16_QUICK)
+    precisions = [p for p in args.precisions if net == "main" or p != "fp32"]
+    names = [n for n in args.rows or every[1 if args.quick else 0]
+             if n.partition("-")[0] in precisions]
+    ours = {p: Ours(args, trainer, memory, p, net) for p in precisions}
+    cold = precisions[:1] if args.quick else precisions
+    stage.plan([*(f"cold-{p}" for p in cold), *(f"alone-{p}" for p in precisions),
+                *(f"torch-{n}" for n in names), *(f"vgg-{p}" for p in precisions)])
+    for p in precisions:
+        if p in cold:
+            stage.do(f"cold-{p}", lambda left, p=p: measure_cold(ours[p], left))
+        stage.do(f"alone-{p}", lambda left, p=p: measure_alone(ours[p], left))
+    for name in names:
+        stage.do(f"torch-{name}", lambda left, n=name: measure_torch(
+            args, memory, n, ours[n.partition("-")[0]], left), need=15)
+    for p in precisions:
+        if ours[p].seconds:
+            stage.row(f"vgg-{p}", "ok", **ours[p].figures())

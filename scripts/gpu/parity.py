@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage `parity`: does the GPU compute what the processor does?
+
+Rows: what `vgg devices` says; the device's description (kept as DIR/device.json, which the
+plan tests read); losses of 20 steps beside the cpu engine's, in every precision; equal bits
+from equal runs; every test program for the GPU; memory that stays where it was.
+"""
+import json
+import pathlib
+import re
+import threading
+
+import rows
+import trainer as trainers
+
+# Test programs that take the plugin from VGG_PLUGIN_DIR, in tests/ of the pack.
+PROGRAMS = "tests/*/test-gpu-*"
+DESCRIBE = "test-gpu-describe"  # prints the device's description, not a test
+CLOSING = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
+TAP = re.compile(r"^(not )?ok \d+ - (.*)$", re.M)
+
+STEPS = 20
+TRACES = {  # recipes; He's start lets losses fall at once
+    "d2l": [],  # the chapter's start and rate: small gradients, and nothing grows
+    "d2l-he": ["--init", "he", "--lr", "0.002", "--dropout", "0"],
+    "quick": ["--init", "he", "--lr", "0.005"],
+    "adam": ["--init", "he", "--bn", "--optimizer", "adam", "--lr", "0.002"],
+}
+# Largest difference of a step's loss. fp32: what the CPU engine keeps to PyTorch, and for
+# d2l-he twice what that engine's two matrix products have between them (7.7e-4: in enlarged
+# images neighbouring pixels nearly tie, and rounding decides which of them is the largest).
+# bf16: three times what PyTorch's own autocast has to its fp32 on this recipe (6.2e-3 in 20
+# steps). TF32 rounds products to 11 bits, between the two.
+ALLOWED = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2}
+ALLOWED_HE = {"fp32": 2e-3, "tf32": 5e-3, "bf16": 2e-2}
+
+
+class Reference(threading.Thread):
+    """The cpu engine's losses, computed while the GPU is at other rows."""
+
+    def __init__(self, trainer, names, limit):
+        super().__init__(daemon=True)
+        self.trainer, self.names, self.limit = trainer, names, limit
+        self.found = {}
+        self.ready = {name: threading.Event() for name in names}
+        self.start()
+
+    def run(self):
+        for name in self.names:
+            try:
+                out, _, _ = self.trainer.train(
+                    [*flags_of(name), "--device", "cpu"], self.limit)
+                self.found[name] = trainers.losses(out)
+                trainers.drop(out)
+            except Exception as error:
+                self.found[name] = error
+            self.ready[name].set()
+
+    def losses(self, name, limit):
+        if not self.ready[name].wait(limit):
+            raise rows.Failed("the cpu engine's run has not ended")
+        if isinstance(self.found[name], Exception):
+            raise self.found[name]
+        return self.found[name]
+
+
+def flags_of(name):
+    """A trace's flags but the device's."""
+    preset = "d2l" if name.startswith("d2l") else "quick"
+    return ["--preset", preset, *TRACES[name], "--steps", STEPS, "--seed", 1]
+
+
+def trace(trainer, reference, name, precision, left):
+    flags = [*flags_of(name), *trainer.on(precision)]
+    out, _, command = trainer.train(flags, left)
+    mine = trainers.losses(out)
+    trainers.drop(out)
+    wanted = reference.losses(name, left)
+    allowed = (ALLOWED_HE if name == "d2l-he" else ALLOWED)[precision]
+    apart = [abs(a - b) for a, b in zip(mine, wanted)]
+    figures = {"command": command, "steps": len(mine), "first_loss": mine[0],
+               "last_loss": mine[-1], "cpu_last_loss": wanted[-1],
+               "first_difference": apart[0], "largest_difference": max(apart),
+               "allowed": allowed, "losses": mine, "cpu_losses": wanted}
+    if len(mine) != STEPS or len(wanted) != STEPS:
+        raise rows.Failed(f"{len(mine)} and {len(wanted)} steps, expected {STEPS}", **figures)
+    if not max(apart) <= allowed:
+        raise rows.Failed("losses differ from the cpu engine's", **figures)
+    return figures
+
+
+def twice(trainer, precision, flags, left):
+    """The same run two times: losses and weights to the bit."""
+    found = []
+    for _ in range(2):
+        out, _, command = trainer.train(
+            [*flags, *trainer.on(precision), "--steps", STEPS, "--seed", 7], left / 2)
+        found.append((trainers.losses(out), trainers.digest(out)))
+        trainers.drop(out)
+    (one, hash_one), (two, hash_two) = found
+    differing = [i + 1 for i, (a, b) in enumerate(zip(one, two)) if a != b]
+    figures = {"command": command, "weights": hash_one[:16]}
+    if hash_one != hash_two or differing:
+        raise rows.Failed(f"steps with another loss: {differing or 'none'}; weights "
+                          f"{hash_one[:16]} and {hash_two[:16]}", **figures)
+    return figures
+
+
+def program(trainer, path, limit, wrap=(), output=lambda text: None):
+    """Run a test program, by itself or under another: the tests that passed, also those
+    before a kill. `output` is called with all that it printed."""
+    tap = trainer.work / (path.name + ".tap")
+    # One process: a CUDA context does not outlive a fork.
+    env = dict(trainer.env, CK_FORK="no", CK_TAP_LOG_FILE_NAME=str(tap))
+    done = rows.run([*wrap, path], limit, env)
+    output(done.out + done.err)
+    text = tap.read_text(encoding="utf-8", errors="replace") if tap.exists() else ""
+    ended = TAP.findall(text)
+    bad = [what for no, what in ended if no]
+    figures = {"program": path.name, "passed": len(ended) - len(bad), "failed_tests": len(bad),
+               "seconds": round(done.seconds, 1)}
+    if done.returncode == 77:
+        raise rows.Skipped((done.tail().strip().splitlines() or ["no reason given"])[-1],
+                           **figures)
+    if done.why() or bad:
+        last = ended[-1][1] if ended else "none"
+        raise rows.Failed(f"{done.why() or 'tests failed'}; last test: {last[:160]}",
+                          failures=bad[:20], tail=done.tail(), **figures)
+    closing = CLOSING.search(done.out)
+    if not ended and closing is None:
+        raise rows.Failed("ran no test", tail=done.tail(), **figures)
+    if closing and int(closing[1]) > figures["passed"]:
+        figures["passed"] = int(closing[1])
+    return figures
+
+
+def describe(trainer, out, limit):
+    path = next(iter(sorted(trainer.tree.glob(f"tests/*/{DESCRIBE}"))), None)
+    if path is None:
+        raise rows.Skipped(f"the pack has no {DESCRIBE}")
+    done = rows.run([path], limit, trainer.env)
+    if done.why():
+        raise rows.Failed(done.why(), tail=done.tail())
+    text = json.dumps(json.loads(done.out), indent=1) + "\n"
+    (pathlib.Path(out) / "device.json").write_text(text, encoding="utf-8")
+    return {"file": "device.json", "bytes": len(text)}
+
+
+def leak(trainer, memory, epochs, left):
+    """A run of several epochs, each with an evaluation and a checkpoint: what the device has
+    in use must not grow after the first one."""
+    base, marks = memory.mark(), []
+    if base is None:
+        raise rows.Skipped("the device's memory can't be seen from outside")
+    out, stop = trainer.folder(), threading.Event()
+
+    def watch():
+        while not stop.wait(0.02):
+            try:
+                ended = (out / "metrics.csv").read_text().count("\n") - 1
+            except OSError:
+                continue
+            while len(marks) < ended:
+                marks.append(memory.now)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    flags = ["train", "--preset", "quick", *trainer.on("bf16"), "--epochs", epochs, "--seed", 1,
+             "--data", trainer.data, "--out", out, "--quiet"]
+    done = trainer.call(*flags, limit=left)
+    stop.set()
+    watcher.join()
+    trainers.drop(out)
+    grown = [round(m - base, 1) for m in marks]
+    figures = {"command": trainer.shown(flags), "mib_after_each_epoch": grown}
+    if done.why():
+        raise rows.Failed(done.why(), tail=done.tail(), **figures)
+    if len(grown) < 3:
+        raise rows.Skipped("too short to see", **figures)
+    if max(grown[1:-1]) > grown[0] + 1.0:  # the last mark may be of a process that ends
+        raise rows.Failed("memory in use grows", **figures)
+    return figures
+
+
+def run(stage, args, trainer, memory):
+    quick, precisions = args.quick, args.precisions
+    traces = ["d2l-he", "quick"] if quick else list(TRACES)
+    if args.rehearse:
+        traces = [name for name in traces if not name.startswith("d2l")]
+    programs = [p for p in sorted(trainer.tree.glob(PROGRAMS)) if p.name != DESCRIBE]
+    trace_rows = [(f"trace-{name}-{p}", name, p) for name in traces
+                  for p in (precisions if name != "quick" or not quick else precisions[-1:])]
+    equal = ["bf16"] if quick else precisions
+    stage.plan(["devices", "describe", *(r[0] for r in trace_rows),
+                *(f"twice-{p}" for p in equal if p in precisions),
+                *(p.name for p in programs), "leak"])
+    reference = Reference(trainer, traces, stage.left())
+    stage.do("devices", trainer.devices)
+    stage.do("describe", lambda left: describe(trainer, args.out, left))
+    for row, name, precision in trace_rows:
+        stage.do(row, lambda left, n=name, p=precision: trace(trainer, reference, n, p, left))
+    for precision in (p for p in equal if p in precisions):
+        flags = ["--init", "he"] + ([] if args.device == "cpu" else ["--deterministic"])
+        stage.do(f"twice-{precision}",
+                 lambda left, p=precision: twice(trainer, p, flags, left))
+    for path in programs:
+        most = args.program_limit or (40 if quick else 150)
+        stage.do(path.name, lambda left, p=path: program(trainer, p, min(left - 2, most)))
+    stage.do("leak", lambda left: leak(trainer, memory, 5, left), need=8)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the stages of gpu-check share: rows written as they come, a deadline, child processes
+that end with it, and the device's memory watched from outside.
+
+A stage names its rows in advance, in order of importance; those that its deadline left out
+are told as "unfinished", so that a row is never missing without a word. Each row is a line of
+DIR/STAGE.jsonl: `row`, `status` (ok, failed, skipped, unfinished), `command`, figures.
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+TAIL = 4000  # characters of a failed program's output that a row keeps
+
+
+class Failed(Exception):
+    """A row that could not be had; figures that explain it."""
+
+    def __init__(self, reason, **figures):
+        super().__init__(reason)
+        self.figures = figures
+
+
+class Skipped(Failed):
+    """Nothing to measure here, and why."""
+
+
+class Stage:
+    def __init__(self, name, out, seconds, machine):
+        self.name, self.seconds = name, seconds
+        self.began = time.monotonic()
+        self.planned, self.told = [], {}
+        self.file = open(pathlib.Path(out) / f"{name}.jsonl", "a", encoding="utf-8")
+        self.write(row="machine", stage=name, deadline_s=seconds, **machine)
+
+    def write(self, **row):
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def left(self):
+        return self.seconds - (time.monotonic() - self.began)
+
+    def plan(self, names):
+        self.planned += [name for name in names if name not in self.planned]
+        self.write(row="plan", stage=self.name, rows=self.planned)
+
+    def row(self, name, status, **figures):
+        self.told[name] = status
+        took = round(time.monotonic() - self.began, 1)
+        self.write(row=name, stage=self.name, status=status, at_s=took, **figures)
+        brief = {k: v for k, v in figures.items() if isinstance(v, (int, float, str))
+                 and k not in ("command", "tail")}
+        text = "  ".join(f"{k} {v}" for k, v in brief.items())
+        print(f"{took:6.1f} s  {self.name} {name}: {status}  {text[:240]}", flush=True)
+
+    def do(self, name, function, need=3.0):
+        """A row from function(seconds left); what it raises is the row's reason."""
+        if self.left() < need:
+            return None
+        try:
+            figures = function(self.left())
+        except Skipped as error:
+            self.row(name, "skipped", reason=str(error), **error.figures)
+        except Failed as error:
+            self.row(name, "failed", reason=str(error), **error.figures)
+        except Exception as error:
+            self.row(name, "failed", reason=f"{type(error).__name__}: {error}")
+        else:
+            self.row(name, figures.pop("status", "ok"), **figures)
+            return figures
+        return None
+
+    def close(self):
+        """True if every planned row came and is ok."""
+        for name in self.planned:
+            if name not in self.told:
+                self.row(name, "unfinished",
+                         reason=f"the stage's deadline of {self.seconds:.0f} s came first"
+                         if self.left() < 10 else "the stage ended before it")
+        self.file.close()
+        return all(status == "ok" for status in self.told.values())
+
+
+class Done:
+    """A process that has ended."""
+
+    def __init__(self, returncode, out, err, seconds, late):
+        self.returncode, self.out, self.err = returncode, out, err
+        self.seconds, self.late = seconds, late
+
+    def why(self):
+        """One line about the end, None if it was a good one."""
+        if self.late:
+            return f"not ended after {self.seconds:.0f} s"
+        if self.returncode < 0:
+            return f"ended by {signal.Signals(-self.returncode).name}"
+        return f"status {self.returncode}" if self.returncode else None
+
+    def tail(self):
+        return (self.out + self.err)[-TAIL:]
+
+
+started = set()  # processes that have not ended
+
+
+def start(command, **more):
+    """A process that leads a group of its own, and ends with this one at the latest."""
+    process = subprocess.Popen([str(c) for c in command], start_new_session=True, **more)
+    started.add(process)
+    return process
+
+
+def end_all():
+    for process in list(started):
+        end_group(process)
+
+
+def end_group(process):
+    """End a process of ours and its children."""
+    started.discard(process)
+    if process.poll() is not None:
+        return
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, how)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(3)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def run(command, limit, env=None):
+    """Run to the end, or to the limit in seconds."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = start(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env)
+        late = False
+        try:
+            process.wait(max(limit, 0.1))
+        except subprocess.TimeoutExpired:
+            late = True
+        finally:
+            end_group(process)
+        seconds = time.monotonic() - began
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "replace"))
+    return Done(process.returncode, *texts, seconds, late)
+
+
+class Memory:
+    """MiB in use on the device, sampled from outside; the same for every program."""
+
+    PERIOD = 0.03
+
+    def __init__(self):
+        self.now = self.peak = None
+        self.read = self.reader()
+        if self.read is not None:
+            self.now = self.peak = self.read()
+            threading.Thread(target=self.watch, daemon=True).start()
+
+    @staticmethod
+    def reader():
+        try:
+            import pynvml
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            return lambda: pynvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20
+        except Exception:
+            pass
+        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+
+        def ask():
+            return float(subprocess.run(query, capture_output=True, text=True, timeout=20,
+                                        check=True).stdout.split()[0])
+        try:
+            ask()
+        except Exception:
+            return None
+        return ask
+
+    def watch(self):
+        while True:
+            try:
+                self.now = self.read()
+            except Exception:
+                return
+            self.peak = max(self.peak, self.now)
+            time.sleep(self.PERIOD)
+
+    def mark(self):
+        """Begin anew; what is in use now."""
+        if self.read is not None:
+            self.peak = self.now = self.read()
+        return self.now
+
+    def above(self, base):
+        """The most since mark() beyond `base`, in MiB; None where it can't be seen."""
+        return None if base is None else round(self.peak - base, 1)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer `vgg` of the pack as a process: its command lines, and what its runs wrote."""
+import csv
+import glob
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sysconfig
+
+import rows
+
+
+class Trainer:
+    def __init__(self, args):
+        self.tree = pathlib.Path(args.tree)
+        self.program = self.tree / "examples/vgg/vgg"
+        self.data, self.work = args.data, pathlib.Path(args.work)
+        self.device, self.preset = args.device, args.preset
+        self.env = dict(os.environ, NO_COLOR="1",
+                        VGG_PLUGIN_DIR=str(self.tree / "lib/vgg"),
+                        XDG_CACHE_HOME=str(self.work / "cache"))
+        self.runs = 0
+
+    def fresh_cache(self):
+        """The environment, with a plan cache that nothing has filled."""
+        self.runs += 1
+        return dict(self.env, XDG_CACHE_HOME=str(self.work / f"cache-{self.runs}"))
+
+    def folder(self):
+        self.runs += 1
+        return self.work / f"run-{self.runs}"
+
+    def on(self, precision):
+        """The flags that choose device and precision; the CPU has fp32 and no flag for it."""
+        more = [] if self.device == "cpu" else ["--precision", precision]
+        return ["--device", self.device, *more]
+
+    def call(self, *flags, limit, env=None):
+        return rows.run([self.program, *flags], limit, env or self.env)
+
+    def shown(self, flags):
+        """A command line as a reader would type it."""
+        text = " ".join(map(str, flags))
+        return "vgg " + text.replace(str(self.work), "OUT").replace(str(self.data), "DATA")
+
+    def train(self, flags, limit, env=None):
+        """Train into a new folder; (folder, finished process, command line)."""
+        out = self.folder()
+        preset = [] if "--preset" in flags else ["--preset", self.preset]
+        full = ["train", *preset, *flags, "--data", self.data, "--out", out,
+                "--quiet", "--format", "json"]
+        done = self.call(*full, limit=limit, env=env)
+        why = done.why()
+        if why:
+            shutil.rmtree(out, ignore_errors=True)
+            raise rows.Failed(why, command=self.shown(full), tail=done.tail())
+        return out, done, self.shown(full)
+
+    def look(self, limit):
+        """Is the device listed, with nothing but the plugin's folder set? If not, with the
+        Python environment's library folders named, and that for all runs to come."""
+        self.seen = {"command": "vgg devices --format json"}
+        folders = library_folders()
+        helps = {"nothing": None, "LD_LIBRARY_PATH": ":".join(folders)}
+        if folders:
+            every = str(pathlib.Path(folders[0]).parents[1] / "*/lib")
+            helps = {"nothing": None, "VGG_CUDA_LIBRARIES": every, **helps}
+        for name, value in helps.items():
+            if value:
+                self.env[name] = value
+            done = self.call("devices", "--format", "json", limit=limit)
+            if done.why():
+                self.seen["trouble"] = f"{done.why()}: {done.tail()[-300:]}"
+                continue
+            self.seen.update(json.loads(done.out), libraries_named_by=name)
+            self.seen.pop("trouble", None)
+            if any(d["name"] == self.device for d in self.seen["devices"]):
+                return
+        self.seen.setdefault("trouble", f"{self.device} is not listed")
+
+    def devices(self, left):
+        """The row "devices": what look() saw."""
+        trouble = self.seen.pop("trouble", None)
+        if trouble:
+            raise rows.Failed(trouble, **self.seen)
+        return self.seen
+
+
+def library_folders():
+    """CUDA's libraries in this Python's packages."""
+    return sorted(glob.glob(sysconfig.get_paths()["purelib"] + "/nvidia/*/lib"))
+
+
+def steps(out):
+    """The rows of a run's steps."""
+    with open(out / "log.jsonl", encoding="utf-8") as file:
+        found = [json.loads(line) for line in file]
+    return [row for row in found if row["row"] == "step"]
+
+
+def losses(out):
+    return [row["loss"] for row in steps(out)]
+
+
+def epochs(out):
+    """metrics.csv, numbers as numbers."""
+    with open(out / "metrics.csv", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items()}
+                for row in csv.DictReader(file)]
+
+
+def digest(out):
+    data = (out / "last/weights.safetensors").read_bytes()
+    return hashlib.sha256(data).hexdigest()
+
+
+def drop(out):
+    """A run's folder is hundreds of MB and not wanted any more."""
+    shutil.rmtree(out, ignore_errors=True)
