@@ -14,125 +14,83 @@
  *
  * Without a thread (prefetch 0) the taker makes the batch itself, by the same
  * function. */
-#include "core/context.h"
-#include "core/error.h"
+#include "data/loader.h"
+
 #include "core/fpmode.h"
 #include "core/memory.h"
 #include "core/options.h"
 #include "data/dataset.h"
 #include "data/shuffle.h"
-#include "data/transform.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MOST_PREFETCH 1024
 
-/* A place in the sequence of batches. `index` == batches: the epoch's end. */
-struct cursor {
-    uint64_t epoch, index;
-};
-
-struct slot {
-    struct cursor at;
-    vgg_tensor *images; /* f32 [batch][c][h][w] */
-    vgg_tensor *last;   /* view of its first rows: the epoch's short batch; or NULL */
-    uint32_t *labels;   /* [batch] */
-    vgg_status status;  /* not VGG_OK: the batch could not be made, and why: */
-    char error[VGG_ERROR_SIZE];
-};
-
-/* What the maker needs; only one thread at a time makes. */
-struct maker {
-    struct vgg__transformer *transformer;
-    uint8_t *image;       /* one sample as stored */
-    uint32_t *order;      /* [count], NULL: as they are */
-    uint64_t order_epoch; /* which epoch `order` is of; UINT64_MAX: none */
-};
-
-struct vgg_loader {
-    vgg_context *ctx;
-    vgg_dataset *data;
-    vgg_loader_options opts;
-    vgg_transform transform;
-    uint64_t batches;    /* an epoch */
-    uint32_t last_count; /* samples in the last one */
-    uint32_t slots;
-    struct slot *slot; /* [slots] */
-    struct maker maker;
-    struct cursor next; /* the taker's place */
-
-    bool has_thread;
-    pid_t owner; /* a process that forked off has no thread */
-    struct vgg__thread thread;
-    pthread_mutex_t lock;       /* guards what follows */
-    pthread_cond_t room, ready; /* a slot came free; a batch was made */
-    struct cursor making;       /* the maker's place */
-    uint64_t made, taken;       /* batches, since the ring was last emptied */
-    atomic_uint version;        /* raised: what is being made is not wanted */
-    bool failed; /* the batch made last could not be: wait for a restart */
-    bool stop;
-};
-
 /* ---- Places ---------------------------------------------------------------------- */
 
-static struct cursor after(const vgg_loader *loader, struct cursor at)
+static struct vgg__cursor after(const vgg_loader *loader, struct vgg__cursor at)
 {
-    if (at.index + 1 < loader->batches) return (struct cursor){at.epoch, at.index + 1};
-    return (struct cursor){at.epoch + 1, 0};
+    if (at.index + 1 < loader->batches)
+        return (struct vgg__cursor){at.epoch, at.index + 1};
+    return (struct vgg__cursor){at.epoch + 1, 0};
 }
 
-static uint32_t samples_at(const vgg_loader *loader, uint64_t index)
+uint32_t vgg__loader_samples_at(const vgg_loader *loader, uint64_t index)
 {
     return index + 1 == loader->batches ? loader->last_count : loader->opts.batch;
 }
 
 /* ---- Making a batch -------------------------------------------------------------- */
 
-static void order_samples(vgg_loader *loader, uint64_t epoch)
+void vgg__loader_order(vgg_loader *loader, uint64_t epoch)
 {
-    struct maker *const maker = &loader->maker;
+    struct vgg__maker *const maker = &loader->maker;
     if (maker->order == NULL || maker->order_epoch == epoch) return;
     vgg__shuffle(loader->opts.seed, epoch, maker->order,
                  (uint32_t)vgg_dataset_count(loader->data));
     maker->order_epoch = epoch;
 }
 
+void vgg__loader_draw(const vgg_loader *loader, uint64_t epoch, uint64_t index,
+                      struct vgg__augment *out)
+{
+    const vgg_shape *const shape = vgg__transformer_shape(loader->maker.transformer);
+    const struct vgg__place place = {loader->opts.seed, epoch, index};
+    *out = (struct vgg__augment){.down = 0};
+    if (loader->opts.train)
+        vgg__augment_draw(&loader->transform, shape->dim[1], shape->dim[2], &place,
+                          out);
+}
+
 /* One sample, read, transformed and put in its row. */
 static vgg_status make_sample(vgg_loader *loader, uint64_t epoch, uint64_t index,
                               float *row, uint32_t *label)
 {
-    const struct maker *const maker = &loader->maker;
-    VGG_TRY(vgg_dataset_read(loader->data, index, maker->image, label));
-    if (!loader->opts.train) {
-        vgg__transformer_apply(maker->transformer, maker->image, NULL, row);
-        return VGG_OK;
-    }
-    const vgg_shape *const shape = vgg__transformer_shape(maker->transformer);
-    const struct vgg__place place = {loader->opts.seed, epoch, index};
+    const struct vgg__maker *const maker = &loader->maker;
     struct vgg__augment augment;
-    vgg__augment_draw(&loader->transform, shape->dim[1], shape->dim[2], &place,
-                      &augment);
-    vgg__transformer_apply(maker->transformer, maker->image, &augment, row);
+    VGG_TRY(vgg_dataset_read(loader->data, index, maker->image, label));
+    vgg__loader_draw(loader, epoch, index, &augment);
+    vgg__transformer_apply(maker->transformer, maker->image,
+                           loader->opts.train ? &augment : NULL, row);
     return VGG_OK;
 }
 
 /* Fill a slot with the batch at `slot->at`. Ends early, with a batch that nobody will
  * look at, when `version` is no longer the loader's. */
-static void make_batch(vgg_loader *loader, struct slot *slot, unsigned version)
+static void make_batch(vgg_loader *loader, struct vgg__slot *slot, unsigned version)
 {
-    const struct cursor at = slot->at;
-    const struct maker *const maker = &loader->maker;
+    const struct vgg__cursor at = slot->at;
+    const struct vgg__maker *const maker = &loader->maker;
     const vgg_shape *const shape = vgg__transformer_shape(maker->transformer);
     const size_t row = (size_t)shape->dim[0] * shape->dim[1] * shape->dim[2];
     const uint64_t first = at.index * loader->opts.batch;
     float *const rows = vgg_tensor_data(slot->images);
     slot->status = VGG_OK;
-    order_samples(loader, at.epoch);
-    for (uint32_t i = 0; i < samples_at(loader, at.index); i++) {
+    vgg__loader_order(loader, at.epoch);
+    for (uint32_t i = 0; i < vgg__loader_samples_at(loader, at.index); i++) {
         if (atomic_load_explicit(&loader->version, memory_order_relaxed) != version)
             return;
         const uint64_t index =
@@ -151,8 +109,8 @@ static void make_batch(vgg_loader *loader, struct slot *slot, unsigned version)
 /* Wait until a batch is wanted. False: until the loader goes. */
 static bool wait_for_room(vgg_loader *loader)
 {
-    while (!loader->stop &&
-           (loader->failed || loader->made - loader->taken == loader->opts.prefetch))
+    while (!loader->stop && (loader->failed || loader->naming ||
+                             loader->made - loader->taken == loader->opts.prefetch))
         pthread_cond_wait(&loader->room, &loader->lock);
     return !loader->stop;
 }
@@ -162,17 +120,19 @@ static void run_maker(void *arg)
     vgg_loader *const loader = arg;
     pthread_mutex_lock(&loader->lock);
     while (wait_for_room(loader)) {
-        struct slot *const slot = &loader->slot[loader->made % loader->slots];
+        struct vgg__slot *const slot = &loader->slot[loader->made % loader->slots];
         const unsigned version = atomic_load(&loader->version);
         slot->at = loader->making;
+        loader->busy = true;
         pthread_mutex_unlock(&loader->lock);
         make_batch(loader, slot, version);
         pthread_mutex_lock(&loader->lock);
+        loader->busy = false;
+        pthread_cond_signal(&loader->ready);
         if (atomic_load(&loader->version) != version) continue; /* thrown away */
         loader->making = after(loader, slot->at);
         loader->failed = slot->status != VGG_OK;
         loader->made++;
-        pthread_cond_signal(&loader->ready);
     }
     pthread_mutex_unlock(&loader->lock);
 }
@@ -188,16 +148,25 @@ static void restart(vgg_loader *loader)
     loader->made = loader->taken;
     loader->making = loader->next;
     if (loader->making.index == loader->batches)
-        loader->making = (struct cursor){loader->next.epoch + 1, 0};
+        loader->making = (struct vgg__cursor){loader->next.epoch + 1, 0};
     pthread_cond_signal(&loader->room);
     pthread_mutex_unlock(&loader->lock);
 }
 
+/* Batches are wanted after all. */
+static void make_again(vgg_loader *loader)
+{
+    pthread_mutex_lock(&loader->lock);
+    loader->naming = false;
+    pthread_mutex_unlock(&loader->lock);
+    restart(loader);
+}
+
 /* The slot of the batch at the taker's place, once it's made. */
-static struct slot *take(vgg_loader *loader)
+static struct vgg__slot *take(vgg_loader *loader)
 {
     if (!loader->has_thread) {
-        struct slot *const slot = &loader->slot[0];
+        struct vgg__slot *const slot = &loader->slot[0];
         const uint64_t mode = vgg__fpmode_enter();
         slot->at = loader->next;
         make_batch(loader, slot, atomic_load(&loader->version));
@@ -207,7 +176,7 @@ static struct slot *take(vgg_loader *loader)
     pthread_mutex_lock(&loader->lock);
     while (loader->made == loader->taken)
         pthread_cond_wait(&loader->ready, &loader->lock);
-    struct slot *const slot = &loader->slot[loader->taken++ % loader->slots];
+    struct vgg__slot *const slot = &loader->slot[loader->taken++ % loader->slots];
     pthread_cond_signal(&loader->room);
     pthread_mutex_unlock(&loader->lock);
     return slot;
@@ -252,7 +221,7 @@ static vgg_status read_options(const vgg_dataset *data, const vgg_loader_options
     return VGG_OK;
 }
 
-static vgg_status make_slot(vgg_loader *loader, struct slot *slot)
+static vgg_status make_slot(vgg_loader *loader, struct vgg__slot *slot)
 {
     const uint32_t *const dim = vgg__transformer_shape(loader->maker.transformer)->dim;
     const vgg_shape shape = {4, {loader->opts.batch, dim[0], dim[1], dim[2]}};
@@ -265,7 +234,7 @@ static vgg_status make_slot(vgg_loader *loader, struct slot *slot)
 
 static vgg_status make_maker(vgg_loader *loader)
 {
-    struct maker *const maker = &loader->maker;
+    struct vgg__maker *const maker = &loader->maker;
     const vgg_dataset *const data = loader->data;
     VGG_TRY(vgg__transformer_create(loader->ctx, &loader->transform, &data->shape,
                                     &maker->transformer));
@@ -350,6 +319,8 @@ void vgg_loader_free(vgg_loader *loader)
     vgg__transformer_free(loader->maker.transformer);
     vgg__free(loader->maker.image);
     vgg__free(loader->maker.order);
+    vgg__free(loader->named);
+    vgg__free(loader->named_labels);
     vgg_dataset_free(loader->data);
     vgg_context *const ctx = loader->ctx;
     vgg__free(loader);
@@ -380,7 +351,7 @@ const vgg_dataset *vgg_loader_dataset(const vgg_loader *loader)
 
 /* ---- Going on -------------------------------------------------------------------- */
 
-static vgg_status check_process(const vgg_loader *loader)
+vgg_status vgg__loader_check(const vgg_loader *loader)
 {
     if (!is_forked(loader)) return VGG_OK;
     return vgg__fail(VGG_ESTATE,
@@ -395,10 +366,10 @@ vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first)
                          "epoch %" PRIu64 ", batch %" PRIu64 ": an epoch has %" PRIu64
                          " batches",
                          epoch, first, loader->batches);
-    VGG_TRY(check_process(loader));
+    VGG_TRY(vgg__loader_check(loader));
     /* What was made ahead for this very place is kept. */
     if (loader->next.epoch == epoch && loader->next.index == first) return VGG_OK;
-    loader->next = (struct cursor){epoch, first};
+    loader->next = (struct vgg__cursor){epoch, first};
     if (loader->has_thread) restart(loader);
     return VGG_OK;
 }
@@ -408,7 +379,7 @@ static void give_end(vgg_loader *loader, vgg_batch *out)
 {
     out->epoch = loader->next.epoch;
     out->index = loader->batches;
-    loader->next = (struct cursor){loader->next.epoch + 1, 0};
+    loader->next = (struct vgg__cursor){loader->next.epoch + 1, 0};
 }
 
 vgg_status vgg_loader_next(vgg_loader *loader, vgg_batch *out)
@@ -416,12 +387,13 @@ vgg_status vgg_loader_next(vgg_loader *loader, vgg_batch *out)
     VGG_REQUIRE(out != NULL);
     *out = (vgg_batch){0};
     VGG_REQUIRE(loader != NULL);
-    VGG_TRY(check_process(loader));
+    VGG_TRY(vgg__loader_check(loader));
     if (loader->next.index == loader->batches) {
         give_end(loader, out);
         return VGG_OK;
     }
-    const struct slot *const slot = take(loader);
+    if (loader->naming) make_again(loader);
+    const struct vgg__slot *const slot = take(loader);
     if (slot->status != VGG_OK) {
         const vgg_status status = vgg__fail(slot->status, "%s", slot->error);
         if (loader->has_thread) restart(loader); /* the next call tries again */
@@ -429,7 +401,7 @@ vgg_status vgg_loader_next(vgg_loader *loader, vgg_batch *out)
     }
     *out = (vgg_batch){.images = slot->images,
                        .labels = slot->labels,
-                       .count = samples_at(loader, slot->at.index),
+                       .count = vgg__loader_samples_at(loader, slot->at.index),
                        .epoch = slot->at.epoch,
                        .index = slot->at.index};
     if (out->count != loader->opts.batch) out->images = slot->last;

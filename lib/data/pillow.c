@@ -3,6 +3,7 @@
  * when the image is made smaller, so that every input pixel counts (antialiasing).
  * First along x, then along y, each pass rounded to 8 bits; weights are fractions of 22
  * bits, which leaves 8 bits for a pixel and 2 for sign and carry. */
+#include "core/error.h"
 #include "core/memory.h"
 #include "data/resize.h"
 
@@ -151,4 +152,29 @@ void vgg__pillow_plane(struct vgg__pillow *pillow, const uint8_t *from, uint8_t 
                pillow->narrow + (size_t)y * width);
     for (uint32_t d = 0; d < pillow->y.to; d++)
         pass_y(pillow, d, to + (size_t)d * width);
+}
+
+/* Every pixel gets as many taps; those that it does not have weigh nothing, and look at
+ * its last one. */
+static vgg_status export_axis(vgg_context *ctx, const struct axis *axis, vgg_axis *out)
+{
+    uint32_t *at;
+    int32_t *weight;
+    *out = (vgg_axis){.in = axis->from, .out = axis->to, .taps = axis->most};
+    VGG_TRY(vgg__axis_create(ctx, out, &at, &weight));
+    for (uint32_t d = 0; d < axis->to; d++)
+        for (uint32_t k = 0; k < axis->most; k++) {
+            const uint32_t last = axis->count[d] - 1;
+            const size_t i = (size_t)d * axis->most + k;
+            at[i] = axis->first[d] + (k < last ? k : last);
+            weight[i] = k <= last ? axis->weights[i] : 0;
+        }
+    return VGG_OK;
+}
+
+vgg_status vgg__pillow_axes(vgg_context *ctx, const struct vgg__pillow *pillow,
+                            vgg_axis *x, vgg_axis *y)
+{
+    VGG_TRY(export_axis(ctx, &pillow->x, x));
+    return export_axis(ctx, &pillow->y, y);
 }

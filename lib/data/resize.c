@@ -13,6 +13,7 @@
  * PILLOW  is another method, see pillow.c. */
 #include "data/resize.h"
 
+#include "core/error.h"
 #include "core/memory.h"
 #include "data/dataset.h"
 
@@ -227,4 +228,55 @@ void vgg__resize_plane(struct vgg__resize *resize, const uint8_t *from, uint8_t 
                                       mixed_row(resize, from, rows->at[1])};
         resize->rule->blend(resize->to, rows, mixed, to + (size_t)y * resize->to.width);
     }
+}
+
+/* ---- For engines ----------------------------------------------------------------- */
+
+vgg_status vgg__axis_create(vgg_context *ctx, vgg_axis *axis, uint32_t **at,
+                            int32_t **weight)
+{
+    const size_t count = (size_t)axis->out * axis->taps;
+    axis->at = *at = vgg__calloc(ctx, count, sizeof **at);
+    axis->weight = *weight = vgg__calloc(ctx, count, sizeof **weight);
+    return *at != NULL && *weight != NULL ? VGG_OK : VGG_ENOMEM;
+}
+
+void vgg__axis_free(vgg_axis *axis)
+{
+    vgg__free((void *)axis->at);
+    vgg__free((void *)axis->weight);
+    *axis = (vgg_axis){0};
+}
+
+static vgg_status pair_axis(vgg_context *ctx, const struct pair *pairs, uint32_t from,
+                            uint32_t to, vgg_axis *axis)
+{
+    uint32_t *at;
+    int32_t *weight;
+    *axis = (vgg_axis){.in = from, .out = to, .taps = 2};
+    VGG_TRY(vgg__axis_create(ctx, axis, &at, &weight));
+    for (uint32_t i = 0; i < 2 * to; i++) {
+        at[i] = pairs[i / 2].at[i % 2];
+        weight[i] = pairs[i / 2].weight[i % 2];
+    }
+    return VGG_OK;
+}
+
+vgg_status vgg__resize_axes(vgg_context *ctx, const struct vgg__resize *resize,
+                            vgg_axis *x, vgg_axis *y)
+{
+    *x = *y = (vgg_axis){0};
+    vgg_status status;
+    if (resize->pillow != NULL) {
+        status = vgg__pillow_axes(ctx, resize->pillow, x, y);
+    } else {
+        status = pair_axis(ctx, resize->x, resize->from.width, resize->to.width, x);
+        if (status == VGG_OK)
+            status =
+                pair_axis(ctx, resize->y, resize->from.height, resize->to.height, y);
+    }
+    if (status == VGG_OK) return VGG_OK;
+    vgg__axis_free(x);
+    vgg__axis_free(y);
+    return status;
 }

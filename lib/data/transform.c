@@ -195,6 +195,22 @@ const vgg_shape *vgg__transformer_shape(const struct vgg__transformer *t)
     return &t->output;
 }
 
+vgg_status vgg__transformer_describe(vgg_context *ctx, const struct vgg__transformer *t,
+                                     vgg_data_desc *out)
+{
+    const uint32_t *const dim = t->output.dim; /* [c][h][w] */
+    *out = (vgg_data_desc){
+        .stored = {dim[0], t->stored.height, t->stored.width},
+        .shown = {dim[0], dim[1], dim[2]},
+        .resize_rule = t->resize != NULL ? t->spec.resize_rule : VGG_NO_RESIZE,
+        .top = t->top,
+        .left = t->left,
+        .table = t->table[0],
+    };
+    if (t->resize == NULL) return VGG_OK;
+    return vgg__resize_axes(ctx, t->resize, &out->x, &out->y);
+}
+
 /* ---- Applying it ----------------------------------------------------------------- */
 
 static void look_up_row(const float *table, const uint8_t *row, uint32_t width,

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <vgg/data.h>
 
+#include "backend.h"
+
 /* What the counter of the random numbers has room for. */
 #define VGG_MAX_EPOCH ((uint64_t)1 << 48)
 #define VGG_MAX_INDEX ((uint64_t)1 << 60)
@@ -46,6 +48,12 @@ void vgg__transformer_free(struct vgg__transformer *transformer);
 
 /* [c][h][w] of what it gives. Borrowed. */
 const vgg_shape *vgg__transformer_shape(const struct vgg__transformer *transformer);
+
+/* What an engine must know to do the same, but for count and reading; the axes are to be
+ * given back by vgg__axis_free(), the table is the transformer's. VGG_ENOMEM only. */
+vgg_status vgg__transformer_describe(vgg_context *ctx,
+                                     const struct vgg__transformer *transformer,
+                                     vgg_data_desc *out);
 
 /* u8 [c][h][w] to f32 [c][h'][w']. `augment` is NULL outside of training. */
 void vgg__transformer_apply(struct vgg__transformer *transformer, const uint8_t *image,

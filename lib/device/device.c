@@ -61,6 +61,15 @@ void vgg__host_fill(vgg_context *ctx, vgg_host *host)
                        .log = vgg__log};
 }
 
+/* What is left of a device that is closed. */
+static void release(vgg_device *device)
+{
+    vgg_context *ctx = device->ctx;
+    pthread_mutex_destroy(&device->lock);
+    vgg__free(device);
+    vgg__context_unref(ctx);
+}
+
 /* Open device `index` of an engine. */
 static vgg_status open_at(vgg_context *ctx, const vgg_engine *engine, uint32_t index,
                           const vgg_device_desc *desc, vgg_device **out)
@@ -71,6 +80,7 @@ static vgg_status open_at(vgg_context *ctx, const vgg_engine *engine, uint32_t i
     device->ctx = vgg__context_ref(ctx);
     device->engine = engine;
     device->desc = *desc;
+    pthread_mutex_init(&device->lock, NULL);
     vgg__host_fill(device->ctx, &device->host);
 
     const uint64_t mode = vgg__fpmode_enter();
@@ -80,8 +90,7 @@ static vgg_status open_at(vgg_context *ctx, const vgg_engine *engine, uint32_t i
     vgg__fpmode_leave(mode);
 
     if (status != VGG_OK) {
-        vgg__context_unref(device->ctx);
-        vgg__free(device);
+        release(device);
         return status;
     }
     *out = device;
@@ -181,9 +190,7 @@ void vgg_device_free(vgg_device *device)
     if (device == NULL) return;
     if (atomic_fetch_sub_explicit(&device->refs, 1, memory_order_acq_rel) != 1) return;
     device->engine->close(device->state);
-    vgg_context *ctx = device->ctx;
-    vgg__free(device);
-    vgg__context_unref(ctx);
+    release(device);
 }
 
 const char *vgg_device_name(const vgg_device *device)

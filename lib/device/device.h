@@ -3,6 +3,7 @@
 #ifndef VGG_LIB_DEVICE_H
 #define VGG_LIB_DEVICE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <vgg/device.h>
@@ -19,6 +20,8 @@ struct vgg_device {
     const vgg_engine *engine;
     void *state; /* the engine's own */
     vgg_device_desc desc;
+    pthread_mutex_t lock;            /* guards what follows */
+    struct vgg__resident *residents; /* data sets that it has: plan/resident.h */
 };
 
 /* Engines that this library knows, in order of preference; a plugin may be missing. */

@@ -66,6 +66,14 @@ struct vgg_plan {
 /* The plan as text; NULL: out of memory. */
 char *vgg__plan_text(vgg_plan *plan);
 
+/* vgg_plan_forward() on samples of a data set that the plan's device has, which show
+ * the shape of the model's input. */
+struct vgg__resident;
+vgg_status vgg__plan_forward_samples(vgg_plan *plan,
+                                     const struct vgg__resident *resident,
+                                     const vgg_sample *samples, uint32_t count,
+                                     vgg_tensor *output);
+
 /* An element type that plans read into and write from. */
 static inline bool vgg__is_real(const vgg_tensor *tensor)
 {

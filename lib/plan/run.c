@@ -10,6 +10,7 @@
 #include "core/fpmode.h"
 #include "plan/lower.h"
 #include "plan/plan.h"
+#include "plan/resident.h"
 #include "tensor/tensor.h"
 
 static const vgg_engine *engine_of(const vgg_plan *plan)
@@ -87,6 +88,26 @@ static vgg_status forward(vgg_plan *plan, vgg_tensor *output)
     return read_view(plan, VGG_VIEW_OUTPUT, 0, output);
 }
 
+/* A run of `n` samples on an input that the plan's run names. */
+static vgg_status begin_forward(vgg_plan *plan, const vgg_run *input,
+                                vgg_tensor *output)
+{
+    if (output != NULL)
+        VGG_TRY(check_output(plan, "output", output,
+                             vgg_model_output_shape(plan->model), input->count));
+    plan->run.count = input->count; /* a refused call leaves the last run's results */
+    plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
+    plan->consumed = false;
+    plan->run.input = input->input;
+    plan->run.data = input->data;
+    plan->run.samples = input->samples;
+
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = forward(plan, output);
+    vgg__fpmode_leave(mode);
+    return status;
+}
+
 vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input, vgg_tensor *output)
 {
     VGG_REQUIRE(plan != NULL);
@@ -96,18 +117,20 @@ vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input, vgg_tensor 
                          vgg_dtype_name(vgg_tensor_dtype(input)));
     uint32_t n = 0;
     VGG_TRY(check_batch(plan, "input", input, vgg_model_input_shape(plan->model), &n));
-    if (output != NULL)
-        VGG_TRY(check_output(plan, "output", output,
-                             vgg_model_output_shape(plan->model), n));
-    plan->run.count = n; /* a refused call leaves the last run's results readable */
-    plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
-    plan->consumed = false;
-    plan->run.input = vgg_tensor_data_const(input);
+    const vgg_run run = {.count = n, .input = vgg_tensor_data_const(input)};
+    return begin_forward(plan, &run, output);
+}
 
-    const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status = forward(plan, output);
-    vgg__fpmode_leave(mode);
-    return status;
+vgg_status vgg__plan_forward_samples(vgg_plan *plan,
+                                     const struct vgg__resident *resident,
+                                     const vgg_sample *samples, uint32_t count,
+                                     vgg_tensor *output)
+{
+    if (count < 1 || count > plan->opts.batch)
+        return vgg__fail(VGG_ESHAPE, "%u samples; the plan takes 1 to %u", count,
+                         plan->opts.batch);
+    const vgg_run run = {.count = count, .data = resident->handle, .samples = samples};
+    return begin_forward(plan, &run, output);
 }
 
 static vgg_status check_labels(const vgg_plan *plan, const uint32_t *labels)

@@ -34,33 +34,34 @@ vgg_status vgg__evaluate_plan(vgg_model *model, vgg_device *device,
     return vgg_plan_create(model, device, &opts, out);
 }
 
-static vgg_status run_batches(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics,
-                              vgg_tensor *logits, const atomic_int *cancel)
+static vgg_status run_batches(vgg_plan *plan, struct vgg__feed *feed,
+                              vgg_metrics *metrics, vgg_tensor *logits,
+                              const atomic_int *cancel)
 {
     for (;;) {
-        vgg_batch batch;
-        VGG_TRY(vgg_loader_next(loader, &batch));
-        if (batch.count == 0) return VGG_OK;
+        struct vgg__fed fed;
+        VGG_TRY(vgg__feed_next(feed, &fed));
+        if (fed.batch.count == 0) return VGG_OK;
         if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed))
             return vgg__fail(VGG_ECANCELED, "canceled during an evaluation");
         vgg_tensor *rows = NULL;
-        VGG_TRY(vgg_tensor_view(logits, 0, batch.count, &rows));
-        vgg_status status = vgg_plan_forward(plan, batch.images, rows);
-        if (status == VGG_OK) status = vgg_metrics_add(metrics, rows, batch.labels);
+        VGG_TRY(vgg_tensor_view(logits, 0, fed.batch.count, &rows));
+        vgg_status status = vgg__fed_forward(&fed, plan, rows);
+        if (status == VGG_OK) status = vgg_metrics_add(metrics, rows, fed.batch.labels);
         vgg_tensor_free(rows);
         if (status != VGG_OK) return status;
     }
 }
 
-vgg_status vgg__evaluate(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics,
+vgg_status vgg__evaluate(vgg_plan *plan, struct vgg__feed *feed, vgg_metrics *metrics,
                          const atomic_int *cancel)
 {
-    VGG_TRY(vgg_loader_seek(loader, 0, 0));
+    VGG_TRY(vgg_loader_seek(feed->loader, 0, 0));
     const vgg_shape *out = vgg_model_output_shape(plan->model);
-    const vgg_shape shape = {2, {vgg_loader_batch_size(loader), out->dim[0]}};
+    const vgg_shape shape = {2, {vgg_loader_batch_size(feed->loader), out->dim[0]}};
     vgg_tensor *logits = NULL;
     VGG_TRY(vgg_tensor_create(plan->ctx, VGG_F32, &shape, &logits));
-    const vgg_status status = run_batches(plan, loader, metrics, logits, cancel);
+    const vgg_status status = run_batches(plan, feed, metrics, logits, cancel);
     vgg_tensor_free(logits);
     return status;
 }
@@ -74,8 +75,11 @@ vgg_status vgg_evaluate(vgg_model *model, vgg_device *device, vgg_loader *loader
     VGG_REQUIRE(metrics != NULL);
     VGG_TRY(vgg__check_loader(model, "the loader", loader));
     vgg_plan *plan = NULL;
+    struct vgg__feed feed = {.loader = NULL};
     VGG_TRY(vgg__evaluate_plan(model, device, loader, &plan));
-    const vgg_status status = vgg__evaluate(plan, loader, metrics, NULL);
+    vgg_status status = vgg__feed_open(&feed, device, loader);
+    if (status == VGG_OK) status = vgg__evaluate(plan, &feed, metrics, NULL);
+    vgg__feed_close(&feed);
     vgg_plan_free(plan);
     return status;
 }

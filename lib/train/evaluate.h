@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <vgg/train.h>
 
-#include "plan/plan.h"
+#include "train/feed.h"
 
 /* The loader's samples fit the model's input and its classes the output. */
 vgg_status vgg__check_loader(const vgg_model *model, const char *what,
@@ -18,7 +18,7 @@ vgg_status vgg__evaluate_plan(vgg_model *model, vgg_device *device,
 
 /* Run one epoch from its beginning and add to `metrics`. VGG_ECANCELED as soon as
  * *cancel is not 0; `cancel` may be NULL. */
-vgg_status vgg__evaluate(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics,
+vgg_status vgg__evaluate(vgg_plan *plan, struct vgg__feed *feed, vgg_metrics *metrics,
                          const atomic_int *cancel);
 
 #endif

@@ -166,16 +166,16 @@ static vgg_status update(vgg_trainer *trainer)
 }
 
 /* Forward, loss and backward of one batch. */
-static vgg_status accumulate(vgg_trainer *trainer, const vgg_batch *batch, double *loss,
-                             uint32_t *correct)
+static vgg_status accumulate(vgg_trainer *trainer, const struct vgg__fed *fed,
+                             double *loss, uint32_t *correct)
 {
     vgg_plan *plan = trainer->plan;
     const float scale = 1.0f / (float)trainer->opts.accumulate;
     VGG_TRY(vgg_plan_set_step(plan, trainer->opts.seed, trainer->progress.step,
                               trainer->pending_samples));
-    VGG_TRY(vgg_plan_forward(plan, batch->images, NULL));
+    VGG_TRY(vgg__fed_forward(fed, plan, NULL));
     const vgg_status status = vgg_plan_loss(
-        plan, batch->labels, trainer->opts.label_smoothing, scale, loss, correct);
+        plan, fed->batch.labels, trainer->opts.label_smoothing, scale, loss, correct);
     if (status != VGG_OK) return abandon(trainer, status);
     return vgg_plan_backward(plan);
 }
@@ -210,12 +210,13 @@ static vgg_status check_labels(const vgg_trainer *trainer, const vgg_batch *batc
 
 /* A batch is counted once all that it leads to is done. In an epoch of known length its
  * last batch ends an accumulation that is not complete. */
-static vgg_status step(vgg_trainer *trainer, const vgg_batch *batch)
+static vgg_status step(vgg_trainer *trainer, const struct vgg__fed *fed)
 {
+    const vgg_batch *batch = &fed->batch;
     VGG_TRY(check_labels(trainer, batch));
     double loss = 0.0;
     uint32_t correct = 0;
-    VGG_TRY(accumulate(trainer, batch, &loss, &correct));
+    VGG_TRY(accumulate(trainer, fed, &loss, &correct));
     trainer->pending++;
     trainer->pending_samples += batch->count;
     if (trainer->pending == trainer->opts.accumulate ||
@@ -223,6 +224,14 @@ static vgg_status step(vgg_trainer *trainer, const vgg_batch *batch)
         VGG_TRY(update(trainer));
     count_batch(&trainer->progress, batch, loss, correct);
     return VGG_OK;
+}
+
+static vgg_status step_in_mode(vgg_trainer *trainer, const struct vgg__fed *fed)
+{
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = step(trainer, fed);
+    vgg__fpmode_leave(mode);
+    return status;
 }
 
 vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
@@ -242,11 +251,10 @@ vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
                          "numbers below 2^48",
                          (unsigned long long)batch->index,
                          (unsigned long long)batch->epoch);
-    const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status = step(trainer, batch);
-    vgg__fpmode_leave(mode);
-    if (status == VGG_OK && out != NULL) *out = trainer->progress;
-    return status;
+    const struct vgg__fed fed = {.batch = *batch};
+    VGG_TRY(step_in_mode(trainer, &fed));
+    if (out != NULL) *out = trainer->progress;
+    return VGG_OK;
 }
 
 /* ---- Epochs ---------------------------------------------------------------------- */
@@ -261,37 +269,47 @@ static bool wants_stop(const vgg_trainer *trainer)
     return atomic_load_explicit(&trainer->cancel, memory_order_relaxed) != 0;
 }
 
+/* What a fit works with. */
+struct fit {
+    vgg_trainer *trainer;
+    const vgg_callbacks *callbacks; /* may be NULL */
+    struct vgg__feed train, test;   /* the test loader may be NULL */
+    vgg_metrics *metrics;           /* with a test loader */
+};
+
 /* Train what is left of the present epoch. Stops only between two optimiser steps,
  * where a checkpoint can be made. */
-static vgg_status train_epoch(vgg_trainer *trainer, vgg_loader *loader,
-                              const vgg_callbacks *callbacks)
+static vgg_status train_epoch(struct fit *fit)
 {
+    vgg_trainer *trainer = fit->trainer;
     vgg_progress *progress = &trainer->progress;
+    const vgg_callbacks *callbacks = fit->callbacks;
     if (progress->batch >= progress->batches) return VGG_OK;
-    VGG_TRY(vgg_loader_seek(loader, progress->epoch, progress->batch));
+    VGG_TRY(vgg_loader_seek(fit->train.loader, progress->epoch, progress->batch));
     bool stop = false;
     for (;;) {
         if (trainer->pending == 0 && (stop || wants_stop(trainer))) return canceled();
-        vgg_batch batch;
-        VGG_TRY(vgg_loader_next(loader, &batch));
-        if (batch.count == 0) break;
-        VGG_TRY(vgg_trainer_step(trainer, &batch, NULL));
+        struct vgg__fed fed;
+        VGG_TRY(vgg__feed_next(&fit->train, &fed));
+        if (fed.batch.count == 0) break;
+        VGG_TRY(step_in_mode(trainer, &fed));
         if (callbacks != NULL && callbacks->on_batch != NULL)
             stop = callbacks->on_batch(callbacks->cookie, progress) != 0 || stop;
     }
     return stop ? canceled() : VGG_OK;
 }
 
-/* Measure after an epoch's training; `metrics` is NULL without a test loader. */
-static vgg_status test_epoch(vgg_trainer *trainer, vgg_loader *loader,
-                             vgg_metrics *metrics)
+/* Measure after an epoch's training. */
+static vgg_status test_epoch(struct fit *fit)
 {
-    if (loader == NULL) return VGG_OK;
-    vgg_metrics_reset(metrics);
-    VGG_TRY(vgg__evaluate(trainer->eval_plan, loader, metrics, &trainer->cancel));
+    vgg_trainer *trainer = fit->trainer;
+    if (fit->test.loader == NULL) return VGG_OK;
+    vgg_metrics_reset(fit->metrics);
+    VGG_TRY(
+        vgg__evaluate(trainer->eval_plan, &fit->test, fit->metrics, &trainer->cancel));
     vgg_progress *progress = &trainer->progress;
-    progress->test_loss = vgg_metrics_loss(metrics);
-    progress->test_accuracy = vgg_metrics_top_k(metrics, 1);
+    progress->test_loss = vgg_metrics_loss(fit->metrics);
+    progress->test_accuracy = vgg_metrics_top_k(fit->metrics, 1);
     if (!(progress->best_accuracy >= progress->test_accuracy)) {
         progress->best_accuracy = progress->test_accuracy;
         progress->best_epoch = progress->epoch + 1;
@@ -299,17 +317,18 @@ static vgg_status test_epoch(vgg_trainer *trainer, vgg_loader *loader,
     return VGG_OK;
 }
 
-static vgg_status run_epochs(vgg_trainer *trainer, vgg_loader *train, vgg_loader *test,
-                             const vgg_callbacks *callbacks, vgg_metrics *metrics)
+static vgg_status run_epochs(struct fit *fit)
 {
+    vgg_trainer *trainer = fit->trainer;
     vgg_progress *progress = &trainer->progress;
+    const vgg_callbacks *callbacks = fit->callbacks;
     while (progress->epoch < trainer->opts.epochs) {
-        VGG_TRY(train_epoch(trainer, train, callbacks));
-        VGG_TRY(test_epoch(trainer, test, metrics));
+        VGG_TRY(train_epoch(fit));
+        VGG_TRY(test_epoch(fit));
         progress->epoch++;
         progress->batch = 0;
         if (callbacks != NULL && callbacks->on_epoch != NULL &&
-            callbacks->on_epoch(callbacks->cookie, progress, metrics) != 0)
+            callbacks->on_epoch(callbacks->cookie, progress, fit->metrics) != 0)
             return canceled();
     }
     return VGG_OK;
@@ -325,6 +344,29 @@ static vgg_status check_loaders(vgg_trainer *trainer, const vgg_loader *train,
             vgg_loader_batch_size(train), trainer->opts.batch);
     if (test == NULL) return VGG_OK;
     return vgg__check_loader(trainer->model, "the test loader", test);
+}
+
+/* Before the first batch, so that no epoch is trained and then can't be tested. The
+ * plan is made anew each time, since another test loader's batches may be larger. */
+static vgg_status open_fit(struct fit *fit, vgg_loader *train, vgg_loader *test)
+{
+    vgg_trainer *trainer = fit->trainer;
+    const vgg_shape *out = vgg_model_output_shape(trainer->model);
+    if (test != NULL) {
+        VGG_TRY(vgg__evaluate_plan(trainer->model, trainer->device, test,
+                                   &trainer->eval_plan));
+        VGG_TRY(vgg_metrics_create(trainer->ctx, out->dim[0], &fit->metrics));
+    }
+    if (trainer->progress.epoch >= trainer->opts.epochs) return VGG_OK;
+    VGG_TRY(vgg__feed_open(&fit->train, trainer->device, train));
+    return test != NULL ? vgg__feed_open(&fit->test, trainer->device, test) : VGG_OK;
+}
+
+static void close_fit(struct fit *fit)
+{
+    vgg__feed_close(&fit->train);
+    vgg__feed_close(&fit->test);
+    vgg_metrics_free(fit->metrics);
 }
 
 vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *test,
@@ -348,20 +390,15 @@ vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *
     if (trainer->steps_per_epoch == 0)
         trainer->steps_per_epoch = (batches + group - 1) / group;
 
-    /* Before the first batch, so that no epoch is trained and then can't be tested;
-     * anew each time, since another test loader's batches may be larger. */
     vgg_plan_free(trainer->eval_plan);
     trainer->eval_plan = NULL;
-    vgg_metrics *metrics = NULL;
-    if (test != NULL) {
-        VGG_TRY(vgg__evaluate_plan(trainer->model, trainer->device, test,
-                                   &trainer->eval_plan));
-        VGG_TRY(vgg_metrics_create(
-            trainer->ctx, vgg_model_output_shape(trainer->model)->dim[0], &metrics));
+    struct fit fit = {.trainer = trainer, .callbacks = callbacks};
+    vgg_status status = open_fit(&fit, train, test);
+    if (status == VGG_OK) {
+        status = run_epochs(&fit);
+        atomic_store_explicit(&trainer->cancel, 0, memory_order_relaxed);
     }
-    const vgg_status status = run_epochs(trainer, train, test, callbacks, metrics);
-    vgg_metrics_free(metrics);
-    atomic_store_explicit(&trainer->cancel, 0, memory_order_relaxed);
+    close_fit(&fit);
     return status;
 }
 

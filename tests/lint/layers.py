@@ -3,7 +3,7 @@
 """Data flows one way: who may include what.
 
   include/vgg   the standard library and <vgg/...>
-  lib/X         "Y/..." where Y is X or stands before it in ORDER; "backend.h" from device on
+  lib/X         "Y/..." where Y is X or stands before it in ORDER; "backend.h" from data on
   backends/X    "backend.h", "core/...", "common/..." and its own files
   examples/X    <vgg/...> and its own files
 """
@@ -24,7 +24,7 @@ def in_lib(path, kind, name):
         return True
     room = path.parent.name
     if name == "backend.h":
-        return ORDER.index(room) >= ORDER.index("device")
+        return ORDER.index(room) >= ORDER.index("data")
     if "/" not in name:
         return (path.parent / name).exists()
     other = name.split("/")[0]

@@ -17,8 +17,6 @@ void remote_begin(const vgg_engine *inner)
     remote_engine.data_free = remote_data_free;
 }
 
-static const vgg_host *host_of_open; /* of the device opened last */
-
 struct program {
     void *inner, *store;
     uint32_t mode, step;
@@ -37,7 +35,7 @@ static vgg_status probe(const vgg_host *host, vgg_device_desc *list, uint32_t ca
 
 static vgg_status open_device(const vgg_host *host, uint32_t index, void **device)
 {
-    host_of_open = host;
+    remote.host = host;
     return remote.inner->open(host, 0, device);
 }
 
@@ -164,7 +162,7 @@ static vgg_status forward(struct program *p, const vgg_run *run)
     if (run->data == NULL) {
         remote.from_host++;
         if (remote.wants_data && p->mode == VGG_MODE_TRAIN)
-            return host_of_open->fail(VGG_EDEVICE, "expected samples, found images");
+            return remote.host->fail(VGG_EDEVICE, "expected samples, found images");
         return remote.inner->run(p->inner, VGG_PHASE_FORWARD, &inner);
     }
     remote.from_samples++;
@@ -191,7 +189,7 @@ static vgg_status run_phase(void *program, vgg_phase phase, const vgg_run *run)
     if (phase == VGG_PHASE_FORWARD) return forward(p, run);
     if (phase == VGG_PHASE_STEP || phase == VGG_PHASE_BACKWARD)
         if ((phase == VGG_PHASE_STEP) != (p->step != 0))
-            return host_of_open->fail(VGG_ESTATE, "a phase of another program");
+            return remote.host->fail(VGG_ESTATE, "a phase of another program");
     if (phase == VGG_PHASE_STEP) return step(p, run);
     remote.backwards += phase == VGG_PHASE_BACKWARD;
     return remote.inner->run(p->inner, phase, run);

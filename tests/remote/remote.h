@@ -10,9 +10,10 @@
 /* How it behaves, and what it was asked to do. Set before use; tests run alone. */
 struct remote {
     const vgg_engine *inner;
-    uint64_t room;    /* bytes of data sets that fit */
-    uint32_t devices; /* in its list */
-    bool wants_data;  /* refuse images of the host in training */
+    const vgg_host *host; /* of the device opened last */
+    uint64_t room;        /* bytes of data sets that fit */
+    uint32_t devices;     /* in its list */
+    bool wants_data;      /* refuse images of the host in training */
     /* counted */
     uint32_t data_made, data_freed; /* data sets */
     uint64_t images_read;
