@@ -59,8 +59,8 @@ VGG_API uint32_t vgg_device_list_refused_count(const vgg_device_list *list);
 VGG_API const char *vgg_device_list_refused_engine(const vgg_device_list *list,
                                                    uint32_t index);
 
-/** Why it can't, in one line; NULL when past the last. Of a plugin that is not there, the
- *  line begins with "not installed". */
+/** Why it can't, in one line; NULL when past the last. Of a plugin that is not there,
+ *  the line begins with "not installed". */
 VGG_API const char *vgg_device_list_refused_reason(const vgg_device_list *list,
                                                    uint32_t index);
 

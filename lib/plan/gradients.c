@@ -9,17 +9,20 @@
 #include "plan/plan.h"
 #include "tensor/tensor.h"
 
-static vgg_status check_trains(const vgg_plan *plan)
+vgg_status vgg__plan_check_trains(const vgg_plan *plan)
 {
     if (plan->opts.mode == VGG_MODE_INFER)
         return vgg__fail(VGG_ESTATE, "an inference plan has no gradients");
+    if (plan->step)
+        return vgg__fail(VGG_ESTATE,
+                         "this plan updates as it goes back, and keeps no gradients");
     return VGG_OK;
 }
 
 vgg_status vgg_plan_zero_gradients(vgg_plan *plan)
 {
     VGG_REQUIRE(plan != NULL);
-    VGG_TRY(check_trains(plan));
+    VGG_TRY(vgg__plan_check_trains(plan));
     return plan->device->engine->store_zero_gradients(plan->store->handle);
 }
 
@@ -28,7 +31,7 @@ vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm)
     VGG_REQUIRE(norm != NULL);
     *norm = 0.0;
     VGG_REQUIRE(plan != NULL);
-    VGG_TRY(check_trains(plan));
+    VGG_TRY(vgg__plan_check_trains(plan));
     double norm2 = 0.0;
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status =
@@ -42,7 +45,7 @@ vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor)
 {
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(isfinite(factor));
-    VGG_TRY(check_trains(plan));
+    VGG_TRY(vgg__plan_check_trains(plan));
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status =
         plan->device->engine->store_scale_gradients(plan->store->handle, factor);
@@ -82,24 +85,50 @@ vgg_status vgg__optimizer_read(const vgg_optimizer *given, vgg_optimizer *out)
     return check_optimizer(out);
 }
 
+static vgg_update update_of(const vgg_optimizer *opt, double lr, uint64_t t)
+{
+    return (vgg_update){.kind = opt->kind,
+                        .nesterov = opt->nesterov,
+                        .lr = lr,
+                        .momentum = opt->momentum,
+                        .weight_decay = opt->weight_decay,
+                        .beta1 = opt->beta1,
+                        .beta2 = opt->beta2,
+                        .epsilon = opt->epsilon,
+                        .t = t};
+}
+
+vgg_status vgg__plan_step(vgg_plan *plan, const vgg_optimizer *optimizer, double lr,
+                          uint64_t t)
+{
+    if (!plan->step || !plan->has_gradient)
+        return vgg__fail(VGG_ESTATE,
+                         "a step needs a plan made for it, and a forward and a loss "
+                         "before it, each time");
+    const vgg_update update = update_of(optimizer, lr, t);
+    vgg_run run = plan->run;
+    run.update = &update;
+    const uint64_t mode = vgg__fpmode_enter();
+    vgg_status status = vgg__store_refresh(plan->store);
+    if (status == VGG_OK)
+        status = plan->device->engine->run(plan->program, VGG_PHASE_STEP, &run);
+    vgg__fpmode_leave(mode);
+    plan->has_gradient = false;
+    plan->consumed = true;
+    if (status == VGG_OK) vgg__store_touched(plan->store);
+    return status;
+}
+
 vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, double lr,
                            uint64_t t)
 {
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(isfinite(lr) && lr >= 0.0);
     VGG_REQUIRE(t >= 1);
-    VGG_TRY(check_trains(plan));
+    VGG_TRY(vgg__plan_check_trains(plan));
     vgg_optimizer opt;
     VGG_TRY(vgg__optimizer_read(optimizer, &opt));
-    const vgg_update update = {.kind = opt.kind,
-                               .nesterov = opt.nesterov,
-                               .lr = lr,
-                               .momentum = opt.momentum,
-                               .weight_decay = opt.weight_decay,
-                               .beta1 = opt.beta1,
-                               .beta2 = opt.beta2,
-                               .epsilon = opt.epsilon,
-                               .t = t};
+    const vgg_update update = update_of(&opt, lr, t);
     const uint64_t mode = vgg__fpmode_enter();
     vgg_status status = vgg__store_refresh(plan->store);
     if (status == VGG_OK)
@@ -128,7 +157,7 @@ vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
         return vgg__fail(VGG_EINVAL, "%s is of another model than the plan's",
                          param->name);
     VGG_REQUIRE(out != NULL && vgg__is_real(out));
-    VGG_TRY(check_trains(plan));
+    VGG_TRY(vgg__plan_check_trains(plan));
     const vgg_shape *shape = vgg_tensor_shape(out);
     if (!vgg__shape_equal(shape, &param->shape)) {
         char found[64], expected[64];

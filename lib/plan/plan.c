@@ -63,14 +63,11 @@ static vgg_status check_sizes(const vgg_model *model, uint32_t batch)
 }
 
 /* Read the options and lower the model: the part that needs no memory on the device. */
-static vgg_status prepare(const char *caller, vgg_model *model, vgg_device *device,
+static vgg_status prepare(vgg_model *model, vgg_device *device,
                           const vgg_plan_options *given, vgg_plan_options *opts,
                           struct vgg__lowered **lowered)
 {
     *lowered = NULL;
-    if (model == NULL || device == NULL)
-        return vgg__fail(VGG_EINVAL, "%s: needs a model and a device, found NULL",
-                         caller);
     *opts = (vgg_plan_options)VGG_PLAN_OPTIONS_INIT;
     VGG_TRY(
         vgg__options_read("vgg_plan_options", given, sizeof *opts, opts, sizeof *opts));
@@ -80,63 +77,84 @@ static vgg_status prepare(const char *caller, vgg_model *model, vgg_device *devi
 }
 
 /* Bytes of an output gradient handed in by the caller, kept until backward. */
-static uint64_t handed_bytes(const vgg_model *model, const vgg_plan_options *opts)
+static uint64_t handed_bytes(const vgg_model *model, const vgg_program_desc *desc)
 {
-    if (opts->mode == VGG_MODE_INFER) return 0;
+    if (desc->mode == VGG_MODE_INFER || desc->step) return 0;
     uint64_t count = 0;
     vgg_shape_count(vgg_model_output_shape(model), &count);
-    return count * opts->batch * sizeof(float);
+    return count * desc->batch * sizeof(float);
 }
 
-static uint64_t store_bytes(const vgg_model *model, const vgg_plan_options *opts)
+/* A program that steps uses up each gradient at once: the store has none. */
+static bool keeps_gradients(const vgg_program_desc *desc)
+{
+    return desc->mode != VGG_MODE_INFER && !desc->step;
+}
+
+static uint64_t store_bytes(const vgg_model *model, const vgg_program_desc *desc)
 {
     const uint64_t element =
-        opts->precision == VGG_FP64 ? sizeof(double) : sizeof(float);
+        desc->precision == VGG_FP64 ? sizeof(double) : sizeof(float);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < model->param_count; i++) {
         const vgg_param *param = model->params[i];
         bytes += param->count * element;
-        if (opts->mode != VGG_MODE_INFER && param->trainable)
-            bytes += param->count * element;
+        if (keeps_gradients(desc) && param->trainable) bytes += param->count * element;
     }
     return bytes;
 }
 
 static vgg_status measure(const vgg_model *model, vgg_device *device,
-                          const vgg_plan_options *opts,
-                          const struct vgg__lowered *lowered, uint64_t *bytes)
+                          uint64_t max_bytes, const struct vgg__lowered *lowered,
+                          uint64_t *bytes)
 {
+    const vgg_program_desc *desc = &lowered->desc;
     const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status =
-        device->engine->measure(device->state, &lowered->desc, bytes);
+    const vgg_status status = device->engine->measure(device->state, desc, bytes);
     vgg__fpmode_leave(mode);
     if (status != VGG_OK) return status;
-    *bytes += handed_bytes(model, opts);
-    if (opts->max_bytes != 0 && *bytes > opts->max_bytes)
+    *bytes += handed_bytes(model, desc);
+    if (max_bytes != 0 && *bytes > max_bytes)
         return vgg__fail(
             VGG_ELIMIT,
             "the plan needs %llu bytes, over max_bytes %llu: use a smaller "
             "batch (%u)",
-            (unsigned long long)*bytes, (unsigned long long)opts->max_bytes,
-            opts->batch);
+            (unsigned long long)*bytes, (unsigned long long)max_bytes, desc->batch);
     return VGG_OK;
+}
+
+static vgg_status measure_all(vgg_model *model, vgg_device *device,
+                              const vgg_plan_options *opts, bool step,
+                              uint64_t bytes[2])
+{
+    vgg_plan_options read;
+    struct vgg__lowered *lowered;
+    VGG_TRY(prepare(model, device, opts, &read, &lowered));
+    lowered->desc.step = step;
+    const vgg_status status =
+        measure(model, device, read.max_bytes, lowered, &bytes[0]);
+    bytes[1] = store_bytes(model, &lowered->desc);
+    vgg__lowered_free(lowered);
+    return status;
+}
+
+vgg_status vgg__plan_measure_step(vgg_model *model, vgg_device *device,
+                                  const vgg_plan_options *opts, uint64_t bytes[2])
+{
+    return measure_all(model, device, opts, true, bytes);
 }
 
 vgg_status vgg_plan_measure(vgg_model *model, vgg_device *device,
                             const vgg_plan_options *opts, uint64_t *plan_bytes,
                             uint64_t *shared_bytes)
 {
+    uint64_t bytes[2] = {0, 0};
     if (plan_bytes != NULL) *plan_bytes = 0;
     if (shared_bytes != NULL) *shared_bytes = 0;
-    vgg_plan_options read;
-    struct vgg__lowered *lowered;
-    VGG_TRY(prepare(__func__, model, device, opts, &read, &lowered));
-    uint64_t bytes = 0;
-    const vgg_status status = measure(model, device, &read, lowered, &bytes);
-    vgg__lowered_free(lowered);
-    if (status != VGG_OK) return status;
-    if (plan_bytes != NULL) *plan_bytes = bytes;
-    if (shared_bytes != NULL) *shared_bytes = store_bytes(model, &read);
+    VGG_REQUIRE(model != NULL && device != NULL);
+    VGG_TRY(measure_all(model, device, opts, false, bytes));
+    if (plan_bytes != NULL) *plan_bytes = bytes[0];
+    if (shared_bytes != NULL) *shared_bytes = bytes[1];
     return VGG_OK;
 }
 
@@ -150,29 +168,28 @@ static bool has_batch_norm(const vgg_model *model)
 /* The part of a plan that the device holds. */
 static vgg_status compile(vgg_plan *plan)
 {
-    const bool trains = plan->opts.mode != VGG_MODE_INFER;
-    VGG_TRY(
-        measure(plan->model, plan->device, &plan->opts, plan->lowered, &plan->bytes));
-    VGG_TRY(vgg__store_acquire(plan->model, plan->device, plan->opts.precision, trains,
-                               &plan->store));
-    if (trains) {
-        plan->handed = vgg__alloc(plan->ctx, handed_bytes(plan->model, &plan->opts));
+    const vgg_program_desc *desc = &plan->lowered->desc;
+    VGG_TRY(measure(plan->model, plan->device, plan->opts.max_bytes, plan->lowered,
+                    &plan->bytes));
+    VGG_TRY(vgg__store_acquire(plan->model, plan->device, plan->opts.precision,
+                               keeps_gradients(desc), &plan->store));
+    if (keeps_gradients(desc)) {
+        plan->handed = vgg__alloc(plan->ctx, handed_bytes(plan->model, desc));
         if (plan->handed == NULL) return VGG_ENOMEM;
     }
     VGG_TRY(plan->device->engine->compile(plan->device->state, plan->store->handle,
-                                          &plan->lowered->desc, &plan->program));
+                                          desc, &plan->program));
     plan->text = vgg__plan_text(plan);
     return plan->text != NULL ? VGG_OK : VGG_ENOMEM;
 }
 
-vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
-                           const vgg_plan_options *opts, vgg_plan **out)
+static vgg_status create(vgg_model *model, vgg_device *device,
+                         const vgg_plan_options *opts, bool step, vgg_plan **out)
 {
-    VGG_REQUIRE(out != NULL);
-    *out = NULL;
     vgg_plan_options read;
     struct vgg__lowered *lowered;
-    VGG_TRY(prepare(__func__, model, device, opts, &read, &lowered));
+    VGG_TRY(prepare(model, device, opts, &read, &lowered));
+    lowered->desc.step = step;
     vgg_plan *plan = vgg__calloc(model->ctx, 1, sizeof *plan);
     if (plan == NULL) {
         vgg__lowered_free(lowered);
@@ -184,6 +201,7 @@ vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
     plan->lowered = lowered;
     plan->opts = read;
     plan->opts.taps = NULL; /* the caller's; lowered has the layers */
+    plan->step = step;
     plan->has_batch_norm = has_batch_norm(model);
     model->sealed = true;
 
@@ -196,6 +214,22 @@ vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
     }
     *out = plan;
     return VGG_OK;
+}
+
+vgg_status vgg_plan_create(vgg_model *model, vgg_device *device,
+                           const vgg_plan_options *opts, vgg_plan **out)
+{
+    VGG_REQUIRE(out != NULL);
+    *out = NULL;
+    VGG_REQUIRE(model != NULL && device != NULL);
+    return create(model, device, opts, false, out);
+}
+
+vgg_status vgg__plan_create_step(vgg_model *model, vgg_device *device,
+                                 const vgg_plan_options *opts, vgg_plan **out)
+{
+    *out = NULL;
+    return create(model, device, opts, true, out);
 }
 
 void vgg_plan_free(vgg_plan *plan)

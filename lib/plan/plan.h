@@ -54,6 +54,7 @@ struct vgg_plan {
     char *text; /* vgg_plan_describe() */
     /* state of the last run */
     bool has_batch_norm;
+    bool step;         /* its backward updates: vgg__plan_step(), and no gradients */
     bool has_output;   /* a forward was run */
     bool has_gradient; /* and its output gradient is known */
     bool consumed;     /* and a backward has used up what it kept */
@@ -65,6 +66,20 @@ struct vgg_plan {
 
 /* The plan as text; NULL: out of memory. */
 char *vgg__plan_text(vgg_plan *plan);
+
+/* A training plan whose backward is also the update, for engines with VGG_CAN_STEP: it
+ * needs no memory for gradients, and nobody can see them (VGG_ESTATE). */
+vgg_status vgg__plan_create_step(vgg_model *model, vgg_device *device,
+                                 const vgg_plan_options *opts, vgg_plan **out);
+
+/* What such a plan takes: bytes of its own, and shared ones. */
+vgg_status vgg__plan_measure_step(vgg_model *model, vgg_device *device,
+                                  const vgg_plan_options *opts, uint64_t bytes[2]);
+
+/* After forward and loss: backward, and the update by plain SGD (`optimizer` is checked
+ * and has no momentum). */
+vgg_status vgg__plan_step(vgg_plan *plan, const vgg_optimizer *optimizer, double lr,
+                          uint64_t t);
 
 /* vgg_plan_forward() on samples of a data set that the plan's device has, which show
  * the shape of the model's input. */
@@ -79,6 +94,9 @@ static inline bool vgg__is_real(const vgg_tensor *tensor)
 {
     return vgg_tensor_dtype(tensor) == VGG_F32 || vgg_tensor_dtype(tensor) == VGG_F64;
 }
+
+/* VGG_ESTATE if the plan has no gradients. */
+vgg_status vgg__plan_check_trains(const vgg_plan *plan);
 
 /* The optimiser to use: defaults for NULL, every field checked. */
 vgg_status vgg__optimizer_read(const vgg_optimizer *given, vgg_optimizer *out);

@@ -191,8 +191,7 @@ vgg_status vgg_plan_set_output_gradient(vgg_plan *plan, const vgg_tensor *gradie
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(gradient != NULL);
     VGG_REQUIRE(vgg_tensor_dtype(gradient) == VGG_F32);
-    if (plan->opts.mode == VGG_MODE_INFER)
-        return vgg__fail(VGG_ESTATE, "an inference plan has no gradients");
+    VGG_TRY(vgg__plan_check_trains(plan));
     if (!plan->has_output || plan->consumed)
         return vgg__fail(VGG_ESTATE, "no forward was run since the last backward");
     VGG_TRY(check_output(plan, "output gradient", gradient,
@@ -207,13 +206,11 @@ vgg_status vgg_plan_set_output_gradient(vgg_plan *plan, const vgg_tensor *gradie
 vgg_status vgg_plan_backward(vgg_plan *plan)
 {
     VGG_REQUIRE(plan != NULL);
+    VGG_TRY(vgg__plan_check_trains(plan));
     if (!plan->has_gradient)
-        return vgg__fail(
-            VGG_ESTATE, "%s",
-            plan->opts.mode == VGG_MODE_INFER
-                ? "an inference plan has no gradients"
-                : "backward needs a forward and a loss (or output gradient) "
-                  "before it, each time");
+        return vgg__fail(VGG_ESTATE,
+                         "backward needs a forward and a loss (or output gradient) "
+                         "before it, each time");
     vgg_run run = plan->run;
     run.output_gradient = plan->output_gradient;
     const uint64_t mode = vgg__fpmode_enter();

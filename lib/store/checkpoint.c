@@ -249,8 +249,9 @@ static vgg_status check_all(struct loading *loading)
 static vgg_status apply_tensors(struct loading *loading,
                                 const struct vgg__moments *before)
 {
+    vgg_plan *plan = loading->trainer->plan;
     vgg_status status = vgg__moments_apply(&loading->moments);
-    if (status == VGG_OK) status = vgg_plan_zero_gradients(loading->trainer->plan);
+    if (status == VGG_OK && !plan->step) status = vgg_plan_zero_gradients(plan);
     if (status == VGG_OK) status = vgg__staged_apply(&loading->staged);
     if (status != VGG_OK) vgg__moments_apply(before);
     return status;

@@ -52,10 +52,20 @@ static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *
     return VGG_OK;
 }
 
+/* Nobody wants to see the gradients or to change them: the engine, if it can, uses each
+ * for the update as soon as it has it. */
+static bool can_step(const vgg_trainer *trainer)
+{
+    return (trainer->device->engine->abilities & VGG_CAN_STEP) &&
+           trainer->optimizer.kind == VGG_SGD && trainer->optimizer.momentum == 0.0 &&
+           trainer->opts.clip_norm == 0.0 && trainer->opts.accumulate == 1;
+}
+
 /* Make the optimiser's state, all zero, by a first update that changes nothing: no step
  * needs memory then, so none can fail for want of it. */
 static vgg_status make_state(vgg_trainer *trainer)
 {
+    if (trainer->plan->step) return VGG_OK; /* it has none */
     vgg_optimizer idle = trainer->optimizer;
     idle.weight_decay = 0.0;
     VGG_TRY(vgg_plan_zero_gradients(trainer->plan));
@@ -74,7 +84,12 @@ static vgg_status start(vgg_trainer *trainer, const vgg_trainer_options *given)
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
     opts.batch = trainer->opts.batch;
     opts.mode = VGG_MODE_TRAIN;
-    VGG_TRY(vgg_plan_create(trainer->model, trainer->device, &opts, &trainer->plan));
+    if (can_step(trainer))
+        VGG_TRY(vgg__plan_create_step(trainer->model, trainer->device, &opts,
+                                      &trainer->plan));
+    else
+        VGG_TRY(
+            vgg_plan_create(trainer->model, trainer->device, &opts, &trainer->plan));
     trainer->steps_per_epoch = trainer->opts.steps_per_epoch;
     trainer->progress =
         (vgg_progress){.test_loss = NAN, .test_accuracy = NAN, .best_accuracy = NAN};
@@ -119,7 +134,7 @@ void vgg_trainer_free(vgg_trainer *trainer)
 /* Give up what has been accumulated; the parameters are as before. */
 static vgg_status abandon(vgg_trainer *trainer, vgg_status status)
 {
-    vgg_plan_zero_gradients(trainer->plan);
+    if (!trainer->plan->step) vgg_plan_zero_gradients(trainer->plan);
     trainer->pending = trainer->pending_samples = 0;
     return status;
 }
@@ -139,17 +154,13 @@ static vgg_status clip(vgg_trainer *trainer)
     return vgg_plan_scale_gradients(trainer->plan, trainer->opts.clip_norm / norm);
 }
 
-/* Turn what has been accumulated into one optimiser step. */
-static vgg_status update(vgg_trainer *trainer)
+/* Change the parameters by what has been accumulated. */
+static vgg_status apply_gradients(vgg_trainer *trainer, double lr)
 {
-    vgg_progress *progress = &trainer->progress;
     const uint32_t accumulate = trainer->opts.accumulate;
-    double lr = trainer->opts.lr;
-    /* Before the number of steps an epoch is known, only a constant rate makes
-     * sense. */
-    if (trainer->steps_per_epoch > 0)
-        VGG_TRY(vgg_schedule_rate(&trainer->schedule, trainer->opts.lr, progress->step,
-                                  trainer->steps_per_epoch, trainer->opts.epochs, &lr));
+    const uint64_t t = trainer->progress.step + 1;
+    if (trainer->plan->step)
+        return vgg__plan_step(trainer->plan, &trainer->optimizer, lr, t);
     /* Each batch's gradient was scaled by 1 / accumulate; fewer came at an epoch's
      * end. */
     if (trainer->pending < accumulate)
@@ -157,15 +168,27 @@ static vgg_status update(vgg_trainer *trainer)
                                          (double)accumulate / trainer->pending));
     const vgg_status status = clip(trainer);
     if (status != VGG_OK) return abandon(trainer, status);
-    VGG_TRY(
-        vgg_plan_update(trainer->plan, &trainer->optimizer, lr, progress->step + 1));
+    return vgg_plan_update(trainer->plan, &trainer->optimizer, lr, t);
+}
+
+/* Turn what has been accumulated into one optimiser step. */
+static vgg_status update(vgg_trainer *trainer)
+{
+    vgg_progress *progress = &trainer->progress;
+    double lr = trainer->opts.lr;
+    /* Before the number of steps an epoch is known, only a constant rate makes
+     * sense. */
+    if (trainer->steps_per_epoch > 0)
+        VGG_TRY(vgg_schedule_rate(&trainer->schedule, trainer->opts.lr, progress->step,
+                                  trainer->steps_per_epoch, trainer->opts.epochs, &lr));
+    VGG_TRY(apply_gradients(trainer, lr));
     progress->step++;
     progress->lr = lr;
     trainer->pending = trainer->pending_samples = 0;
-    return vgg_plan_zero_gradients(trainer->plan);
+    return trainer->plan->step ? VGG_OK : vgg_plan_zero_gradients(trainer->plan);
 }
 
-/* Forward, loss and backward of one batch. */
+/* Forward, loss and, apart from the update, backward of one batch. */
 static vgg_status accumulate(vgg_trainer *trainer, const struct vgg__fed *fed,
                              double *loss, uint32_t *correct)
 {
@@ -177,7 +200,7 @@ static vgg_status accumulate(vgg_trainer *trainer, const struct vgg__fed *fed,
     const vgg_status status = vgg_plan_loss(
         plan, fed->batch.labels, trainer->opts.label_smoothing, scale, loss, correct);
     if (status != VGG_OK) return abandon(trainer, status);
-    return vgg_plan_backward(plan);
+    return plan->step ? VGG_OK : vgg_plan_backward(plan);
 }
 
 /* What a batch adds to the epoch's sums; its first one starts them anew. */

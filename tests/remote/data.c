@@ -53,7 +53,9 @@ vgg_status remote_data_create(void *device, const vgg_data_desc *desc, void **da
 {
     const size_t image = (size_t)desc->stored.c * desc->stored.h * desc->stored.w;
     *data = NULL;
-    if (desc->count * image > remote.room) return VGG_ENOMEM;
+    if (desc->count * image > remote.room)
+        return remote.host->fail(VGG_ENOMEM, "no room for %zu bytes",
+                                 (size_t)desc->count * image);
     struct data *d = calloc(1, sizeof *d);
     *d = (struct data){desc->stored,
                        desc->shown,
