@@ -259,7 +259,7 @@ static void stop(struct vgg__cudnn *device)
 
 void vgg__cudnn_text(const struct cudaDeviceProp *prop, char *text, size_t size)
 {
-    snprintf(text, size, "%s, compute capability %d.%d, %d multiprocessors, %zu MiB",
+    snprintf(text, size, "%.100s, compute capability %d.%d, %d multiprocessors, %zu MiB",
              prop->name, prop->major, prop->minor, prop->multiProcessorCount,
              prop->totalGlobalMem >> 20);
 }

@@ -161,7 +161,7 @@ static vgg_status queue_loss(struct vgg__cudnn_program *p)
     if (status == VGG_OK) status = vgg__cudnn_send_step(p);
     if (status == VGG_OK)
         status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss[type],
-                                   vgg__loss_grid(layout->batch), 0, &args);
+                                   vgg__grid_warps(layout->batch), 0, &args);
     if (status == VGG_OK)
         status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss_sum,
                                    vgg__grid_blocks(1), 0, &sum);
