@@ -77,22 +77,24 @@ int vgg__conv_first_takes(uint32_t ic, uint32_t oc, uint32_t kernel, uint32_t po
            pool <= 1;
 }
 
-/* Blocks stay and take one band of windows after the other. */
-static uint64_t first_bands(uint32_t n, uint32_t h)
+/* Blocks stay and take one tile after the other, so there are as many as fit at once. */
+static struct vgg__grid first_grid(uint32_t n, uint32_t h, uint32_t w, uint32_t oc)
 {
-    return n * parts(parts(h, 2), VGG__FIRST_ROWS);
+    const uint64_t tiles = n * parts(parts(h, 2), VGG__FIRST_ROWS) *
+                           parts(parts(w, 2), VGG__FIRST_COLUMNS);
+    const uint32_t chunks = (uint32_t)parts(oc, VGG__FIRST_CHANNELS);
+    struct vgg__grid grid =
+        grid_of(tiles, MULTIPROCESSORS * VGG__FIRST_BLOCKS / chunks);
+    grid.blocks[1] = chunks;
+    return grid;
 }
 
 struct vgg__grid vgg__conv_first_grid(const struct vgg__conv_first_args *args)
 {
-    return grid_of(first_bands(args->n, args->h), MULTIPROCESSORS * 4);
+    return first_grid(args->n, args->h, args->wd, args->oc);
 }
 
 struct vgg__grid vgg__conv_first_back_grid(const struct vgg__conv_first_back_args *args)
 {
-    const uint32_t chunks = (uint32_t)parts(args->oc, VGG__FIRST_CHANNELS);
-    struct vgg__grid grid =
-        grid_of(first_bands(args->n, args->h), MULTIPROCESSORS * 4 / chunks);
-    grid.blocks[1] = chunks;
-    return grid;
+    return first_grid(args->n, args->h, args->wd, args->oc);
 }
