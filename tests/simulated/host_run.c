@@ -328,15 +328,34 @@ static void resume(uint32_t index)
     run.stacks[run.free_stacks++] = (uint16_t)t->stack;
 }
 
-/* Every thread that can go on, once. */
-static bool resume_all(void)
+/* Every thread of a list that can go on, once. */
+static bool resume_each(uint16_t *list, uint32_t count)
 {
     bool resumed = false;
-    shuffle(run.order, run.count);
-    for (uint32_t i = 0; i < run.count && !run.failed; i++) {
-        if (run.threads[run.order[i]].state != READY) continue;
-        resume(run.order[i]);
+    shuffle(list, count);
+    for (uint32_t i = 0; i < count && !run.failed; i++) {
+        if (run.threads[list[i]].state != READY) continue;
+        resume(list[i]);
         resumed = true;
+    }
+    return resumed;
+}
+
+/* One warp after the other, each to the next barrier of the block: the first have got
+ * there before the last have done anything. */
+static bool resume_warps(void)
+{
+    const uint32_t warps = (run.count + WARP - 1) / WARP;
+    uint16_t order[MOST_THREADS / WARP], lanes[WARP];
+    bool resumed = false;
+    for (uint32_t i = 0; i < warps; i++) order[i] = (uint16_t)i;
+    shuffle(order, warps);
+    for (uint32_t i = 0; i < warps; i++) {
+        const uint32_t first = order[i] * WARP;
+        const uint32_t count = run.count - first < WARP ? run.count - first : WARP;
+        for (uint32_t j = 0; j < count; j++) lanes[j] = (uint16_t)(first + j);
+        while (!run.failed && (resume_each(lanes, count) || release_warp(first)))
+            resumed = true;
     }
     return resumed;
 }
@@ -357,7 +376,9 @@ static void run_block(void)
         run.order[i] = run.stacks[i] = (uint16_t)i;
     }
     while (run.living > 0 && !run.failed) {
-        if (resume_all() || run.failed) continue;
+        const bool together = below(2) != 0; /* or warps far apart */
+        if (together ? resume_each(run.order, run.count) : resume_warps()) continue;
+        if (run.failed) continue;
         if (!release_warps()) release_block();
     }
     if (!run.failed) check_shared();

@@ -3,8 +3,9 @@
  *
  * A launch is a loop over blocks in shuffled order. Every thread of a block is a fiber:
  * it runs until it ends or has to wait, and whoever can go on is resumed in shuffled
- * order. Barriers and warp collectives wait for exactly those threads for which the
- * hardware waits. Shared memory is full of NaN when a block begins.
+ * order: all by turns, or one warp as far as it gets before the next. Barriers and warp
+ * collectives wait for exactly those threads for which the hardware waits. Shared memory
+ * is full of NaN when a block begins.
  *
  * Launches of several threads of the process run one after the other. */
 #ifndef VGG_TEST_HOST_RUN_H
