@@ -114,7 +114,12 @@ const struct vgg__cudnn_impl vgg__cudnn_flatten = {.base = {.measure = measure_f
 
 static void measure_loss(const struct vgg__stage_env *env, struct vgg__stage_need *need)
 {
+    const vgg_stage *s = env->stage;
     need->algorithm = "softmax and cross-entropy in double";
+    /* The gradient in f32, for where the logits are not. */
+    if (env->precision == VGG_BF16)
+        need->forward_scratch =
+            vgg__size_mul(vgg__size_mul(s->in.c, env->batch), sizeof(float));
 }
 
 const struct vgg__cudnn_impl vgg__cudnn_loss = {.base = {.measure = measure_loss}};

@@ -133,24 +133,45 @@ static vgg_status forward(struct vgg__cudnn_program *p, const vgg_run *run)
     return status == VGG_OK ? play(p, VGG__RECORDED_FORWARD) : status;
 }
 
-static vgg_status queue_loss(struct vgg__cudnn_program *p)
+/* Loss and gradient of every sample. Logits that are not f32 take their gradient as they
+ * are, by way of scratch. */
+static vgg_status queue_samples(struct vgg__cudnn_program *p)
 {
     struct vgg__cudnn *device = p->device;
-    const struct vgg__api *api = device->api;
     const struct vgg__layout *layout = &p->layout;
-    const struct vgg__layout_stage *s = &layout->stages[layout->stage_count - 1];
+    const uint32_t last = layout->stage_count - 1;
+    const struct vgg__layout_stage *s = &layout->stages[last];
     const enum vgg__type type = vgg__cudnn_type(p);
     const bool wide = vgg__cudnn_value_type(p, s->x) == VGG__F32;
+    const struct vgg__cudnn_call call = vgg__cudnn_forward_call(p, last, device->stream);
+    void *gradient = p->consumed ? NULL : vgg__cudnn_gradient(p, s->x);
     const struct vgg__loss_args args = {
-        .logits = vgg__cudnn_value(p, s->x),
+        .logits = call.x,
         .labels = p->small.labels,
         .loss = p->small.loss,
         .correct = p->small.correct,
-        .dlogits = p->consumed ? NULL : vgg__cudnn_gradient(p, s->x),
+        .dlogits = gradient == NULL || wide ? gradient : call.scratch,
         .n = layout->batch,
         .classes = s->stage.in.c,
         .in_f32 = wide,
         .step = p->small.step};
+    const vgg_status status =
+        vgg__queue(&call, &vgg__kernel_loss[type], vgg__grid_warps(layout->batch), &args);
+    if (status != VGG_OK || gradient == NULL || wide) return status;
+    const struct vgg__linear_mask_args narrow = {.dy = call.scratch,
+                                                 .dz = gradient,
+                                                 .n = layout->batch,
+                                                 .c = s->stage.in.c,
+                                                 .in_f32 = 1,
+                                                 .scale = 1};
+    return vgg__queue(&call, &vgg__kernel_linear_mask[type],
+                      vgg__grid_columns(s->stage.in.c), &narrow);
+}
+
+static vgg_status queue_loss(struct vgg__cudnn_program *p)
+{
+    struct vgg__cudnn *device = p->device;
+    const struct vgg__api *api = device->api;
     const struct vgg__loss_sum_args sum = {p->small.loss, p->small.correct,
                                            p->small.result, p->small.step};
     vgg_status status = vgg__cudnn_check(
@@ -159,9 +180,7 @@ static vgg_status queue_loss(struct vgg__cudnn_program *p)
                          cudaMemcpyHostToDevice, device->stream),
         "copy labels");
     if (status == VGG_OK) status = vgg__cudnn_send_step(p);
-    if (status == VGG_OK)
-        status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss[type],
-                                   vgg__grid_warps(layout->batch), 0, &args);
+    if (status == VGG_OK) status = queue_samples(p);
     if (status == VGG_OK)
         status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss_sum,
                                    vgg__grid_blocks(1), 0, &sum);
