@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `vgg bench`: how long steps take. Images are random, never zeros, which some
- * processors multiply faster; --data-loading takes real ones and counts their
- * loading. */
+ * processors multiply faster; --data-loading takes real ones and counts their loading:
+ * it trains as `vgg train` does, so that a device that keeps the data set may.
+ *
+ * A device may still be at work when a step returns, at most since that step's loss. A
+ * step's time is from the step before to it, so that over many what each leaves to the
+ * next cancels out. */
 #include "json.h"
 #include "session.h"
 
@@ -15,8 +19,11 @@ struct bench {
     vgg_plan *plan;       /* inference */
     vgg_tensor *images, *logits;
     uint32_t *labels;
-    double *times; /* seconds of each step, sorted in the end */
-    uint64_t seen; /* images of the measured steps */
+    double *times;  /* seconds of each step, sorted in the end */
+    uint64_t seen;  /* images of the measured steps */
+    uint64_t done;  /* steps, those of the warm-up included */
+    uint64_t batch; /* images of each */
+    double mark;    /* when the step before was done */
 };
 
 /* SplitMix64 (Steele, Lea and Flood 2014): plenty for images that nobody looks at. */
@@ -69,6 +76,9 @@ static int open_engine(struct bench *b)
     train.optimizer = &optimizer;
     train.lr = 1e-6; /* steps must not diverge on noise */
     train.batch = infer.batch = (uint32_t)b->s->batch;
+    train.epochs = 1000000000;
+    train.precision = infer.precision = session_precision(b->s);
+    train.deterministic = infer.deterministic = (uint32_t)b->s->deterministic;
     if (b->s->mode == MODE_TRAIN) {
         if (vgg_trainer_create(b->it.model, b->it.device, &train, &b->trainer) !=
             VGG_OK)
@@ -90,7 +100,7 @@ static vgg_status next_real(struct bench *b, vgg_batch *batch)
     vgg_status status;
     do {
         status = vgg_loader_next(b->it.train_loader, batch);
-    } while (status == VGG_OK && batch->count != b->s->batch);
+    } while (status == VGG_OK && batch->count != b->batch);
     return status;
 }
 
@@ -98,7 +108,7 @@ static vgg_status run_step(struct bench *b, uint64_t index)
 {
     vgg_batch batch = {.images = b->images,
                        .labels = b->labels,
-                       .count = (uint32_t)b->s->batch,
+                       .count = (uint32_t)b->batch,
                        .index = index};
     vgg_status status = VGG_OK;
     if (b->it.train_loader) status = next_real(b, &batch);
@@ -107,25 +117,56 @@ static vgg_status run_step(struct bench *b, uint64_t index)
     return vgg_plan_forward(b->plan, batch.images, b->logits);
 }
 
-static int by_time(const void *a, const void *b)
+/* Take down a step's time; true when it was the last. */
+static bool end_step(struct bench *b)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    const uint64_t steps = b->s->steps, warmup = b->s->warmup;
+    const double now = now_seconds();
+    if (b->done >= warmup) b->times[b->done - warmup] = now - b->mark;
+    b->done++;
+    b->mark = now;
+    return b->done == warmup + steps;
+}
+
+/* A short batch at an epoch's end is passed over. */
+static int on_batch(void *cookie, const vgg_progress *progress)
+{
+    struct bench *b = cookie;
+    const bool whole = progress->seen == progress->batch * b->batch;
+    if (whole) return end_step(b);
+    b->mark = now_seconds();
+    return 0;
+}
+
+static int run_fit(struct bench *b)
+{
+    const vgg_callbacks callbacks = {b, on_batch, NULL};
+    const vgg_status status =
+        vgg_trainer_fit(b->trainer, b->it.train_loader, NULL, &callbacks);
+    return status == VGG_ECANCELED ? 0 : fail_vgg("bench");
 }
 
 static int measure(struct bench *b)
 {
-    const uint64_t steps = b->s->steps, warmup = b->s->warmup;
+    const uint64_t steps = b->s->steps;
+    b->batch =
+        b->it.train_loader ? vgg_loader_batch_size(b->it.train_loader) : b->s->batch;
+    b->seen = steps * b->batch;
     b->times = malloc(steps * sizeof *b->times);
     if (!b->times)
         return fail("--steps %llu: out of memory", (unsigned long long)steps);
-    for (uint64_t i = 0; i < warmup + steps; i++) {
-        const double start = now_seconds();
-        if (run_step(b, i) != VGG_OK) return fail_vgg("bench");
-        if (i >= warmup) b->times[i - warmup] = now_seconds() - start;
-    }
-    b->seen = steps * b->s->batch;
+    b->mark = now_seconds();
+    if (b->trainer && b->it.train_loader) return run_fit(b);
+    do {
+        if (run_step(b, b->done) != VGG_OK) return fail_vgg("bench");
+    } while (!end_step(b));
     return 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 /* The time that a share of the steps does not exceed (nearest rank). */
@@ -153,27 +194,32 @@ static void report(const struct bench *b)
     if (b->s->format == FORMAT_TEXT) {
         printf(
             "%s, batch %llu, %llu steps after %llu to warm up, %u threads, %s images\n",
-            modes[b->s->mode], (unsigned long long)b->s->batch,
+            modes[b->s->mode], (unsigned long long)b->batch,
             (unsigned long long)b->s->steps, (unsigned long long)b->s->warmup,
             (unsigned)vgg_context_threads(b->it.ctx),
             b->it.train_loader ? "real" : "random");
         printf("%.1f images/s, median step %.2f ms, p95 %.2f ms, peak memory %s\n",
                rate, 1e3 * median(b), 1e3 * percentile(b, 0.95),
                readable_bytes(peak_rss_bytes()));
-        printf("%s: %s\n", vgg_device_name(b->it.device), text);
+        printf("%s: %s\n%s%s\n", vgg_device_name(b->it.device), text,
+               flag_find("precision")->choices[b->s->precision],
+               b->s->deterministic ? ", deterministic" : "");
         return;
     }
     struct json j = {.file = stdout};
     json_object(&j, NULL);
     json_text(&j, "mode", modes[b->s->mode]);
-    json_count(&j, "batch", b->s->batch);
+    json_count(&j, "batch", b->batch);
     json_count(&j, "steps", b->s->steps);
     json_real(&j, "images_per_s", rate);
     json_real(&j, "median_step_s", median(b));
     json_real(&j, "p95_step_s", percentile(b, 0.95));
     json_count(&j, "peak_rss_bytes", peak_rss_bytes());
     json_text(&j, "engine", vgg_device_engine(b->it.device));
+    json_text(&j, "name", vgg_device_name(b->it.device));
     json_text(&j, "device", text);
+    json_text(&j, "precision", flag_find("precision")->choices[b->s->precision]);
+    json_bool(&j, "deterministic", b->s->deterministic != 0);
     json_count(&j, "threads", vgg_context_threads(b->it.ctx));
     json_bool(&j, "data_loading", b->it.train_loader != NULL);
     json_end(&j);

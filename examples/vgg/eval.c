@@ -46,6 +46,20 @@ static int check_fit(const struct session *it, const vgg_loader *loader)
     return 0;
 }
 
+/* One pass over the loader, into `metrics`. */
+static int run_plan(struct session *it, const struct settings *s, vgg_metrics *metrics)
+{
+    vgg_plan *plan = NULL;
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = vgg_loader_batch_size(it->test_loader);
+    opts.precision = session_precision(s);
+    opts.deterministic = (uint32_t)s->deterministic;
+    vgg_status status = vgg_plan_create(it->model, it->device, &opts, &plan);
+    if (status == VGG_OK) status = vgg_plan_evaluate(plan, it->test_loader, metrics);
+    vgg_plan_free(plan);
+    return status == VGG_OK ? 0 : fail_vgg("evaluation");
+}
+
 static int evaluate(struct session *it, struct settings *s)
 {
     vgg_transform transform;
@@ -58,13 +72,15 @@ static int evaluate(struct session *it, struct settings *s)
     if (status == 0) status = check_fit(it, it->test_loader);
     if (status != 0) return status;
     const uint32_t classes = vgg_model_output_shape(it->model)->dim[0];
-    char place[64];
-    session_place(it, place, sizeof place);
+    char place[128];
+    session_place(it, s, place, sizeof place);
     const double start = now_seconds();
-    if (vgg_metrics_create(it->ctx, classes, &metrics) != VGG_OK ||
-        vgg_evaluate(it->model, it->device, it->test_loader, metrics) != VGG_OK) {
-        vgg_metrics_free(metrics);
+    if (vgg_metrics_create(it->ctx, classes, &metrics) != VGG_OK)
         return fail_vgg("evaluation");
+    status = run_plan(it, s, metrics);
+    if (status != 0) {
+        vgg_metrics_free(metrics);
+        return status;
     }
     const struct report report = {
         .metrics = metrics,
@@ -72,6 +88,7 @@ static int evaluate(struct session *it, struct settings *s)
         .split = split,
         .dataset = dataset_name(s),
         .device = vgg_device_name(it->device),
+        .precision = flag_find("precision")->choices[s->precision],
         .weights = it->weights,
         .epochs = vgg_metadata_get(it->metadata, "app.epochs"),
         .place = place,

@@ -19,6 +19,7 @@ static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "multistep", "cosine",
                                         NULL};
 static const char *const gemms[] = {"auto", "openblas", "own", NULL};
+static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 static const char *const modes[] = {"train", "infer", NULL};
 static const char *const splits[] = {"test", "train", NULL};
@@ -107,8 +108,14 @@ const struct flag flags[] = {
     {"seed", "N", FLAG_COUNT, LIFE_FIXED, TRAIN | BENCH, AT(seed), 0,
      18446744073709551615.0, NULL, "of everything random", NULL},
 
-    {"device", "NAME", FLAG_TEXT, LIFE_FIXED, TRAIN | EVAL | INFO | BENCH, AT(device),
+    {"device", "NAME", FLAG_TEXT, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH, AT(device),
      0, 0, NULL, "auto, or a name that `vgg devices` prints", "Machine"},
+    {"precision", "KIND", FLAG_CHOICE, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH,
+     AT(precision), 0, 0, precisions,
+     "of the arithmetic; on cuda bf16 is the fast one", NULL},
+    {"deterministic", NULL, FLAG_SWITCH, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH,
+     AT(deterministic), 0, 1, NULL,
+     "on cuda: the same bits in every run; others always are so", NULL},
     {"threads", "N", FLAG_COUNT, LIFE_OPEN, ALL, AT(threads), 0, 1024, NULL,
      "threads to use, 0 for all; results do not depend on it", NULL},
     {"gemm", "NAME", FLAG_CHOICE, LIFE_FIXED, ALL, AT(gemm), 0, 0, gemms,

@@ -66,12 +66,14 @@ static const char *tuple(const vgg_shape *shape)
 }
 
 /* Bytes of a batch in a mode: the plan's own and the shared ones; 0 if unknown. */
-static uint64_t memory_of(struct session *it, uint64_t batch, vgg_mode mode)
+static uint64_t memory_of(struct session *it, const struct settings *s, vgg_mode mode)
 {
     uint64_t plan = 0, shared = 0;
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
-    opts.batch = (uint32_t)batch;
+    opts.batch = (uint32_t)s->batch;
     opts.mode = (uint32_t)mode;
+    opts.precision = session_precision(s);
+    opts.deterministic = (uint32_t)s->deterministic;
     if (vgg_plan_measure(it->model, it->device, &opts, &plan, &shared) != VGG_OK)
         return 0;
     return plan + shared;
@@ -149,10 +151,12 @@ static void info_text(struct session *it, const struct settings *s)
     printf("\n%-16s %s (%s)\n", "parameters", grouped(parameters),
            readable_bytes(parameters * sizeof(float)));
     printf("%-16s %s an image\n", "MACs", grouped(vgg_model_macs(it->model)));
-    const uint64_t infer = memory_of(it, s->batch, VGG_MODE_INFER);
-    const uint64_t train = memory_of(it, s->batch, VGG_MODE_TRAIN);
-    printf("%-16s batches of %llu on %s: inference %s, training %s\n", "memory",
+    const uint64_t infer = memory_of(it, s, VGG_MODE_INFER);
+    const uint64_t train = memory_of(it, s, VGG_MODE_TRAIN);
+    printf("%-16s batches of %llu on %s%s%s: inference %s, training %s\n", "memory",
            (unsigned long long)s->batch, vgg_device_name(it->device),
+           s->precision != 0 ? " in " : "",
+           s->precision != 0 ? flag_find("precision")->choices[s->precision] : "",
            infer ? readable_bytes(infer) : "not known",
            train ? readable_bytes(train) : "not known");
     if (it->metadata) print_card(it);
@@ -202,8 +206,8 @@ static void info_json(struct session *it, const struct settings *s)
     json_count(&j, "parameters", vgg_model_parameters(it->model));
     json_count(&j, "macs", vgg_model_macs(it->model));
     json_count(&j, "batch", s->batch);
-    json_count(&j, "infer_bytes", memory_of(it, s->batch, VGG_MODE_INFER));
-    json_count(&j, "train_bytes", memory_of(it, s->batch, VGG_MODE_TRAIN));
+    json_count(&j, "infer_bytes", memory_of(it, s, VGG_MODE_INFER));
+    json_count(&j, "train_bytes", memory_of(it, s, VGG_MODE_TRAIN));
     json_text(&j, "device", vgg_device_name(it->device));
     json_end(&j);
 }

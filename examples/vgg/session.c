@@ -20,14 +20,30 @@ int session_open(struct session *it, const struct settings *s)
     return 0;
 }
 
-void session_place(const struct session *it, char *text, size_t size)
+uint32_t session_precision(const struct settings *s)
+{
+    static const uint32_t precisions[] = {VGG_FP32, VGG_TF32, VGG_BF16};
+    return precisions[s->precision];
+}
+
+void session_place(const struct session *it, const struct settings *s, char *text,
+                   size_t size)
 {
     const char *name = vgg_device_name(it->device);
+    const char *about = vgg_device_text(it->device);
     const unsigned threads = vgg_context_threads(it->ctx);
+    int length;
     if (strcmp(name, "cpu") == 0) /* the others do not compute on the host's threads */
-        snprintf(text, size, "%s, %u thread%s", name, threads, threads == 1 ? "" : "s");
+        length = snprintf(text, size, "%s, %u thread%s", name, threads,
+                          threads == 1 ? "" : "s");
+    else if (strncmp(name, "cuda", 4) == 0) /* its text begins with the product */
+        length =
+            snprintf(text, size, "%s, %.*s", name, (int)strcspn(about, ",;"), about);
     else
-        snprintf(text, size, "%s", name);
+        length = snprintf(text, size, "%s", name);
+    if (s->precision != 0 && length >= 0 && (size_t)length < size)
+        snprintf(text + length, size - (size_t)length, ", %s",
+                 flag_find("precision")->choices[s->precision]);
 }
 
 int session_data(struct session *it, const struct settings *s, const char *split,

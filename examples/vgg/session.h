@@ -19,8 +19,12 @@ struct session {
 /* Context and device as --threads, --gemm and --device say. */
 int session_open(struct session *it, const struct settings *s);
 
-/* What computes, in a few words: "cpu, 2 threads". */
-void session_place(const struct session *it, char *text, size_t size);
+/* --precision as the library's number. */
+uint32_t session_precision(const struct settings *s);
+
+/* What computes, in a few words: "cpu, 2 threads", "cuda:0, NVIDIA H200, bf16". */
+void session_place(const struct session *it, const struct settings *s, char *text,
+                   size_t size);
 
 /* One split of the data set. Without --data it is looked for where Debian puts it. */
 int session_data(struct session *it, const struct settings *s, const char *split,

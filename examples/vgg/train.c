@@ -45,6 +45,8 @@ static int open_trainer(struct training *t, const struct settings *s)
     opts.batch = session_batch(s, t->it.train);
     opts.accumulate = (uint32_t)s->grad_accum;
     opts.label_smoothing = (float)s->label_smoothing;
+    opts.precision = session_precision(s);
+    opts.deterministic = (uint32_t)s->deterministic;
     t->run.curves.batches = batches;
     if (vgg_trainer_create(t->it.model, t->it.device, &opts, &t->trainer) != VGG_OK)
         return fail_vgg("training");
@@ -179,15 +181,31 @@ static int resume_run(struct training *t, struct settings *s)
     return status == 0 ? args_save(s, run_path(&t->run, "args.json")) : status;
 }
 
+/* The device's line; in its parts where it is longer than the terminal is wide. */
+static void say_device(struct training *t)
+{
+    const char *text = vgg_device_text(t->it.device);
+    while (strlen(text) >= bar_columns(&t->bar)) {
+        const char *end = strstr(text, "; ");
+        if (end == NULL) break;
+        bar_line(&t->bar, "%.*s", (int)(end - text), text);
+        text = end + 2;
+    }
+    bar_line(&t->bar, "%s", text);
+}
+
 static void say_start(struct training *t, const struct settings *s)
 {
     const vgg_progress *p = vgg_trainer_progress(t->trainer);
-    bar_line(&t->bar, "%s: %s parameters, seed %llu", t->title,
-             grouped(vgg_model_parameters(t->it.model)), (unsigned long long)s->seed);
+    bar_line(&t->bar, "%s: %s parameters, seed %llu%s%s%s", t->title,
+             grouped(vgg_model_parameters(t->it.model)), (unsigned long long)s->seed,
+             s->precision != 0 ? ", " : "",
+             s->precision != 0 ? flag_find("precision")->choices[s->precision] : "",
+             s->deterministic ? ", deterministic" : "");
     bar_line(&t->bar, "%s training and %s test images",
              grouped(vgg_dataset_count(t->it.train)),
              grouped(vgg_dataset_count(t->it.test)));
-    bar_line(&t->bar, "%s", vgg_device_text(t->it.device));
+    say_device(t);
     bar_line(&t->bar, "run directory %s", t->run.dir);
     if (p->step > 0)
         bar_line(&t->bar, "going on in epoch %llu after batch %llu (step %llu)",
@@ -227,12 +245,12 @@ static void say_part(const vgg_progress *p, const struct epoch_row *row, FILE *o
 /* The result in the form of the chapter. */
 static void say_result(const struct training *t, FILE *out)
 {
-    char place[64], dir[2 * TEXT_SIZE];
+    char place[128], dir[2 * TEXT_SIZE];
     const struct epoch_row row = final_row(t);
     fprintf(out, "loss %.3f, train acc %.3f", row.loss, row.accuracy);
     if (row.epoch > 0) fprintf(out, ", test acc %.3f", row.test_accuracy);
     say_part(vgg_trainer_progress(t->trainer), &row, out);
-    session_place(&t->it, place, sizeof place);
+    session_place(&t->it, t->s, place, sizeof place);
     fprintf(out, "\n%.1f examples/sec on %s\n", row.images_per_s, place);
     if (row.epoch > 0)
         fprintf(out, "evaluate it: vgg eval %s\n",
@@ -264,6 +282,7 @@ static void print_summary(const struct training *t, const struct settings *s)
     json_real(&j, "seconds", row.seconds);
     json_count(&j, "peak_rss_bytes", peak_rss_bytes());
     json_text(&j, "device", vgg_device_name(t->it.device));
+    json_text(&j, "precision", flag_find("precision")->choices[s->precision]);
     json_count(&j, "threads", vgg_context_threads(t->it.ctx));
     json_end(&j);
 }

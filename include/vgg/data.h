@@ -61,7 +61,8 @@ VGG_API vgg_status vgg_dataset_open_cifar(vgg_context *ctx, const char *const *f
                                           vgg_dataset **out);
 
 /**
- * Make a data set of images in memory, which are referenced, not copied.
+ * Make a data set of images in memory, which are referenced, not copied; they stay as
+ * they are while somebody trains or evaluates on them.
  *
  * @param images u8 [n][c][h][w].
  * @param labels n classes, copied, each below `classes`.
@@ -81,7 +82,8 @@ typedef struct vgg_source {
     uint32_t width;    /**< of every image */
     uint32_t classes;  /**< number of classes */
     /** Write sample `index` to `image` (u8 [c][h][w]) and its class to `label`; return
-     *  0, anything else to stop. Called from several threads at once. */
+     *  0, anything else to stop. The same sample each time: an engine with memory of
+     *  its own reads it once. Called from several threads at once. */
     int (*read)(void *cookie, uint64_t index, uint8_t *image, uint32_t *label);
     void (*close)(void *cookie); /**< called when the data set goes; may be NULL */
 } vgg_source;

@@ -84,12 +84,17 @@ typedef struct vgg_trainer_options {
     uint32_t batch;                 /**< most samples vgg_trainer_step() takes */
     uint32_t accumulate;            /**< batches whose gradients make one step, >= 1 */
     float label_smoothing;          /**< 0 <= smoothing < 1 */
+    uint32_t precision;             /**< a ::vgg_precision, of training and of
+                                         vgg_trainer_fit()'s evaluation */
+    uint32_t deterministic;         /**< as vgg_plan_options.deterministic, for both */
 } vgg_trainer_options;
 
-/** Ten epochs of plain SGD at 0.005, batches of 128: the chapter's recipe. */
+/** Ten epochs of plain SGD at 0.005, batches of 128, in single precision: the chapter's
+ *  recipe. */
 #define VGG_TRAINER_OPTIONS_INIT                                                       \
     {                                                                                  \
-        sizeof(vgg_trainer_options), NULL, NULL, 0.005, 0.0, 0, 0, 10, 128, 1, 0.0f    \
+        sizeof(vgg_trainer_options), NULL, NULL, 0.005, 0.0, 0, 0, 10, 128, 1, 0.0f,   \
+            VGG_FP32, 0                                                                \
     }
 
 /** Where a training stands, and what it has measured. Frozen layout. */
@@ -160,6 +165,10 @@ VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch
  * Train until the options' number of epochs is complete, from where the trainer stands.
  * An incomplete accumulation at an epoch's end makes a step of its own.
  *
+ * An engine with memory of its own (`cudnn`) takes the loaders' data sets there if they
+ * fit: every sample is then read once, before the first batch, and the loaders make no
+ * images; the batches are the same.
+ *
  * @param train     its sample shape must be the model's input.
  * @param test      evaluated after every epoch; may be NULL.
  * @param callbacks may be NULL.
@@ -191,6 +200,17 @@ VGG_API vgg_model *vgg_trainer_model(const vgg_trainer *trainer);
  */
 VGG_API vgg_status vgg_evaluate(vgg_model *model, vgg_device *device,
                                 vgg_loader *loader, vgg_metrics *metrics);
+
+/**
+ * The same with a plan of one's own, and so in its precision.
+ *
+ * @param plan    not of #VGG_MODE_TRAIN; its batch is at least the loader's.
+ * @param metrics of as many classes as the model has outputs; added to.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (a training plan), VGG_EDEVICE, or
+ *         as vgg_loader_next().
+ */
+VGG_API vgg_status vgg_plan_evaluate(vgg_plan *plan, vgg_loader *loader,
+                                     vgg_metrics *metrics);
 
 VGG_END_DECLS
 

@@ -49,8 +49,9 @@ void vgg__transformer_free(struct vgg__transformer *transformer);
 /* [c][h][w] of what it gives. Borrowed. */
 const vgg_shape *vgg__transformer_shape(const struct vgg__transformer *transformer);
 
-/* What an engine must know to do the same, but for count and reading; the axes are to be
- * given back by vgg__axis_free(), the table is the transformer's. VGG_ENOMEM only. */
+/* What an engine must know to do the same, but for count and reading; the axes are to
+ * be given back by vgg__axis_free(), the table is the transformer's. VGG_ENOMEM
+ * only. */
 vgg_status vgg__transformer_describe(vgg_context *ctx,
                                      const struct vgg__transformer *transformer,
                                      vgg_data_desc *out);

@@ -19,8 +19,8 @@ struct vgg__resident {
 };
 
 /* The copy for a loader's data set, made by reading it once if there is none. *out is
- * NULL where the device computes on the host's batches: the engine keeps no data, or has
- * no room (which is told to the log). Fails as reading a sample does; VGG_ENOMEM,
+ * NULL where the device computes on the host's batches: the engine keeps no data, or
+ * has no room (which is told to the log). Fails as reading a sample does; VGG_ENOMEM,
  * VGG_EDEVICE. */
 vgg_status vgg__resident_attach(vgg_device *device, vgg_loader *loader,
                                 struct vgg__resident **out);

@@ -26,14 +26,6 @@ vgg_status vgg__check_loader(const vgg_model *model, const char *what,
     return VGG_OK;
 }
 
-vgg_status vgg__evaluate_plan(vgg_model *model, vgg_device *device,
-                              const vgg_loader *loader, vgg_plan **out)
-{
-    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
-    opts.batch = vgg_loader_batch_size(loader);
-    return vgg_plan_create(model, device, &opts, out);
-}
-
 static vgg_status run_batches(vgg_plan *plan, struct vgg__feed *feed,
                               vgg_metrics *metrics, vgg_tensor *logits,
                               const atomic_int *cancel)
@@ -66,6 +58,16 @@ vgg_status vgg__evaluate(vgg_plan *plan, struct vgg__feed *feed, vgg_metrics *me
     return status;
 }
 
+static vgg_status evaluate_with(vgg_plan *plan, vgg_loader *loader,
+                                vgg_metrics *metrics)
+{
+    struct vgg__feed feed;
+    vgg_status status = vgg__feed_open(&feed, plan->device, loader);
+    if (status == VGG_OK) status = vgg__evaluate(plan, &feed, metrics, NULL);
+    vgg__feed_close(&feed);
+    return status;
+}
+
 vgg_status vgg_evaluate(vgg_model *model, vgg_device *device, vgg_loader *loader,
                         vgg_metrics *metrics)
 {
@@ -75,11 +77,26 @@ vgg_status vgg_evaluate(vgg_model *model, vgg_device *device, vgg_loader *loader
     VGG_REQUIRE(metrics != NULL);
     VGG_TRY(vgg__check_loader(model, "the loader", loader));
     vgg_plan *plan = NULL;
-    struct vgg__feed feed = {.loader = NULL};
-    VGG_TRY(vgg__evaluate_plan(model, device, loader, &plan));
-    vgg_status status = vgg__feed_open(&feed, device, loader);
-    if (status == VGG_OK) status = vgg__evaluate(plan, &feed, metrics, NULL);
-    vgg__feed_close(&feed);
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = vgg_loader_batch_size(loader);
+    VGG_TRY(vgg_plan_create(model, device, &opts, &plan));
+    const vgg_status status = evaluate_with(plan, loader, metrics);
     vgg_plan_free(plan);
     return status;
+}
+
+vgg_status vgg_plan_evaluate(vgg_plan *plan, vgg_loader *loader, vgg_metrics *metrics)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(loader != NULL);
+    VGG_REQUIRE(metrics != NULL);
+    VGG_TRY(vgg__check_loader(plan->model, "the loader", loader));
+    if (plan->opts.mode == VGG_MODE_TRAIN)
+        return vgg__fail(VGG_ESTATE, "a training plan can't evaluate: it drops out and "
+                                     "uses the batch's statistics");
+    if (vgg_loader_batch_size(loader) > plan->opts.batch)
+        return vgg__fail(VGG_ESHAPE,
+                         "the loader gives batches of %u; the plan takes %u",
+                         vgg_loader_batch_size(loader), plan->opts.batch);
+    return evaluate_with(plan, loader, metrics);
 }

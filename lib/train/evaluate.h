@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Evaluation, for the trainer and for vgg_evaluate(). */
+/* Evaluation, for the trainer and the public functions. */
 #ifndef VGG_LIB_EVALUATE_H
 #define VGG_LIB_EVALUATE_H
 
@@ -11,10 +11,6 @@
 /* The loader's samples fit the model's input and its classes the output. */
 vgg_status vgg__check_loader(const vgg_model *model, const char *what,
                              const vgg_loader *loader);
-
-/* An inference plan for a loader's batches. */
-vgg_status vgg__evaluate_plan(vgg_model *model, vgg_device *device,
-                              const vgg_loader *loader, vgg_plan **out);
 
 /* Run one epoch from its beginning and add to `metrics`. VGG_ECANCELED as soon as
  * *cancel is not 0; `cancel` may be NULL. */

@@ -41,7 +41,8 @@ static vgg_status check_options(const vgg_trainer_options *opts)
 static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *given)
 {
     trainer->opts = (vgg_trainer_options)VGG_TRAINER_OPTIONS_INIT;
-    VGG_TRY(vgg__options_read("vgg_trainer_options", given, sizeof trainer->opts,
+    VGG_TRY(vgg__options_read("vgg_trainer_options", given,
+                              VGG_SIZE_UP_TO(vgg_trainer_options, label_smoothing),
                               &trainer->opts, sizeof trainer->opts));
     VGG_TRY(check_options(&trainer->opts));
     VGG_TRY(vgg__optimizer_read(trainer->opts.optimizer, &trainer->optimizer));
@@ -50,6 +51,15 @@ static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *
     trainer->opts.optimizer = &trainer->optimizer;
     trainer->opts.schedule = &trainer->schedule;
     return VGG_OK;
+}
+
+/* What the plans for training and for evaluation have in common. */
+static vgg_plan_options plan_options(const vgg_trainer *trainer)
+{
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.precision = trainer->opts.precision;
+    opts.deterministic = trainer->opts.deterministic;
+    return opts;
 }
 
 /* Nobody wants to see the gradients or to change them: the engine, if it can, uses each
@@ -81,7 +91,7 @@ static vgg_status start(vgg_trainer *trainer, const vgg_trainer_options *given)
                          "training needs a flat output; this model's has %u "
                          "axes",
                          out->rank);
-    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    vgg_plan_options opts = plan_options(trainer);
     opts.batch = trainer->opts.batch;
     opts.mode = VGG_MODE_TRAIN;
     if (can_step(trainer))
@@ -376,8 +386,10 @@ static vgg_status open_fit(struct fit *fit, vgg_loader *train, vgg_loader *test)
     vgg_trainer *trainer = fit->trainer;
     const vgg_shape *out = vgg_model_output_shape(trainer->model);
     if (test != NULL) {
-        VGG_TRY(vgg__evaluate_plan(trainer->model, trainer->device, test,
-                                   &trainer->eval_plan));
+        vgg_plan_options opts = plan_options(trainer);
+        opts.batch = vgg_loader_batch_size(test);
+        VGG_TRY(vgg_plan_create(trainer->model, trainer->device, &opts,
+                                &trainer->eval_plan));
         VGG_TRY(vgg_metrics_create(trainer->ctx, out->dim[0], &fit->metrics));
     }
     if (trainer->progress.epoch >= trainer->opts.epochs) return VGG_OK;

@@ -174,6 +174,8 @@ FIELD(vgg_trainer_options, epochs, 56, 4);
 FIELD(vgg_trainer_options, batch, 60, 4);
 FIELD(vgg_trainer_options, accumulate, 64, 4);
 FIELD(vgg_trainer_options, label_smoothing, 68, 4);
+FIELD(vgg_trainer_options, precision, 72, 4);
+FIELD(vgg_trainer_options, deterministic, 76, 4);
 
 FROZEN(vgg_progress, 112);
 FIELD(vgg_progress, epoch, 0, 8);

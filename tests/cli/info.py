@@ -95,7 +95,8 @@ def test_devices():
 
 
 def test_bench():
-    small = ["--blocks", "1x8,1x8", "--resize", "16", "--hidden", 16, "--batch", 4]
+    small = ["--blocks", "1x8,1x8", "--resize", "16", "--hidden", 16, "--batch", 4,
+             "--device", "cpu"]
     for mode in ("train", "infer"):
         result = sole_object(run("bench", *small, "--mode", mode, "--steps", 5, "--warmup", 1,
                                  "--format", "json").stdout)

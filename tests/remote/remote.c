@@ -137,6 +137,7 @@ static vgg_status compile(void *device, void *store, const vgg_program_desc *des
     const vgg_program_desc inner = inner_desc(desc);
     const vgg_extent in = desc->stages[0].in;
     *program = NULL;
+    if (remote.program_count < 8) remote.programs[remote.program_count++] = *desc;
     if (desc->step) { /* of its own, that the library knows nothing of */
         const vgg_status status = remote.inner->store_gradients(store, desc->params);
         if (status != VGG_OK) return status;

@@ -20,6 +20,8 @@ struct remote {
     uint32_t from_samples, from_host; /* forwards */
     uint32_t steps, backwards;
     uint32_t gradients; /* calls of store_gradients() and what else needs gradients */
+    uint32_t program_count;
+    vgg_program_desc programs[8]; /* the first of them; only numbers are valid */
 };
 
 extern struct remote remote;

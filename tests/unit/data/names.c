@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A loader that names samples: the same order, labels and draws as in its batches, the
- * same pixels where somebody else does what it names (tests/remote/data.c), and no image
- * made meanwhile. */
+ * same pixels where somebody else does what it names (tests/remote/data.c), and no
+ * image made meanwhile. */
 #include "data/loader.h"
 
 #include "data/resize.h"

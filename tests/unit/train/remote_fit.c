@@ -247,8 +247,8 @@ static int on_batch(void *cookie, const vgg_progress *progress)
     return progress->epoch * BATCHES + progress->batch == (uint64_t)stop_at;
 }
 
-/* Stopped after every possible batch, checkpointed, and gone on with by a trainer on the
- * other kind of device. */
+/* Stopped after every possible batch, checkpointed, and gone on with by a trainer on
+ * the other kind of device. */
 START_TEST(a_training_moves_between_devices)
 {
     const int engine = _i % 2;
@@ -429,6 +429,28 @@ START_TEST(infinite_loss_changes_nothing)
 }
 END_TEST
 
+/* Training and its evaluation are compiled as the options say. */
+START_TEST(precision_and_determinism)
+{
+    begin(&runs[1], 0, true); /* ref, which has fp64 */
+    vgg_trainer_options opts = plain_recipe();
+    opts.precision = _i % 2 ? VGG_FP64 : VGG_FP32;
+    opts.deterministic = (uint32_t)_i / 2;
+    make_trainer(&runs[1], &opts);
+    ck_ok(vgg_trainer_fit(runs[1].trainer, runs[1].train, runs[1].test, NULL));
+    ck_assert_uint_eq(remote.program_count, 2);
+    ck_assert_uint_eq(remote.programs[0].mode, VGG_MODE_TRAIN);
+    ck_assert_uint_eq(remote.programs[0].step, 1);
+    ck_assert_uint_eq(remote.programs[1].mode, VGG_MODE_INFER);
+    ck_assert_uint_eq(remote.programs[1].step, 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_uint_eq(remote.programs[i].precision, opts.precision);
+        ck_assert_uint_eq(remote.programs[i].deterministic, opts.deterministic);
+    }
+    end(&runs[1]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("remote_fit");
@@ -443,6 +465,7 @@ int main(void)
     tcase_add_loop_test(tc, copies_are_shared, 0, 2);
     tcase_add_loop_test(tc, evaluation, 0, 2);
     tcase_add_loop_test(tc, infinite_loss_changes_nothing, 0, 2);
+    tcase_add_loop_test(tc, precision_and_determinism, 0, 4);
     suite_add_tcase(suite, tc);
     return harness_main(&suite, 1);
 }

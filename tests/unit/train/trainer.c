@@ -131,6 +131,45 @@ static vgg_trainer_options recipe(uint32_t epochs)
     return opts;
 }
 
+/* Plans of one's own evaluate as vgg_evaluate() did into `expected`; some can't. */
+static void evaluate_by_plans(vgg_model *model, vgg_loader *loader,
+                              const vgg_metrics *expected)
+{
+    static const struct {
+        uint32_t mode, batch;
+        vgg_status status;
+        const char *text;
+    } cases[] = {
+        {VGG_MODE_INFER, BATCH, VGG_OK, NULL},
+        {VGG_MODE_INFER, BATCH + 5, VGG_OK, NULL},
+        {VGG_MODE_GRAD, BATCH, VGG_OK, NULL},
+        {VGG_MODE_TRAIN, BATCH, VGG_ESTATE, "a training plan can't evaluate"},
+        {VGG_MODE_INFER, BATCH - 1, VGG_ESHAPE,
+         "the loader gives batches of 16; the plan takes 15"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+        vgg_plan *plan;
+        vgg_metrics *metrics;
+        opts.mode = cases[i].mode;
+        opts.batch = cases[i].batch;
+        ck_ok(vgg_plan_create(model, device, &opts, &plan));
+        ck_ok(vgg_metrics_create(NULL, CLASSES, &metrics));
+        const vgg_status status = vgg_plan_evaluate(plan, loader, metrics);
+        ck_assert_int_eq(status, cases[i].status);
+        if (status == VGG_OK) {
+            ck_assert_uint_eq(vgg_metrics_count(metrics), SAMPLES);
+            ck_assert_double_eq(vgg_metrics_loss(metrics), vgg_metrics_loss(expected));
+        } else {
+            ck_assert_ptr_nonnull(strstr(vgg_last_error(), cases[i].text));
+            ck_assert_uint_eq(vgg_metrics_count(metrics), 0);
+        }
+        vgg_metrics_free(metrics);
+        vgg_plan_free(plan);
+    }
+    ck_fails(vgg_plan_evaluate(NULL, loader, NULL), VGG_EINVAL);
+}
+
 START_TEST(learns_bars)
 {
     set_up();
@@ -152,6 +191,7 @@ START_TEST(learns_bars)
     ck_ok(vgg_evaluate(model, device, test, metrics));
     ck_assert_double_eq(vgg_metrics_top_k(metrics, 1), progress->test_accuracy);
     ck_assert_double_eq(vgg_metrics_loss(metrics), progress->test_loss);
+    evaluate_by_plans(model, test, metrics);
     vgg_metrics_free(metrics);
     vgg_loader_free(train);
     vgg_loader_free(test);
@@ -381,6 +421,17 @@ START_TEST(bad_recipes_are_refused)
     ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL,
                   "momentum");
     ck_fails(vgg_trainer_create(NULL, device, NULL, &trainer), VGG_EINVAL);
+    opts = recipe(1);
+    opts.precision = VGG_BF16 + 1;
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL,
+                  "precision is 4");
+    opts.precision = VGG_BF16;
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EUNSUPPORTED,
+                  "bf16 needs the engine cudnn");
+    opts.precision = VGG_FP32;
+    opts.deterministic = 2;
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL,
+                  "deterministic is 2");
 
     opts = recipe(1);
     opts.batch = BATCH - 1;

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer on an engine that is a plugin: a made-up one around `ref`
+(tests/remote), whose folder is in VGG_PLUGIN_DIR. It keeps the data set and updates in
+its backward, and all must come out as on `ref`."""
+import json
+import os
+
+import trainer
+from trainer import make_data, one_line, run, sole_object
+
+TEXT = "a test's engine around ref"
+PLAIN = ["--momentum", 0, "--optimizer", "sgd"]  # what a step of the engine's own can do
+BATCHES = 13
+
+
+def train(out, device, *more, **env):
+    return run("train", *trainer.TINY, "--data", "data", "--out", out, "--epochs", 3,
+               "--device", device, *more, **env)
+
+
+def arguments(out):
+    with open(f"{out}/args.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
+def test_devices():
+    lines = run("devices").stdout.splitlines()
+    assert lines[0] == f"cuda:0   {TEXT}", lines
+    assert lines[1].startswith("cpu ") and "refused" not in "".join(lines), lines
+    found = sole_object(run("devices", "--format", "json", REMOTE_DEVICES="2").stdout)
+    assert [d["name"] for d in found["devices"]] == ["cuda:0", "cuda:1", "cpu", "ref"]
+    assert found["devices"][1] == {"name": "cuda:1", "engine": "cudnn", "text": TEXT}
+
+
+def test_a_plugin_that_does_not_work():
+    os.mkdir("plugins")
+    with open("plugins/vgg-cudnn.so", "w", encoding="ascii") as file:
+        file.write("not a shared object\n")
+    make_data("data")
+    for device in ("cuda", "cuda:0", "cudnn"):
+        done = run("train", *trainer.TINY, "--data", "data", "--out", "out", "--device",
+                   device, expect=1, VGG_PLUGIN_DIR="plugins")
+        line = one_line(done.stderr)
+        assert f"--device {device}: engine cudnn: plugins/vgg-cudnn.so: can't be loaded" in line
+        assert "`vgg devices` lists" in line and not os.path.exists("out"), line
+    found = sole_object(run("devices", "--format", "json", VGG_PLUGIN_DIR="plugins").stdout)
+    assert [d["name"] for d in found["devices"]] == ["cpu", "ref"], found
+    assert [r["engine"] for r in found["refused"]] == ["cudnn"], found
+    # What nobody asked for by name is passed over.
+    done = sole_object(train("out", "auto", "--format", "json", VGG_PLUGIN_DIR="plugins").stdout)
+    assert done["device"] == "cpu", done
+
+
+def test_the_same_run():
+    make_data("data")
+    for name, flags in (("plain", PLAIN), ("momentum", [])):
+        train(f"{name}-ref", "ref", *flags)
+        done = train(f"{name}-cuda", "cuda:0", *flags, REMOTE_WANTS_DATA="1")
+        trainer.same_run(f"{name}-ref", f"{name}-cuda")
+        assert f"examples/sec on cuda:0, {TEXT}\n" in done.stdout, done.stdout
+        assert f"\n{TEXT}\n" in done.stderr, done.stderr
+    summary = sole_object(train("auto", "auto", "--format", "json").stdout)
+    assert (summary["device"], summary["precision"]) == ("cuda:0", "fp32"), summary
+
+
+def test_a_run_moves():
+    make_data("data")
+    train("whole", "ref", *PLAIN)
+    for steps in (BATCHES + 5, 2 * BATCHES):
+        out = f"moved{steps}"
+        train(out, "cuda:0", *PLAIN, "--steps", steps, "--deterministic")
+        kept = arguments(out)
+        assert (kept["device"], kept["precision"], kept["deterministic"]) == \
+            ("cuda:0", "fp32", True), kept
+        run("train", "--resume", out, "--device", "ref", "--no-deterministic")
+        trainer.same_run("whole", out)
+        kept = arguments(out)
+        assert (kept["device"], kept["deterministic"]) == ("ref", False), kept
+    # What is not said again stays.
+    train("back", "ref", *PLAIN, "--steps", BATCHES + 5)
+    run("train", "--resume", "back", "--device", "cuda", REMOTE_WANTS_DATA="1")
+    trainer.same_run("whole", "back")
+    assert arguments("back")["device"] == "cuda"
+
+
+def test_precision():
+    make_data("data")
+    for precision in ("tf32", "bf16"):
+        done = run("train", *trainer.TINY, "--data", "data", "--out", "out", "--precision",
+                   precision, expect=1)
+        assert f"{precision} needs the engine cudnn" in one_line(done.stderr), done.stderr
+        assert not os.path.exists("out")
+    train("out", "cpu")
+    for verb in (["eval", "out", "--data", "data"], ["bench", "--batch", 4]):
+        done = run(*verb, "--precision", "bf16", "--device", "cpu", expect=1)
+        assert "bf16 needs the engine cudnn" in one_line(done.stderr), done.stderr
+    done = run("train", "--resume", "out", "--epochs", 4, "--precision", "half", expect=2)
+    assert "expected one of fp32, tf32, bf16, found 'half'" in one_line(done.stderr)
+
+
+def test_eval():
+    make_data("data")
+    train("out", "ref")
+    figures = {}
+    for device in ("ref", "cuda:0"):
+        found = sole_object(run("eval", "out", "--data", "data", "--device", device,
+                                "--format", "json").stdout)
+        assert (found.pop("device"), found.pop("precision")) == (device, "fp32")
+        del found["images_per_s"]
+        figures[device] = found
+    assert figures["ref"] == figures["cuda:0"]
+
+
+def test_bench():
+    make_data("data")
+    for more in (["--mode", "train"], ["--mode", "infer"],
+                 ["--data-loading", "--data", "data", "--steps", 30]):
+        found = sole_object(run("bench", "--blocks", "1x8", "--hidden", 8, "--batch", 16,
+                                "--resize", 8, "--device", "cuda", "--format", "json",
+                                "--steps", 20, *more).stdout)
+        assert (found["name"], found["engine"]) == ("cuda:0", "cudnn"), found
+        assert (found["precision"], found["batch"]) == ("fp32", 16), found
+        assert 0 < found["median_step_s"] <= found["p95_step_s"], found
+    # A batch is never larger than the data; trained on as `vgg train` does.
+    found = sole_object(run("bench", "--blocks", "1x8", "--hidden", 8, "--batch", 500,
+                            "--device", "cuda", "--format", "json", "--steps", 3,
+                            "--data-loading", "--data", "data",
+                            REMOTE_WANTS_DATA="1").stdout)
+    assert found["batch"] == 200 and found["data_loading"] is True, found
+
+
+if __name__ == "__main__":
+    trainer.main(globals())
