@@ -16,9 +16,9 @@ def one(trainer, args, precision, seed, left):
         table = trainers.epochs(out)
         picked = {str(int(row["epoch"])): {key: row[key] for key in KEEP}
                   for row in table if row["epoch"] in (1, 5, len(table))}
-        more = [] if trainer.device == "cpu" else ["--device", trainer.device]
-        judged = trainer.call("eval", out / "last", "--data", trainer.data, *more,
-                              "--format", "json", limit=max(left - done.seconds, 1))
+        judged = trainer.call("eval", out / "last", "--data", trainer.data,
+                              *trainer.on(precision), "--format", "json",
+                              limit=max(left - done.seconds, 1))
         figures = {"command": command, "seed": seed, "precision": precision,
                    "epochs": len(table), "wall_s": round(done.seconds, 2), "curve": picked,
                    "test_accuracy_curve": [row["test_accuracy"] for row in table],

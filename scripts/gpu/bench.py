@@ -27,7 +27,7 @@ TORCH = ROOT / "tests/bench/torch_vgg.py"
 MAIN_ROWS = ("bf16-graph", "tf32-eager", "bf16-eager", "bf16-autotune", "bf16-master",
              "tf32-graph", "fp32-eager", "bf16-compile", "fp32-graph", "tf32-autotune",
              "bf16-graph-eager", "tf32-compile", "fp32-autotune", "fp32-compile")
-MAIN_QUICK = ("bf16-graph", "bf16-eager")
+MAIN_QUICK = ("bf16-graph", "bf16-eager", "tf32-eager")
 VGG16_ROWS = ("bf16-graph", "tf32-graph", "bf16-eager", "tf32-eager", "bf16-autotune",
               "tf32-autotune", "bf16-master")
 VGG16_QUICK = ("bf16-graph", "tf32-eager")
@@ -69,15 +69,18 @@ class Torch:
     def failed(self, why):
         self.err.seek(0)
         tail = self.err.read().decode("utf-8", "replace")[-rows.TAIL:]
-        return rows.Failed(why, command=self.shown(), tail=tail)
+        last = (tail.strip().splitlines() or ["ended without a word"])[-1]
+        return rows.Failed(why or last[:200], command=self.shown(), tail=tail)
 
     def next(self, event, limit):
         try:
             found = self.lines.get(timeout=max(limit, 0.1))
         except queue.Empty:
             raise self.failed(f"no answer in {limit:.0f} s") from None
-        if found is None or found["event"] == "failed":
-            raise self.failed((found or {}).get("reason", "ended without a word"))
+        if found is None:
+            raise self.failed(None)
+        if found["event"] == "failed":
+            raise self.failed(found["reason"])
         if found["event"] != event:
             raise self.failed(f"expected {event}, found {found['event']}")
         return found
@@ -224,20 +227,30 @@ def measure_torch(args, memory, name, ours, left):
 def run(stage, args, trainer, memory):
     net = "main" if stage.name == "bench" else "vgg16"
     every = (MAIN_ROWS, MAIN_QUICK) if net == "main" else (VGG16_ROWS, VGG16_QUICK)
-    precisions = [p for p in args.precisions if net == "main" or p != "fp32"]
+    precisions = [p for p in args.precisions if net == "main" or p != "fp32" or args.rehearse]
     names = [n for n in args.rows or every[1 if args.quick else 0]
              if n.partition("-")[0] in precisions]
     ours = {p: Ours(args, trainer, memory, p, net) for p in precisions}
     cold = precisions[:1] if args.quick else precisions
     stage.plan([*(f"cold-{p}" for p in cold), *(f"alone-{p}" for p in precisions),
                 *(f"torch-{n}" for n in names), *(f"vgg-{p}" for p in precisions)])
-    for p in precisions:
+    def own(p):
         if p in cold:
-            stage.do(f"cold-{p}", lambda left, p=p: measure_cold(ours[p], left))
-        stage.do(f"alone-{p}", lambda left, p=p: measure_alone(ours[p], left))
-    for name in names:
-        stage.do(f"torch-{name}", lambda left, n=name: measure_torch(
-            args, memory, n, ours[n.partition("-")[0]], left), need=15)
+            stage.do(f"cold-{p}", lambda left: measure_cold(ours[p], left))
+        stage.do(f"alone-{p}", lambda left: measure_alone(ours[p], left))
+
+    def beside(name):
+        partner = ours[name.partition("-")[0]]
+        stage.do(f"torch-{name}",
+                 lambda left: measure_torch(args, memory, name, partner, left), need=15)
+
+    # Quick: all of the first precision before the others.
+    for group in [[p] for p in precisions] if args.quick else [precisions]:
+        for p in group:
+            own(p)
+        for name in names:
+            if name.partition("-")[0] in group:
+                beside(name)
     for p in precisions:
         if ours[p].seconds:
             stage.row(f"vgg-{p}", "ok", **ours[p].figures())

@@ -18,7 +18,7 @@ SUMMARY = re.compile(r"^========= (?:ERROR|RACECHECK) SUMMARY: (\d+)[^\n]*$", re
 
 def look(trainer, tool, path, left):
     wrap = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
-    seen = {"command": " ".join(wrap + [path.name])}
+    seen = {"command": " ".join(wrap + [path.name]), "faults": []}
 
     def output(text):
         seen["faults"] = FAULTS.findall(text)[:10]
@@ -27,6 +27,9 @@ def look(trainer, tool, path, left):
     try:
         figures = parity.program(trainer, path, left, wrap, output)
     except rows.Failed as error:
+        if seen["faults"]:
+            raise rows.Failed(f"{error}; {seen['faults'][0]}",
+                              **{**error.figures, **seen}) from None
         error.figures.update(seen)
         raise
     if seen["found"] != 0:

@@ -71,7 +71,7 @@ for program in "${tests[@]}"; do
     status=0
     said=$(CK_FORK=no timeout 120 "$program" 2>&1) || status=$?
     [ $status -eq 77 ] || [ $status -eq 0 ]
-    report $? "${program##*/} passes or is skipped with a reason" "status $status: ${said: -400}"
+    report $? "${program##*/} passes or is skipped with a reason" "status $status: $(tail -c 400 <<<"$said")"
     [ $status -ne 77 ] || [ -n "$said" ]
     report $? "${program##*/} gives its reason" "nothing printed"
 done

@@ -3,6 +3,7 @@
 import csv
 import glob
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -20,22 +21,19 @@ class Trainer:
         self.device, self.preset = args.device, args.preset
         self.env = dict(os.environ, NO_COLOR="1",
                         VGG_PLUGIN_DIR=str(self.tree / "lib/vgg"),
-                        XDG_CACHE_HOME=str(self.work / "cache"))
-        self.runs = 0
+                        VGG_CACHE_DIR=str(self.work / "cache"))
+        self.numbers = itertools.count(1)  # two threads take from it
 
     def fresh_cache(self):
         """The environment, with a plan cache that nothing has filled."""
-        self.runs += 1
-        return dict(self.env, XDG_CACHE_HOME=str(self.work / f"cache-{self.runs}"))
+        return dict(self.env, VGG_CACHE_DIR=str(self.work / f"cache-{next(self.numbers)}"))
 
     def folder(self):
-        self.runs += 1
-        return self.work / f"run-{self.runs}"
+        return self.work / f"run-{next(self.numbers)}"
 
     def on(self, precision):
-        """The flags that choose device and precision; the CPU has fp32 and no flag for it."""
-        more = [] if self.device == "cpu" else ["--precision", precision]
-        return ["--device", self.device, *more]
+        """The flags that choose device and precision."""
+        return ["--device", self.device, "--precision", precision]
 
     def call(self, *flags, limit, env=None):
         return rows.run([self.program, *flags], limit, env or self.env)

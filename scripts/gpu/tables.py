@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page docs/results/gpu.md from gpu-check's rows: tables, goals met or not, and what no row
+shows."""
+import statistics
+
+HEAD = """# On a GPU
+
+Made by `scripts/gpu/report.py` from the rows of `scripts/gpu-check`, which are all in
+[gpu.json](gpu.json). Do not edit.
+"""
+
+NOTHING = """
+**Nothing has been measured on a GPU yet.** What is known of the GPU engine comes from tests
+without one ([testing.md](../testing.md)). To measure, on a machine with an NVIDIA GPU:
+
+```sh
+scripts/gpu-pack                                      # where the sources can be built
+scripts/gpu-check parity,bench --quick --out rows-1   # on the machine with the GPU, 4 minutes
+scripts/gpu-check bench --out rows-2                  # 8 minutes
+scripts/gpu-check vgg16 --out rows-3
+scripts/gpu-check accuracy --out rows-4
+scripts/gpu-check sanitize --out rows-5
+python3 scripts/gpu/report.py rows-*                  # makes this page
+```
+"""
+
+CHAPTER = {"loss": 0.369, "train": 0.866, "test": 0.882, "f1": 0.891,
+           "first": (2.116, 0.625), "fifth": (0.482, 0.854)}
+# Most seconds for an epoch of the main job in bf16, by what the GPU's name has in it.
+EPOCH_GOAL = {"H200": 0.50, "H100": 0.75}
+
+
+def number(value, form="{:.3f}"):
+    return "-" if value is None else form.format(value)
+
+
+def table(head, lines):
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    rows = [head, rule, *lines]
+    return "\n" + "".join("| " + " | ".join(map(str, row)) + " |\n" for row in rows)
+
+
+
+def goal(text, met):
+    """A line about a goal; `met` is None where it could not be seen."""
+    return f"* {text}: **{ {True: 'met', False: 'not met', None: 'not measured'}[met] }**\n"
+
+
+def machines(data):
+    text = "\n## Runs\n"
+    lines = []
+    for i, run in enumerate(data["runs"], 1):
+        packages = run.get("packages", {})
+        lines.append([i, run["stage"], run.get("date", "-"), run.get("gpu") or "no GPU",
+                      run.get("driver", "-"), packages.get("torch") or "-",
+                      packages.get("nvidia-cudnn-cu13") or "-",
+                      packages.get("nvidia-cublas") or "-", f"`{run['commit'][:12]}`"
+                      + (" (changed)" if run["commit"].endswith("-changed") else "")])
+    text += table(["run", "stage", "date (UTC)", "GPU", "driver", "PyTorch", "cuDNN", "cuBLAS",
+                   "commit"], lines)
+    text += "\n```sh\n" + "".join(
+        f"{run['asked']}   # run {i}\n" for i, run in enumerate(data["runs"], 1)) + "```\n"
+    text += "".join(f"\nRun {i}: the packed programs did not start there; they were built there "
+                    "from the packed sources.\n" for i, run in enumerate(data["runs"], 1)
+                    if not run.get("prebuilt", True))
+    return text
+
+
+def parity(rows):
+    if not rows:
+        return ""
+    text = "\n## The same results as on the processor\n"
+    traces = [(n, r) for n, r in rows.items() if n.startswith("trace-") and
+              "largest_difference" in r]
+    if traces:
+        text += "\nLosses of 20 training steps beside the cpu engine's, from equal seeds.\n"
+        text += table(["recipe and precision", "largest difference", "allowed", "first loss",
+                       "last loss", ""],
+                      [[n[6:], f"{r['largest_difference']:.1e}", f"{r['allowed']:.0e}",
+                        number(r["first_loss"]), number(r["last_loss"]), r["status"]]
+                       for n, r in traces])
+    programs = [(n, r) for n, r in rows.items() if "program" in r]
+    if programs:
+        passed = sum(r.get("passed", 0) for _, r in programs)
+        bad = sum(r.get("failed_tests", 0) for _, r in programs)
+        text += f"\nTest programs on the GPU: {passed} tests passed, {bad} failed.\n"
+        text += table(["program", "passed", "failed", "seconds", ""],
+                      [[f"`{n}`", r.get("passed", "-"), r.get("failed_tests", "-"),
+                        r.get("seconds", "-"), r["status"]] for n, r in programs])
+    text += "\n" + "".join(f"* {name[6:]}, the same run twice: "
+                    + ("equal to the bit\n" if row["status"] == "ok"
+                       else f"**{row['status']}**: {row.get('reason', '')}\n")
+                    for name, row in rows.items() if name.startswith("twice-"))
+    return text
+
+
+def speed_rows(rows):
+    """(ours by precision, PyTorch's rows): figures of rows that have some."""
+    ours = {}
+    for name, row in rows.items():
+        kind, _, precision = name.partition("-")
+        if kind in ("vgg", "alone") and row["status"] == "ok" and (
+                kind == "vgg" or precision not in ours):
+            ours[precision] = row
+    theirs = {n[6:]: r for n, r in rows.items() if n.startswith("torch-") and "s_per_epoch" in r}
+    return ours, theirs
+
+
+def best(theirs, precision):
+    found = [(r["s_per_epoch"], n) for n, r in theirs.items()
+             if r["precision"] == precision and r["status"] == "ok"]
+    return min(found, default=None)
+
+
+def no_figures(gone):
+    return ("\n" if gone else "") + "".join(
+        f"* no figure for `{n}` ({r['status']}): {r.get('reason', '')}\n" for n, r in gone)
+
+
+def faster(mine, theirs, precision):
+    """(name of PyTorch's best row, how many times as fast as that ours is) or Nones; beside it
+    where turns were taken."""
+    peer = best(theirs, precision)
+    if not mine or not peer:
+        return None, None
+    beside = theirs[peer[1]].get("ratio")
+    return peer[1], beside or peer[0] / mine["s_per_epoch"]
+
+
+def speed(rows, unit):
+    ours, theirs = speed_rows(rows)
+    lines = []
+    for precision in ("bf16", "tf32", "fp32"):
+        cold = rows.get(f"cold-{precision}", {})
+        if precision in ours:
+            r = ours[precision]
+            lines.append([f"**libvgg {precision}**", number(r["s_per_epoch"], "{:.4f}"),
+                          f"{number(r['s_least'], '{:.4f}')} to {number(r['s_most'], '{:.4f}')}",
+                          r["epochs"], number(r["images_per_s"], "{:.0f}"), "",
+                          number(cold.get("cold_s"), "{:.1f}") + " / "
+                          + number(cold.get("warm_s"), "{:.1f}"),
+                          number(r["device_mib"], "{:.0f}")])
+        for name, r in theirs.items():
+            if r["precision"] == precision:
+                note = "" if r["status"] == "ok" else f" ({r['status']}: {r['reason']})"
+                lines.append([f"PyTorch {name}{note}", number(r["s_per_epoch"], "{:.4f}"),
+                              f"{number(r['s_least'], '{:.4f}')} to "
+                              f"{number(r['s_most'], '{:.4f}')}", r["epochs"],
+                              number(r["images_per_s"], "{:.0f}"), number(r.get("ratio"), "{:.2f}"),
+                              number(r.get("cold_s"), "{:.1f}"),
+                              number(r["device_mib"], "{:.0f}")])
+    text = table(["", f"s, {unit}", "least to most", "counted", "images/s",
+                  "libvgg is faster by", "cold start s (first / again)", "device MiB"], lines)
+    gone = [(n, r) for n, r in rows.items() if r["status"] != "ok" and "s_per_epoch" not in r]
+    return text + no_figures(gone)
+
+
+def main_job(rows, runs):
+    if not rows:
+        return ""
+    text = """
+## The main job
+
+VGG-11 with channels / 4 on the 60,000 images of Fashion-MNIST at 224x224, batch 128, plain SGD,
+dropout: whole training epochs, the last batch of 96 and the images' enlargement included, on both
+sides with images resident on the device. Medians; libvgg and the PyTorch row take turns, and
+"faster by" compares with the turns beside that row. `graph` is the whole step in a CUDA graph made
+by hand around the compiled step, `master` that with bf16 parameters and fp32 masters, `autotune`
+is torch.compile's max-autotune. Cold start: from nothing to a first step; libvgg's to the end of a
+process that makes one, without and with what an earlier one left on disk. Device MiB: the most in
+use while training, seen from outside.
+"""
+    text += speed(rows, "an epoch")
+    ours, theirs = speed_rows(rows)
+    mine = ours.get("bf16")
+    peer, ratio = faster(mine, theirs, "bf16")
+    text += "\n" + goal("bf16 at least 1.5 times as fast as PyTorch's best bf16 row"
+                        + (f" ({peer}): {ratio:.2f}" if ratio else ""),
+                        ratio >= 1.5 if ratio else None)
+    names = {(runs[mine["run"]].get("gpu") or "")} if mine else set()
+    for gpu, most in EPOCH_GOAL.items():
+        here = any(gpu in name for name in names)
+        text += goal(f"an epoch in bf16 at most {most:.2f} s on an {gpu}"
+                     + (f": {mine['s_per_epoch']:.3f} s" if here else ""),
+                     mine["s_per_epoch"] <= most if here else None)
+    for precision in ("tf32", "fp32"):
+        peer, ratio = faster(ours.get(precision), theirs, precision)
+        if ratio:
+            text += (f"* {precision} beside PyTorch's best {precision} row ({peer}): "
+                     f"{ratio:.2f} times as fast\n")
+    return text
+
+
+def vgg16(rows):
+    if not rows:
+        return ""
+    text = "\n## VGG-16\n\nTraining steps on 3x224x224 noise, batch 64; 50 steps.\n"
+    text += speed(rows, "50 steps")
+    ours, theirs = speed_rows(rows)
+    for precision in ("bf16", "tf32"):
+        peer, ratio = faster(ours.get(precision), theirs, precision)
+        text += ("\n" if precision == "bf16" else "") + goal(
+            f"{precision} at least 1.1 times as fast as PyTorch's best {precision} row"
+            + (f" ({peer}): {ratio:.2f}" if ratio else ""), ratio >= 1.1 if ratio else None)
+    return text
+
+
+def means(rows):
+    """A line for each precision that has more than one whole run."""
+    lines = []
+    for precision in ("bf16", "tf32", "fp32"):
+        ends = [r["curve"][max(r["curve"], key=int)] for r in rows.values()
+                if r["status"] == "ok" and r["precision"] == precision]
+        if len(ends) > 1:
+            values = [statistics.mean(e[key] for e in ends) for key in
+                      ("train_loss", "train_accuracy", "test_accuracy", "macro_f1")]
+            lines.append([f"mean of {len(ends)}, {precision}", *map(number, values),
+                          "", "", ""])
+    return lines
+
+
+def accuracy(rows):
+    if not rows:
+        return ""
+    lines = [["the chapter", number(CHAPTER["loss"]), number(CHAPTER["train"]),
+              number(CHAPTER["test"]), number(CHAPTER["f1"]),
+              "{:.3f}, {:.3f}".format(*CHAPTER["first"]),
+              "{:.3f}, {:.3f}".format(*CHAPTER["fifth"]), "-"]]
+    for name, r in rows.items():
+        curve = r.get("curve")
+        if not curve:
+            continue
+        last = curve[max(curve, key=int)]
+        first, fifth = curve.get("1"), curve.get("5")
+        lines.append([f"{name} ({r['epochs']} epochs)" + ("" if r["status"] == "ok" else
+                                                         f", {r['status']}"),
+                      number(last["train_loss"]), number(last["train_accuracy"]),
+                      number(last["test_accuracy"]), number(last["macro_f1"]),
+                      *("{:.3f}, {:.3f}".format(e["train_loss"], e["test_accuracy"])
+                        if e else "-" for e in (first, fifth)),
+                      number(r.get("wall_s"), "{:.1f}")])
+    lines += means(rows)
+    text = """
+## The recipe to its end
+
+`vgg train --preset d2l`, ten epochs. Training loss and accuracy are means over the last epoch;
+macro F1 is of the test images.
+"""
+    text += table(["", "loss", "train accuracy", "test accuracy", "macro F1",
+                   "first epoch: loss, test", "fifth epoch: loss, test", "wall s"], lines)
+    return text + no_figures([(n, r) for n, r in rows.items() if "curve" not in r])
+
+
+def sanitizers(rows):
+    if not rows:
+        return ""
+    return "\n## compute-sanitizer\n" + table(
+        ["run", "tests passed", "faults", "seconds", ""],
+        [[f"`{n}`", r.get("passed", "-"), r.get("found", "-"), r.get("seconds", "-"),
+          r["status"] + (f": {r['reason']}" if "reason" in r else "")] for n, r in rows.items()])
+
+
+# What must have been seen, by (stage, beginnings of row names).
+WANTED = {
+    "the engine's losses beside the cpu engine's": ("parity", "trace-"),
+    "equal bits from equal runs": ("parity", "twice-"),
+    "the test programs on the GPU": ("parity", "test-"),
+    "memory that does not grow": ("parity", "leak"),
+    "libvgg's speed on the main job": ("bench", "alone-"),
+    "PyTorch's speed on the main job": ("bench", "torch-"),
+    "cold start": ("bench", "cold-"),
+    "libvgg's speed on VGG-16": ("vgg16", "alone-"),
+    "PyTorch's speed on VGG-16": ("vgg16", "torch-"),
+    "the recipe's accuracy": ("accuracy", ""),
+    "our kernels under memcheck": ("sanitize", "memcheck-"),
+    "our kernels under racecheck": ("sanitize", "racecheck-"),
+}
+
+
+def unverified(stages):
+    text = "\n## Not verified\n\n"
+    found = 0
+    for what, (stage, begin) in WANTED.items():
+        rows = {n: r for n, r in stages.get(stage, {}).items() if n.startswith(begin)}
+        bad = {n: r for n, r in rows.items() if r["status"] != "ok"}
+        if not rows:
+            text += f"* {what}: not run\n"
+        elif bad:
+            text += f"* {what}: " + "; ".join(
+                f"`{n}` {r['status']}" + (f" ({r['reason'][:160]})" if r.get("reason") else "")
+                for n, r in bad.items()) + "\n"
+        found += not rows or bool(bad)
+    return text + ("" if found else "Every row is there and ok.\n")
+
+
+def page(data):
+    if not data["runs"]:
+        return HEAD + NOTHING
+    stages = data["stages"]
+    get = stages.get
+    return (HEAD + machines(data) + parity(get("parity", {})) + main_job(get("bench", {}), data["runs"])
+            + vgg16(get("vgg16", {})) + accuracy(get("accuracy", {}))
+            + sanitizers(get("sanitize", {})) + unverified(stages))
