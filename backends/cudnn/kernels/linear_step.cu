@@ -2,8 +2,8 @@
 /* A linear layer's weight gradient and its SGD step in one pass over the weights.
  *
  * Bound by memory: a weight is read (4 bytes) and written (4, and 2 for the shadow)
- * once and its gradient never leaves the chip. Floors at 4.3 TB/s, and what 85 % of that
- * would be:
+ * once, and its gradient never leaves the chip. Floors at 4.3 TB/s, and what 85 % of
+ * that would be:
  *   4096 x 6272   257 MB    60 us    70 us
  *   4096 x 4096   168 MB    39 us    46 us
  * The products (6.6 and 4.3 GFLOP) take a quarter of it and hide behind it.

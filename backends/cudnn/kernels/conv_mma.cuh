@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the convolutions of conv_mma.h share: how pixels lie in shared memory, regions
+ * of an image, and filling them.
+ *
+ * A region of rows x cols pixels is kept with a border of one pixel, as [rows + 2]
+ * [cols + 2] pixels, so that the nine taps are nine offsets. Products read 8 pixels of
+ * a row at once, 16 bytes (a chunk) of each: chunk c of column x lies at place
+ * c ^ turn(x), so that 8 in a row never meet in a bank. */
+#ifndef VGG_CUDNN_CONV_MMA_CUH
+#define VGG_CUDNN_CONV_MMA_CUH
+
+#include "conv_mma.h"
+#include "mma.cuh"
+
+namespace vgg
+{
+
+constexpr int SPOT = 8;        /* a warp's part of a region: 8 x 8 pixels */
+constexpr int MOST_WARPS = 16; /* of a multiprocessor: 128 registers for each thread */
+
+/* Of so many channels: 16, 32, 64 or 128. */
+template <int Channels> struct layout {
+    static constexpr uint32_t chunks = Channels / 8, pitch = Channels * 2;
+    static_assert(chunks == 2 || chunks == 4 || chunks == 8 || chunks == 16, "taken");
+
+    static __device__ __forceinline__ constexpr uint32_t turn(uint32_t item)
+    {
+        return chunks == 2 ? item / 4 % 2 : chunks == 4 ? item / 2 % 4 : item % 8;
+    }
+
+    /* Offset of a chunk in an item (a pixel, a row of matrices). */
+    static __device__ __forceinline__ constexpr uint32_t place(uint32_t item,
+                                                               uint32_t chunk)
+    {
+        return item * pitch + ((chunk ^ turn(item)) << 4);
+    }
+};
+
+/* Channels that a warp makes at once, in tiles of 8: 32 where that divides them. */
+__host__ __device__ __forceinline__ uint32_t tiles_of(uint32_t channels)
+{
+    return channels % 32 == 0 ? 4 : 2;
+}
+
+/* ---- Regions --------------------------------------------------------------------- */
+
+struct region {
+    uint32_t image, y, x; /* of its first pixel */
+};
+
+__host__ __device__ __forceinline__ uint32_t regions_of(const vgg__conv_mma_args &args)
+{
+    return args.n * ((args.h + args.tile.rows - 1) / args.tile.rows) *
+           ((args.wd + args.tile.cols - 1) / args.tile.cols);
+}
+
+__device__ __forceinline__ region region_at(const vgg__conv_mma_args &args,
+                                            const vgg__conv_mma_tile &tile,
+                                            uint32_t index)
+{
+    const uint32_t across = (args.wd + tile.cols - 1) / tile.cols;
+    const uint32_t down = (args.h + tile.rows - 1) / tile.rows;
+    const uint32_t band = index / across;
+    return {band / down, band % down * tile.rows, index % across * tile.cols};
+}
+
+/* An image in memory, its pixels `scale` by `scale` of the convolution's. */
+struct image {
+    const void *at; /* [n][h][w][chunks * 8] */
+    uint32_t h, w;
+};
+
+/* Walks over a rectangle's pixels and their chunks in steps of a block: who does what.
+ * Nothing is divided on the way. A block is a multiple of `chunks` threads. */
+struct walk {
+    uint32_t chunk, y, x; /* now */
+    uint32_t down, right; /* a step's */
+
+    __device__ __forceinline__ walk(uint32_t chunks, uint32_t width)
+    {
+        const uint32_t pixels = blockDim.x / chunks, pixel = threadIdx.x / chunks;
+        chunk = threadIdx.x % chunks;
+        y = pixel / width;
+        x = pixel % width;
+        down = pixels / width;
+        right = pixels % width;
+    }
+
+    __device__ __forceinline__ void next(uint32_t width)
+    {
+        y += down;
+        x += right;
+        if (x >= width) {
+            x -= width;
+            y++;
+        }
+    }
+};
+
+/* A region with its border, on its way to shared memory; zeros beside the image. */
+template <int Channels>
+__device__ __forceinline__ void fetch_region(uint32_t to, const image &from,
+                                             const region &at,
+                                             const vgg__conv_mma_tile &tile)
+{
+    using lay = layout<Channels>;
+    const uint32_t height = tile.rows + 2, width = tile.cols + 2;
+    walk w(lay::chunks, width);
+    const uint4 *const first = (const uint4 *)from.at;
+    const size_t start = (size_t)at.image * from.h;
+    for (; w.y < height; w.next(width)) {
+        const uint32_t y = at.y + w.y - 1, x = at.x + w.x - 1; /* may be -1 */
+        const bool valid = y < from.h && x < from.w;
+        const size_t chunk = ((start + y) * from.w + x) * lay::chunks + w.chunk;
+        copy_async<16>(to + w.y * width * lay::pitch + lay::place(w.x, w.chunk),
+                       valid ? first + chunk : first, valid);
+    }
+}
+
+/* ---- Pooled gradients ------------------------------------------------------------ */
+
+/* Windows that a region with its border touches: one more on each side. They are kept
+ * as they come, gradients [windows][chunks] of 16 bytes and then winners, of 8. */
+struct windows {
+    uint32_t down, across, chunks;
+
+    __host__ __device__ __forceinline__ windows(const vgg__conv_mma_tile &tile,
+                                                uint32_t channels)
+        : down(tile.rows / 2 + 2), across(tile.cols / 2 + 2), chunks(channels / 8)
+    {
+    }
+
+    __host__ __device__ __forceinline__ uint32_t count() const
+    {
+        return down * across * chunks;
+    }
+
+    __host__ __device__ __forceinline__ uint32_t bytes() const
+    {
+        return count() * 24;
+    }
+};
+
+/* `from` is the pooled gradient. */
+__device__ __forceinline__ void fetch_windows(uint32_t to, const windows &some,
+                                              const image &from, const uint8_t *winner,
+                                              const region &at)
+{
+    walk w(some.chunks, some.across);
+    const uint4 *const first = (const uint4 *)from.at;
+    const size_t start = (size_t)at.image * from.h;
+    const uint32_t winners = to + some.count() * 16;
+    for (; w.y < some.down; w.next(some.across)) {
+        const uint32_t y = at.y / 2 + w.y - 1, x = at.x / 2 + w.x - 1;
+        const bool valid = y < from.h && x < from.w;
+        const size_t chunk = ((start + y) * from.w + x) * some.chunks + w.chunk;
+        const uint32_t place = (w.y * some.across + w.x) * some.chunks + w.chunk;
+        copy_async<16>(to + place * 16, valid ? first + chunk : first, valid);
+        copy_async<8>(winners + place * 8, valid ? winner + chunk * 8 : winner, valid);
+    }
+}
+
+/* Eight channels of a window: each pixel of it gets those that it won. `pick` are four
+ * winners: twice the same one in two nibbles, so that a byte of 0xff at place p of a
+ * table makes a mask of who won p. */
+__device__ __forceinline__ uint4 won(uint4 gradient, uint2 pick, uint32_t place)
+{
+    const uint32_t table = 0xffu << 8 * place;
+    return make_uint4(gradient.x & __byte_perm(table, 0, pick.x),
+                      gradient.y & __byte_perm(table, 0, pick.x >> 16),
+                      gradient.z & __byte_perm(table, 0, pick.y),
+                      gradient.w & __byte_perm(table, 0, pick.y >> 16));
+}
+
+/* From windows to the region's pixels. */
+template <int Channels>
+__device__ __forceinline__ void spread(uint8_t *to, const uint8_t *from,
+                                       const vgg__conv_mma_tile &tile)
+{
+    using lay = layout<Channels>;
+    const windows some(tile, Channels);
+    const uint32_t height = tile.rows + 2, width = tile.cols + 2;
+    walk w(some.chunks, some.across);
+    const uint8_t *const winners = from + some.count() * 16;
+    for (; w.y < some.down; w.next(some.across)) {
+        const uint32_t index = (w.y * some.across + w.x) * some.chunks + w.chunk;
+        const uint4 gradient = ((const uint4 *)from)[index];
+        const uint2 winner = ((const uint2 *)winners)[index];
+        const uint2 pick =
+            make_uint2(winner.x | winner.x << 4, winner.y | winner.y << 4);
+#pragma unroll
+        for (uint32_t place = 0; place < 4; place++) {
+            const uint32_t y = 2 * w.y + place / 2 - 1, x = 2 * w.x + place % 2 - 1;
+            if (y >= height || x >= width) continue; /* -1 as well */
+            *(uint4 *)(to + y * width * lay::pitch + lay::place(x, w.chunk)) =
+                won(gradient, pick, place);
+        }
+    }
+}
+
+/* ---- The host's side ------------------------------------------------------------- */
+
+/* By a filled-in tile. */
+const struct vgg__kernel *conv_mma_kernel(bool forward, const vgg__conv_mma_args &args);
+size_t conv_mma_shared(bool forward, const vgg__conv_mma_args &args);
+const struct vgg__kernel *conv_mma_weights_kernel(const vgg__conv_mma_args &args);
+size_t conv_mma_weights_shared(const vgg__conv_mma_args &args);
+
+} // namespace vgg
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The convolutions of conv_mma.h against plain loops, bit for bit: by the tiles that
+ * vgg__conv_mma_fit chooses, and by others. */
+#include <math.h>
+#include <string.h>
+
+#include "conv.h"
+#include "harness.h"
+
+static const struct conv_layer layers[] = {
+    {1, 8, 8, 16, 32, 0},    {2, 5, 7, 16, 16, 0},    {1, 9, 17, 32, 64, 0},
+    {1, 3, 30, 64, 16, 0},   {1, 14, 14, 64, 128, 0}, {1, 7, 9, 128, 32, 0},
+    {1, 1, 1, 32, 32, 0},    {3, 14, 14, 16, 32, 1},  {2, 6, 10, 32, 16, 1},
+    {1, 12, 28, 64, 64, 1},  {1, 2, 2, 16, 64, 1},    {1, 14, 14, 128, 128, 1},
+    {1, 16, 34, 32, 128, 1},
+};
+#define LAYERS (int)(sizeof layers / sizeof layers[0])
+
+typedef void check_fn(const struct vgg__conv_mma_args *args);
+
+static void try(enum vgg__conv_mma_what what, const struct vgg__conv_mma_args *args)
+{
+    static check_fn *const checks[] = {conv_check_forward, conv_check_data};
+    conv_run(what, args);
+    checks[what](args);
+}
+
+START_TEST(fitted)
+{
+    const enum vgg__conv_mma_what what = (enum vgg__conv_mma_what)(_i % 2);
+    for (int i = 0; i < 2; i++) {
+        struct vgg__conv_mma_args args = conv_make(layers[_i / 2]);
+        if (vgg__conv_mma_fit(what, &conv_devices[i], &args)) try(what, &args);
+        arrays_free();
+    }
+}
+END_TEST
+
+/* Regions of several spots and a block's several regions, warps that have none. */
+START_TEST(other_tiles)
+{
+    static const struct vgg__conv_mma_tile tiles[] = {
+        {8, 8, 32, 1, 1, 1},   {8, 16, 32, 4, 2, 2},  {16, 8, 64, 3, 1, 3},
+        {16, 24, 64, 5, 2, 1}, {8, 8, 64, 2, 2, 100}, {24, 24, 64, 16, 1, 1},
+    };
+    const enum vgg__conv_mma_what what = (enum vgg__conv_mma_what)(_i % 2);
+    for (uint32_t pool = 0; pool < 2; pool++) {
+        struct vgg__conv_mma_args args =
+            conv_make((struct conv_layer){2, 20, 26, 64, 64, pool});
+        args.tile = tiles[_i / 2];
+        if (what == VGG__CONV_MMA_DATA && pool) args.tile.buffers = 1;
+        const uint32_t regions = 2 * ((20 + args.tile.rows - 1) / args.tile.rows) *
+                                 ((26 + args.tile.cols - 1) / args.tile.cols);
+        if (args.tile.blocks > regions) args.tile.blocks = regions;
+        try(what, &args);
+        arrays_free();
+    }
+}
+END_TEST
+
+/* What is optional left out. */
+START_TEST(bare)
+{
+    for (uint32_t pool = 0; pool < 2; pool++) {
+        struct vgg__conv_mma_args args =
+            conv_make((struct conv_layer){1, 10, 12, 32, 32, pool});
+        const enum vgg__conv_mma_what what = (enum vgg__conv_mma_what)_i;
+        ck_assert(vgg__conv_mma_fit(what, &conv_devices[0], &args));
+        if (what == VGG__CONV_MMA_FORWARD) {
+            args.bias = NULL;
+            args.winner = NULL;
+            args.relu = 0;
+        } else {
+            args.x = NULL;
+        }
+        try(what, &args);
+        arrays_free();
+    }
+}
+END_TEST
+
+/* NaN and -0 in the input: of several NaN in a window the last wins, and a NaN of x
+ * lets the gradient pass. */
+START_TEST(odd_numbers)
+{
+    for (uint32_t pool = 0; pool < 2; pool++) {
+        struct vgg__conv_mma_args args =
+            conv_make((struct conv_layer){1, 8, 12, 16, 32, pool});
+        const enum vgg__conv_mma_what what = (enum vgg__conv_mma_what)_i;
+        ck_assert(vgg__conv_mma_fit(what, &conv_devices[0], &args));
+        uint16_t *const x = (uint16_t *)args.x;
+        x[(3 * 12 + 5) * 16 + 2] = 0x7fc0;
+        x[(6 * 12 + 8) * 16 + 9] = 0xffc0;
+        x[7] = 0x8000;
+        try(what, &args);
+        arrays_free();
+    }
+}
+END_TEST
+
+/* Wherever rows are read, none waits for a bank. */
+START_TEST(banks)
+{
+    static const uint32_t channels[] = {16, 32, 64, 128};
+    const struct conv_layer layer = {1, 8, 24, channels[_i], channels[_i], 0};
+    for (int what = 0; what < 2; what++) {
+        struct vgg__conv_mma_args args = conv_make(layer);
+        ck_assert(
+            vgg__conv_mma_fit((enum vgg__conv_mma_what)what, &conv_devices[0], &args));
+        uint64_t loads[2], conflicts[2];
+        launch_counts(&loads[0], &conflicts[0]);
+        conv_run((enum vgg__conv_mma_what)what, &args);
+        launch_counts(&loads[1], &conflicts[1]);
+        ck_assert_uint_gt(loads[1], loads[0]);
+        ck_assert_uint_eq(conflicts[1], conflicts[0]);
+        arrays_free();
+    }
+}
+END_TEST
+
+START_TEST(not_taken)
+{
+    static const struct conv_layer others[] = {
+        {1, 8, 8, 8, 32, 0},  {1, 8, 8, 48, 32, 0}, {1, 8, 8, 32, 256, 0},
+        {1, 7, 8, 32, 32, 1}, {1, 8, 9, 32, 32, 1},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        const struct conv_layer l = others[i];
+        struct vgg__conv_mma_args args = {
+            .n = l.n, .h = l.h, .wd = l.w, .ic = l.ic, .oc = l.oc, .pool = l.pool};
+        ck_assert(
+            !vgg__conv_mma_fit((enum vgg__conv_mma_what)_i, &conv_devices[0], &args));
+    }
+    struct vgg__conv_mma_args args = {.n = 1, .h = 8, .wd = 8, .ic = 32, .oc = 32};
+    const struct vgg__conv_mma_device old = {75, 40, 65536, 65536};
+    ck_assert(!vgg__conv_mma_fit((enum vgg__conv_mma_what)_i, &old, &args));
+    ck_assert(vgg__conv_mma_fit((enum vgg__conv_mma_what)_i, &conv_devices[0], &args));
+}
+END_TEST
+
+/* What is chosen can be launched: blocks, threads and memory within the limits. */
+START_TEST(within_limits)
+{
+    static const uint32_t sizes[] = {1, 7, 14, 28, 56, 112, 224};
+    for (size_t s = 0; s < 7; s++)
+        for (uint32_t c = 0; c < 16; c++) {
+            struct vgg__conv_mma_args args = {.n = 128, .h = sizes[s], .wd = sizes[s]};
+            args.ic = 16u << c % 4;
+            args.oc = 16u << c / 4;
+            args.pool = sizes[s] % 2 == 0;
+            const enum vgg__conv_mma_what what = (enum vgg__conv_mma_what)(_i % 2);
+            const struct vgg__conv_mma_device *const device = &conv_devices[_i / 2];
+            if (!vgg__conv_mma_fit(what, device, &args)) {
+                ck_assert_uint_lt(device->shared_block, 200000);
+                continue;
+            }
+            const size_t shared = vgg__conv_mma_shared(what, &args);
+            ck_assert_uint_le(shared + 128, device->shared_block);
+            const struct vgg__grid grid = vgg__conv_mma_grid(what, &args);
+            ck_assert_uint_le(grid.threads[0],
+                              vgg__conv_mma_kernel(what, &args)->threads);
+            ck_assert_uint_ge(grid.threads[0], 32);
+            ck_assert_uint_ge(grid.blocks[0], 1);
+            const struct vgg__conv_mma_tile t = args.tile;
+            const uint32_t regions = args.n * ((args.h + t.rows - 1) / t.rows) *
+                                     ((args.wd + t.cols - 1) / t.cols);
+            ck_assert_uint_le(grid.blocks[0], regions);
+        }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *const suite = suite_create("conv_mma");
+    TCase *const exact = tcase_create("exact");
+    tcase_set_timeout(exact, 300);
+    tcase_add_loop_test(exact, fitted, 0, LAYERS * 2);
+    tcase_add_loop_test(exact, other_tiles, 0, 12);
+    tcase_add_loop_test(exact, bare, 0, 2);
+    tcase_add_loop_test(exact, odd_numbers, 0, 2);
+    tcase_add_loop_test(exact, banks, 0, 4);
+    suite_add_tcase(suite, exact);
+    TCase *const choice = tcase_create("choice");
+    tcase_add_loop_test(choice, not_taken, 0, 2);
+    tcase_add_loop_test(choice, within_limits, 0, 4);
+    suite_add_tcase(suite, choice);
+    return harness_main(&suite, 1);
+}
