@@ -65,8 +65,9 @@ static float time_route(const struct product *p, const struct vgg__conv_route *r
         status = run(p, route);
     }
     api->eventRecord(device->end, device->stream);
-    if (api->eventSynchronize(device->end) != cudaSuccess) return -1;
-    if (status != VGG_OK) return -1;
+    const vgg_status waited =
+        vgg__cudnn_check(device, api->eventSynchronize(device->end), "time a convolution");
+    if (status != VGG_OK || waited != VGG_OK) return -1;
     if (api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess) return -1;
     return ms * 1000 / TIMED;
 }
@@ -113,6 +114,10 @@ static void try_form(const struct product *p, const struct vgg__dnn_problem *pro
     const uint32_t count = vgg__dnn_plans(&target, problem, plans, most, &refused);
     p->state->refused += refused;
     for (uint32_t i = 0; i < count; i++) {
+        if (p->call->device->lost) {
+            vgg__dnn_plan_free(p->call->device->api, &plans[i]);
+            continue;
+        }
         struct vgg__conv_route route = {
             .way = fused ? VGG__CONV_DNN_FUSED : VGG__CONV_DNN,
             .plan = plans[i],

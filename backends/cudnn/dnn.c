@@ -26,7 +26,7 @@ static bool set_one(const struct vgg__api *api, cudnnBackendDescriptor_t descrip
 /* What a configuration's engine says of itself. */
 struct engine_notes {
     int64_t number;
-    bool tensor_cores, cuts, varies, compiles;
+    bool tensor_cores, cuts, varies, transforms, compiles;
 };
 
 static bool read_notes(const struct vgg__api *api, cudnnBackendDescriptor_t config,
@@ -52,6 +52,8 @@ static bool read_notes(const struct vgg__api *api, cudnnBackendDescriptor_t conf
         out->cuts |= numerical[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
                      numerical[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION;
         out->varies |= numerical[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+        out->transforms |= numerical[i] == CUDNN_NUMERICAL_NOTE_WINOGRAD ||
+                           numerical[i] == CUDNN_NUMERICAL_NOTE_FFT;
     }
     count = 0;
     if (known && api->dnnGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE,
@@ -209,7 +211,9 @@ uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
         for (uint32_t i = 0; i < count; i++) {
             struct engine_notes notes;
             if (made < most && read_notes(api, configs[i], &notes)) {
-                const bool exact = !problem->strict || (!notes.tensor_cores && !notes.cuts);
+                const bool exact =
+                    !problem->strict ||
+                    (!notes.tensor_cores && !notes.cuts && !notes.transforms);
                 if (exact && notes.varies)
                     ++*refused;
                 else if (exact && make_plan(target, configs[i], &notes, &plans[made]))

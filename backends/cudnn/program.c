@@ -202,14 +202,23 @@ struct vgg__cudnn_call vgg__cudnn_backward_call(const struct vgg__cudnn_program 
 
 /* ---- Compiling ------------------------------------------------------------------------- */
 
-/* Timing works on memory that holds no NaN and no zeros. */
-static vgg_status fill_arena(struct vgg__cudnn_program *p)
+static vgg_status fill(struct vgg__cudnn_program *p, void *memory, int byte, size_t size)
 {
-    return vgg__cudnn_check(p->device,
-                            p->device->api->memsetAsync(p->arena, 0x3c,
-                                                        p->layout.arena_bytes,
-                                                        p->device->stream),
-                            "fill memory");
+    return vgg__cudnn_check(
+        p->device, p->device->api->memsetAsync(memory, byte, size, p->device->stream),
+        "fill memory");
+}
+
+/* Timing works on memory that holds no NaN and no zeros, and, where a pool keeps its
+ * winners, places that there are. */
+static vgg_status fill_stage(struct vgg__cudnn_program *p, uint32_t index)
+{
+    const struct vgg__layout_stage *s = &p->layout.stages[index];
+    const uint32_t block = vgg__kept_block(&p->layout, index, VGG__SAVED);
+    vgg_status status = fill(p, p->arena, 0x3c, p->layout.arena_bytes);
+    if (status == VGG_OK && s->stage.pool == VGG_MAX_POOL && at(p, block) != NULL)
+        status = fill(p, at(p, block), 1, p->layout.blocks[block].size);
+    return status;
 }
 
 static vgg_status build_stage(struct vgg__cudnn_program *p, uint32_t index)
@@ -223,7 +232,10 @@ static vgg_status build_stage(struct vgg__cudnn_program *p, uint32_t index)
     bool masks = false;
     backward.masks = &masks;
     backward.dweight = NULL; /* timing must not touch what is accumulated */
-    const vgg_status status = impl->build(&forward, &backward, &p->stages[index].state);
+    backward.dbias = NULL;
+    vgg_status status = forward.tune ? fill_stage(p, index) : VGG_OK;
+    if (status == VGG_OK)
+        status = impl->build(&forward, &backward, &p->stages[index].state);
     if (masks && index > 0) p->stages[index - 1].dy_masked = true;
     return status;
 }
@@ -231,7 +243,6 @@ static vgg_status build_stage(struct vgg__cudnn_program *p, uint32_t index)
 static vgg_status build_stages(struct vgg__cudnn_program *p)
 {
     vgg_status status = vgg__cudnn_store_refresh(p->store);
-    if (status == VGG_OK) status = fill_arena(p);
     for (uint32_t i = 0; status == VGG_OK && i < p->layout.stage_count; i++)
         status = build_stage(p, i);
     return status;
