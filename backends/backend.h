@@ -193,9 +193,9 @@ typedef enum vgg_phase {
 typedef struct vgg_run {
     uint32_t count; /* samples of this run, 1 .. batch; the same in all its phases */
     /* forward: `input`, or `samples` of `data` */
-    const float *input; /* [n][c][h][w] */
-    void *data;         /* made by data_create() */
-    const vgg_sample *samples;
+    const float *input;        /* [n][c][h][w] */
+    void *data;                /* made by data_create() */
+    const vgg_sample *samples; /* as `input`, borrowed during the forward alone */
     uint64_t seed, step;
     uint32_t first; /* place of the first sample in the step's whole batch */
     /* loss */
@@ -265,7 +265,10 @@ typedef struct vgg_engine {
     vgg_status (*store_scale_gradients)(void *store, double factor);
     vgg_status (*store_update)(void *store, const vgg_update *update);
 
-    /* A data set on the device. NULL: the engine computes where the host's data is. */
+    /* A data set on the device. NULL: the engine computes where the host's data is.
+     * VGG_ENOMEM, VGG_ELIMIT, VGG_EUNSUPPORTED: it stays with the host, for the reason
+     * that the text gives; an engine leaves room for programs. Freed before the device
+     * closes, but maybe before programs that have run on it. */
     vgg_status (*data_create)(void *device, const vgg_data_desc *desc, void **data);
     void (*data_free)(void *data);
 
@@ -287,7 +290,9 @@ typedef struct vgg_engine {
 } vgg_engine;
 
 /* Built-in engines. A plugin exports one function of this type, `vgg_engine_entry`,
- * which returns NULL if it can't work with the host's abi. */
+ * which returns NULL if it can't work with the host's abi; it may have set the reason by
+ * host->fail. It is called by one thread at a time, maybe often, and keeps nothing of
+ * the host table. The plugin is never unloaded. */
 typedef const vgg_engine *(*vgg_engine_entry_fn)(const vgg_host *host);
 
 extern const vgg_engine vgg__engine_ref;

@@ -11,6 +11,10 @@
  *
  * All plans of one model on one device and precision share one set of parameters,
  * gradients and optimiser state, so a training plan and an inference plan agree.
+ *
+ * A GPU may still be at work when a call returns; whatever gives a result (an output, a
+ * loss, a gradient, a parameter's value) waits for it, and a failure of the device may
+ * only show there.
  */
 #ifndef VGG_PLAN_H
 #define VGG_PLAN_H

@@ -132,6 +132,9 @@ typedef struct vgg_callbacks {
  * Make a trainer for a model on a device. Gradients and optimiser state belong to the
  * model on that device: one trainer for both at a time.
  *
+ * An engine that can (`cudnn`) does plain SGD, without momentum, clipping or
+ * accumulation, as part of the backward: no memory is needed for gradients then.
+ *
  * @param opts NULL for the defaults.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (the output is not flat), or as
  *         vgg_plan_create().

@@ -36,6 +36,7 @@ static struct vgg__resident *find(vgg_device *device, const vgg_loader *loader)
 struct reading {
     const vgg_dataset *data;
     uint32_t *labels;
+    bool asked;        /* the engine was asked to take it */
     vgg_status status; /* of the reading that failed */
 };
 
@@ -71,12 +72,14 @@ static vgg_status fill(struct vgg__resident *resident, vgg_loader *loader,
         if (resident->own_labels == NULL) return VGG_ENOMEM;
         resident->labels = resident->own_labels;
     }
-    *reading = (struct reading){resident->data, resident->own_labels, VGG_OK};
+    reading->data = resident->data;
+    reading->labels = resident->own_labels;
     vgg_data_desc desc;
     vgg_status status = vgg__loader_describe(loader, &desc);
     desc.read = read_image;
     desc.cookie = reading;
-    if (status == VGG_OK)
+    reading->asked = status == VGG_OK;
+    if (reading->asked)
         status = engine->data_create(resident->device->state, &desc, &resident->handle);
     vgg__axis_free(&desc.x);
     vgg__axis_free(&desc.y);
@@ -103,7 +106,7 @@ static vgg_status make(vgg_device *device, vgg_loader *loader,
     release(resident);
     const bool no_room =
         status == VGG_ENOMEM || status == VGG_ELIMIT || status == VGG_EUNSUPPORTED;
-    if (reading.status != VGG_OK || !no_room) return status;
+    if (!reading.asked || reading.status != VGG_OK || !no_room) return status;
     vgg__log(device->ctx, VGG_LOG_INFO,
              "%s: a data set of %" PRIu64 " images stays with the host: %s",
              device->desc.name, vgg_dataset_count(loader->data), vgg_last_error());
