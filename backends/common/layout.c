@@ -55,16 +55,16 @@ static vgg_status describe_stage(const struct vgg__machine *machine,
 
     const bool wants_dparams = choose_gradients(desc, *upstream, s);
     const uint32_t left = desc->stage_count - 1 - index;
-    const struct vgg__stage_env env = {.machine = machine,
-                                       .stage = &s->stage,
-                                       .batch = desc->batch,
-                                       .mode = desc->mode,
-                                       .precision = desc->precision,
-                                       .wants_dx = s->wants_dx,
-                                       .wants_dparams = wants_dparams,
-                                       .last = left == 0 || (left == 1 &&
-                                               desc->stages[index + 1].kind ==
-                                                   VGG_STAGE_LOSS)};
+    const struct vgg__stage_env env = {
+        .machine = machine,
+        .stage = &s->stage,
+        .batch = desc->batch,
+        .mode = desc->mode,
+        .precision = desc->precision,
+        .wants_dx = s->wants_dx,
+        .wants_dparams = wants_dparams,
+        .last =
+            left == 0 || (left == 1 && desc->stages[index + 1].kind == VGG_STAGE_LOSS)};
     s->impl->measure(&env, &s->need);
     if (s->need.element == 0) s->need.element = vgg__element(desc->precision);
     s->backward = (s->wants_dx || wants_dparams) && !s->need.identity &&
@@ -139,8 +139,8 @@ static void add_gradient(const struct vgg__machine *machine, struct vgg__layout 
     const uint32_t count = layout->stage_count;
     const size_t element = value == layout->output ? layout->output_element
                                                    : vgg__element(layout->precision);
-    block->size = vgg__size_mul(vgg__size_mul(vgg__extent_count(extent), layout->batch),
-                                element);
+    block->size =
+        vgg__size_mul(vgg__size_mul(vgg__extent_count(extent), layout->batch), element);
     block->first = first;
     /* Its producer's backward; the input's: the end. */
     block->last = machine->overlaps ? 2 * count : 2 * count - value;

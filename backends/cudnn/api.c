@@ -105,9 +105,8 @@ static cudaError_t launch(const struct vgg__kernel *kernel, struct vgg__grid gri
     const dim3 threads = {grid.threads[0], grid.threads[1], grid.threads[2]};
     void *list[] = {(void *)args};
     if (shared > 48 * 1024) {
-        const cudaError_t error =
-            cudaFuncSetAttribute(kernel->function,
-                                 cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+        const cudaError_t error = cudaFuncSetAttribute(
+            kernel->function, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
         if (error != cudaSuccess) return error;
     }
     return cudaLaunchKernel(kernel->function, blocks, threads, list, shared, stream);
@@ -185,7 +184,8 @@ static const struct symbol lt_symbols[] = {
 };
 
 /* The name of the first symbol that is not there; NULL: all are. */
-static const char *load_symbols(void *library, const struct symbol *symbols, size_t count)
+static const char *load_symbols(void *library, const struct symbol *symbols,
+                                size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         void *function = dlsym(library, symbols[i].name);
@@ -201,10 +201,11 @@ static char failure[256]; /* empty: the table is complete */
 
 static void missing(const char *what, const char *package)
 {
-    snprintf(failure, sizeof failure,
-             "%s was not found: install it (NVIDIA's CUDA packages, or pip install %s) or "
-             "name its folder in VGG_CUDA_LIBRARIES",
-             what, package);
+    snprintf(
+        failure, sizeof failure,
+        "%s was not found: install it (NVIDIA's CUDA packages, or pip install %s) or "
+        "name its folder in VGG_CUDA_LIBRARIES",
+        what, package);
 }
 
 static void too_old(const char *what, const char *symbol)
@@ -235,19 +236,14 @@ static bool has_gpu(void)
 static void load(void)
 {
     if (!has_gpu()) return;
-    struct places *places = malloc(sizeof *places);
-    if (places == NULL) {
-        snprintf(failure, sizeof failure, "out of memory");
-        return;
-    }
-    list_places(places);
-    void *lt = open_library(places, "libcublasLt.so.13");
-    if (lt == NULL) lt = open_library(places, "libcublasLt.so.12");
-    if (open_library(places, "libnvrtc.so.13") == NULL)
-        open_library(places, "libnvrtc.so.12");
-    void *dnn = open_library(places, "libcudnn.so.9");
-    if (dnn == NULL) dnn = open_library(places, "libcudnn_graph.so.9");
-    free(places);
+    static struct places places; /* too large for a stack */
+    list_places(&places);
+    void *lt = open_library(&places, "libcublasLt.so.13");
+    if (lt == NULL) lt = open_library(&places, "libcublasLt.so.12");
+    if (open_library(&places, "libnvrtc.so.13") == NULL)
+        open_library(&places, "libnvrtc.so.12");
+    void *dnn = open_library(&places, "libcudnn.so.9");
+    if (dnn == NULL) dnn = open_library(&places, "libcudnn_graph.so.9");
     const char *symbol = NULL;
     if (lt == NULL)
         missing("cuBLASLt (libcublasLt.so.13)", "nvidia-cublas");

@@ -48,8 +48,8 @@ static vgg_status forward(const struct vgg__cudnn_call *call)
     const struct vgg__grid grid = vgg__grid_rows(rows_of(call), c);
     vgg_status status = VGG_OK;
     if (batch) {
-        const struct vgg__norm_sums_args args = {call->x, call->scratch, call->batch, hw, c,
-                                                 call->step};
+        const struct vgg__norm_sums_args args = {
+            call->x, call->scratch, call->batch, hw, c, call->step};
         status = vgg__queue(call, &vgg__kernel_norm_sums[call->type], grid, &args);
     }
     const struct vgg__norm_finish_args finish = {.x = call->x,
@@ -91,8 +91,8 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
     const void *y = s->relu && !call->dy_masked ? call->y : NULL;
     double *total = call->scratch, *partial = total + 2 * (size_t)c;
     const struct vgg__grid grid = vgg__grid_rows(rows_of(call), c);
-    const struct vgg__norm_back_sums_args sums = {call->x, call->dy,    y,  mean, inverse,
-                                                  partial, call->batch, hw, c,    call->step};
+    const struct vgg__norm_back_sums_args sums = {
+        call->x, call->dy, y, mean, inverse, partial, call->batch, hw, c, call->step};
     vgg_status status =
         vgg__queue(call, &vgg__kernel_norm_back_sums[call->type], grid, &sums);
     const struct vgg__norm_back_finish_args finish = {

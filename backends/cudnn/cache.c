@@ -57,8 +57,8 @@ static void make_folder(char *path)
     mkdir(path, 0700);
 }
 
-static bool file_name(const struct vgg__cudnn *device, const void *question, size_t size,
-                      char path[PATH_MAX])
+static bool file_name(const struct vgg__cudnn *device, const void *question,
+                      size_t size, char path[PATH_MAX])
 {
     if (!folder(path)) return false;
     /* The device's text names GPU and library versions. */

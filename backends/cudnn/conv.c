@@ -20,7 +20,8 @@ bool vgg__conv_is_first(const vgg_stage *s)
            vgg__conv_first_takes(s->in.c, s->out.c, s->kernel, s->pool);
 }
 
-static struct vgg__conv_first_back_args first_back_shape(const vgg_stage *s, uint32_t batch)
+static struct vgg__conv_first_back_args first_back_shape(const vgg_stage *s,
+                                                         uint32_t batch)
 {
     return (struct vgg__conv_first_back_args){.n = batch,
                                               .h = s->in.h,
@@ -65,8 +66,8 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
 {
     const vgg_stage *s = env->stage;
     const size_t element = vgg__element(env->precision);
-    const size_t full = vgg__size_mul(vgg__size_mul(vgg__extent_count(s->mid), env->batch),
-                                      element);
+    const size_t full =
+        vgg__size_mul(vgg__size_mul(vgg__extent_count(s->mid), env->batch), element);
     const bool keeps = env->mode != VGG_MODE_INFER;
     need->reads_x = true;
     need->reads_y = s->relu;
@@ -149,31 +150,32 @@ static vgg_status forward_first(const struct vgg__cudnn_call *call)
 }
 
 /* Bias and ReLU, if they are still to be done, and pooling; `full` is the product. */
-static vgg_status finish_forward(const struct vgg__cudnn_call *call, void *full, bool done)
+static vgg_status finish_forward(const struct vgg__cudnn_call *call, void *full,
+                                 bool done)
 {
     const vgg_stage *s = call->stage;
     if (s->pool == VGG_NO_POOL && done) return VGG_OK;
     if (s->pool == VGG_NO_POOL) {
-        const struct vgg__bias_relu_args args = {
-            .x = full,
-            .y = call->y,
-            .bias = call->bias,
-            .rows = (uint64_t)call->batch * s->mid.h * s->mid.w,
-            .c = s->out.c,
-            .relu = s->relu};
+        const struct vgg__bias_relu_args args = {.x = full,
+                                                 .y = call->y,
+                                                 .bias = call->bias,
+                                                 .rows = (uint64_t)call->batch *
+                                                         s->mid.h * s->mid.w,
+                                                 .c = s->out.c,
+                                                 .relu = s->relu};
         return vgg__queue(call, &vgg__kernel_bias_relu[call->type],
                           vgg__grid_elements(vgg__batch_count(call, s->mid)), &args);
     }
     const bool maximum = s->pool == VGG_MAX_POOL;
     /* A kept product is needed with its ReLU. */
     if (!maximum && !done) {
-        const struct vgg__bias_relu_args args = {
-            .x = full,
-            .y = full,
-            .bias = call->bias,
-            .rows = (uint64_t)call->batch * s->mid.h * s->mid.w,
-            .c = s->out.c,
-            .relu = s->relu};
+        const struct vgg__bias_relu_args args = {.x = full,
+                                                 .y = full,
+                                                 .bias = call->bias,
+                                                 .rows = (uint64_t)call->batch *
+                                                         s->mid.h * s->mid.w,
+                                                 .c = s->out.c,
+                                                 .relu = s->relu};
         const vgg_status status =
             vgg__queue(call, &vgg__kernel_bias_relu[call->type],
                        vgg__grid_elements(vgg__batch_count(call, s->mid)), &args);
@@ -218,7 +220,8 @@ vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
 }
 
 vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
-                          const struct vgg__conv_route *route, const void *dz, bool pooled)
+                          const struct vgg__conv_route *route, const void *dz,
+                          bool pooled)
 {
     if (route->way == VGG__CONV_PLAIN) return run_plain(call, 1, dz, call->dx);
     if (route->way == VGG__CONV_MMA)
@@ -247,8 +250,9 @@ vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
                                   : run_plan(call, &route->plan, pointers);
     if (status != VGG_OK || call->dweight == NULL) return status;
     const struct vgg__accumulate_args args = {dw, call->dweight, weight_count(s)};
-    return vgg__queue(call, &vgg__kernel_accumulate[route->single_out ? VGG__F32 : call->type],
-                      vgg__grid_elements(args.count), &args);
+    return vgg__queue(
+        call, &vgg__kernel_accumulate[route->single_out ? VGG__F32 : call->type],
+        vgg__grid_elements(args.count), &args);
 }
 
 /* ---- Forward and backward ------------------------------------------------------------ */
@@ -268,8 +272,8 @@ static vgg_status add_rows(const struct vgg__cudnn_call *call, const float *part
 }
 
 /* dz = the gradient of y where y is above 0, in place or not at all, and its sums. */
-static vgg_status mask(const struct vgg__cudnn_call *call, bool masks, vgg_extent extent,
-                       float *sums)
+static vgg_status mask(const struct vgg__cudnn_call *call, bool masks,
+                       vgg_extent extent, float *sums)
 {
     const uint64_t rows = (uint64_t)call->batch * extent.h * extent.w;
     const struct vgg__grid grid = vgg__grid_rows(rows, extent.c);
@@ -281,7 +285,8 @@ static vgg_status mask(const struct vgg__cudnn_call *call, bool masks, vgg_exten
                                         .c = extent.c,
                                         .scale = 1};
     if (!masks && sums == NULL) return VGG_OK;
-    const vgg_status status = vgg__queue(call, &vgg__kernel_mask[call->type], grid, &args);
+    const vgg_status status =
+        vgg__queue(call, &vgg__kernel_mask[call->type], grid, &args);
     if (status != VGG_OK || sums == NULL) return status;
     return add_rows(call, sums, grid.blocks[0], extent.c, call->dbias);
 }
@@ -294,19 +299,20 @@ static vgg_status unpool(const struct vgg__cudnn_call *call, bool masks, void *d
     const bool average = s->pool == VGG_AVERAGE_POOL;
     const struct vgg__grid grid =
         vgg__grid_rows((uint64_t)call->batch * s->mid.h * s->mid.w, s->out.c);
-    const struct vgg__unpool_args args = {
-        .dy = call->dy,
-        .y = !masks ? NULL : average ? call->saved : call->y,
-        .winner = average ? NULL : call->saved,
-        .dx = dz,
-        .partial = sums,
-        .n = call->batch,
-        .ih = s->mid.h,
-        .iw = s->mid.w,
-        .h = s->out.h,
-        .w = s->out.w,
-        .c = s->out.c,
-        .maximum = !average};
+    const struct vgg__unpool_args args = {.dy = call->dy,
+                                          .y = !masks    ? NULL
+                                               : average ? call->saved
+                                                         : call->y,
+                                          .winner = average ? NULL : call->saved,
+                                          .dx = dz,
+                                          .partial = sums,
+                                          .n = call->batch,
+                                          .ih = s->mid.h,
+                                          .iw = s->mid.w,
+                                          .h = s->out.h,
+                                          .w = s->out.w,
+                                          .c = s->out.c,
+                                          .maximum = !average};
     const vgg_status status =
         vgg__queue(call, &vgg__kernel_unpool[call->type], grid, &args);
     if (status != VGG_OK || sums == NULL) return status;
@@ -320,8 +326,7 @@ vgg_status vgg__conv_make_dz(const struct vgg__cudnn_call *call, bool pooled,
     const struct vgg__conv_scratch at = scratch_of(call);
     float *partial = (float *)((unsigned char *)call->scratch + at.partial);
     float *sums = call->dbias != NULL ? partial : NULL;
-    const bool masks =
-        s->relu && (!call->dy_masked || s->pool == VGG_AVERAGE_POOL);
+    const bool masks = s->relu && (!call->dy_masked || s->pool == VGG_AVERAGE_POOL);
     *dz = call->dy;
     if (pooled || s->pool == VGG_NO_POOL) return mask(call, masks, s->out, sums);
     void *full = (unsigned char *)call->scratch + at.dz;
@@ -361,7 +366,8 @@ static vgg_status backward_first(const struct vgg__cudnn_call *call)
     const struct vgg__grid grid = vgg__conv_first_back_grid(&args);
     const vgg_status status =
         vgg__queue(call, &vgg__kernel_conv_first_back[call->type], grid, &args);
-    return status == VGG_OK ? vgg__conv_add_partial(call, total, grid.blocks[0]) : status;
+    return status == VGG_OK ? vgg__conv_add_partial(call, total, grid.blocks[0])
+                            : status;
 }
 
 static vgg_status backward(const struct vgg__cudnn_call *call)
@@ -392,11 +398,11 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
     return status;
 }
 
-static void describe_route(const char *what, const struct vgg__conv_route *route, char *text,
-                           size_t size)
+static void describe_route(const char *what, const struct vgg__conv_route *route,
+                           char *text, size_t size)
 {
-    static const char *const ways[VGG__CONV_WAYS] = {"plain kernel", "first-layer kernel",
-                                                     NULL, NULL, "own tensor-core kernel"};
+    static const char *const ways[VGG__CONV_WAYS] = {
+        "plain kernel", "first-layer kernel", NULL, NULL, "own tensor-core kernel"};
     char time[24] = "";
     if (route->us > 0) snprintf(time, sizeof time, " %.0f us", (double)route->us);
     snprintf(text, size, "%s %s%s%s", what,

@@ -29,7 +29,8 @@ struct vgg__conv_route {
 
 struct vgg__conv_state {
     struct vgg__conv_route forward, data, weights;
-    bool pooled; /* backward takes the pooled gradient as it is: all that is asked for goes
+    bool
+        pooled; /* backward takes the pooled gradient as it is: all that is asked for goes
                     by VGG__CONV_MMA */
     uint32_t refused; /* algorithms left out because their results vary */
 };
@@ -55,7 +56,8 @@ void vgg__conv_dispose(struct vgg__cudnn *device, void *state);
 vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
                              const struct vgg__conv_route *route);
 vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
-                          const struct vgg__conv_route *route, const void *dz, bool pooled);
+                          const struct vgg__conv_route *route, const void *dz,
+                          bool pooled);
 vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
                              const struct vgg__conv_route *route, const void *dz,
                              bool pooled);

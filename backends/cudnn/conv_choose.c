@@ -41,7 +41,8 @@ static struct vgg__dnn_problem problem_of(const struct product *p)
                                      .ic = s->in.c,
                                      .oc = s->out.c,
                                      .kernel = s->kernel,
-                                     .strict = p->call->type == VGG__F32 && !p->call->tf32};
+                                     .strict =
+                                         p->call->type == VGG__F32 && !p->call->tf32};
 }
 
 static vgg_status run(const struct product *p, const struct vgg__conv_route *route)
@@ -65,10 +66,11 @@ static float time_route(const struct product *p, const struct vgg__conv_route *r
         status = run(p, route);
     }
     api->eventRecord(device->end, device->stream);
-    const vgg_status waited =
-        vgg__cudnn_check(device, api->eventSynchronize(device->end), "time a convolution");
+    const vgg_status waited = vgg__cudnn_check(
+        device, api->eventSynchronize(device->end), "time a convolution");
     if (status != VGG_OK || waited != VGG_OK) return -1;
-    if (api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess) return -1;
+    if (api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
+        return -1;
     return ms * 1000 / TIMED;
 }
 
@@ -76,7 +78,8 @@ static float time_route(const struct product *p, const struct vgg__conv_route *r
  * and its mask and writes once more; a lower bound, at 3 TB/s. */
 static float mask_us(const struct vgg__cudnn_call *call)
 {
-    return (float)(vgg__batch_count(call, call->stage->in) * vgg__type_bytes(call->type)) /
+    return (float)(vgg__batch_count(call, call->stage->in) *
+                   vgg__type_bytes(call->type)) /
            3e6f;
 }
 
@@ -134,12 +137,12 @@ static size_t question(const struct product *p, char text[QUESTION])
 {
     const struct vgg__dnn_problem m = problem_of(p);
     const vgg_stage *s = p->call->stage;
-    return (size_t)snprintf(text, QUESTION,
-                            "conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
-                            "relu %u pool %u input_relu %u mode %u pooled %d",
-                            m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w,
-                            m.oc, m.kernel, s->relu, s->pool, s->input_relu,
-                            p->call->mode, p->pooled);
+    return (size_t)snprintf(
+        text, QUESTION,
+        "conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
+        "relu %u pool %u input_relu %u mode %u pooled %d",
+        m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w, m.oc, m.kernel,
+        s->relu, s->pool, s->input_relu, p->call->mode, p->pooled);
 }
 
 /* The route that was chosen before, if it can still be taken. */
@@ -167,8 +170,9 @@ static void remember(const struct product *p, const struct vgg__conv_route *rout
     struct vgg__cudnn *device = p->call->device;
     const struct vgg__dnn_target target = target_of(device);
     char text[QUESTION];
-    struct vgg__cached answer = {
-        .way = route->way, .flag = route->single_out, .ns = (uint32_t)(route->us * 1000)};
+    struct vgg__cached answer = {.way = route->way,
+                                 .flag = route->single_out,
+                                 .ns = (uint32_t)(route->us * 1000)};
     if (route->plan.plan != NULL &&
         !vgg__dnn_plan_write(&target, &device->machine.host, &route->plan, &answer.text,
                              &answer.length))
@@ -185,8 +189,8 @@ static void try_mma(const struct product *p, struct vgg__conv_route *best)
         [VGG__DNN_WEIGHTS] = VGG__CONV_MMA_WEIGHTS,
     };
     const struct vgg__cudnn_call *call = p->call;
-    const bool pooled = p->what == VGG__DNN_FORWARD ? call->stage->pool == VGG_MAX_POOL
-                                                    : p->pooled;
+    const bool pooled =
+        p->what == VGG__DNN_FORWARD ? call->stage->pool == VGG_MAX_POOL : p->pooled;
     struct vgg__conv_route route = {.way = VGG__CONV_MMA, .single_out = true};
     if (vgg__conv_mma_takes(call->device, call->stage, call->batch, call->type,
                             whats[p->what], pooled))
@@ -226,7 +230,8 @@ static void choose(const struct product *p, struct vgg__conv_route *best)
 }
 
 /* Both products of a backward in one way of looking at the gradient. */
-static float choose_backward(struct product *p, bool pooled, struct vgg__conv_state *out)
+static float choose_backward(struct product *p, bool pooled,
+                             struct vgg__conv_state *out)
 {
     float us = 0;
     p->pooled = pooled;
@@ -293,10 +298,12 @@ vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
                            const struct vgg__cudnn_call *backward, void **out)
 {
     struct vgg__cudnn *device = forward->device;
-    struct vgg__conv_state *state = vgg__machine_calloc(&device->machine, 1, sizeof *state);
+    struct vgg__conv_state *state =
+        vgg__machine_calloc(&device->machine, 1, sizeof *state);
     if (state == NULL) return VGG_ENOMEM;
     *out = state;
-    struct product product = {.call = forward, .what = VGG__DNN_FORWARD, .state = state};
+    struct product product = {
+        .call = forward, .what = VGG__DNN_FORWARD, .state = state};
     const bool first = vgg__conv_is_first(forward->stage);
     if (first)
         state->forward.way = VGG__CONV_FIRST;

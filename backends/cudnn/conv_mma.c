@@ -4,7 +4,8 @@
 
 /* A question of shape; false: it is not taken. */
 static bool fit(const struct vgg__cudnn *device, const vgg_stage *s, uint32_t batch,
-                enum vgg__conv_mma_what what, bool pooled, struct vgg__conv_mma_args *out)
+                enum vgg__conv_mma_what what, bool pooled,
+                struct vgg__conv_mma_args *out)
 {
     *out = (struct vgg__conv_mma_args){.n = batch,
                                        .h = s->in.h,
@@ -39,12 +40,13 @@ uint32_t vgg__conv_mma_rows(const struct vgg__cudnn *device, const vgg_stage *st
     return most;
 }
 
-static vgg_status launch(const struct vgg__cudnn_call *call, enum vgg__conv_mma_what what,
+static vgg_status launch(const struct vgg__cudnn_call *call,
+                         enum vgg__conv_mma_what what,
                          const struct vgg__conv_mma_args *args)
 {
-    return vgg__cudnn_launch(call->device, call->stream, vgg__conv_mma_kernel(what, args),
-                             vgg__conv_mma_grid(what, args),
-                             vgg__conv_mma_shared(what, args), args);
+    return vgg__cudnn_launch(
+        call->device, call->stream, vgg__conv_mma_kernel(what, args),
+        vgg__conv_mma_grid(what, args), vgg__conv_mma_shared(what, args), args);
 }
 
 vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
@@ -54,7 +56,8 @@ vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
     const struct vgg__conv_scratch at =
         vgg__conv_scratch(call->device, s, call->batch, call->type);
     struct vgg__conv_mma_args args;
-    fit(call->device, s, call->batch, what, pooled, &args); /* it was taken when chosen */
+    fit(call->device, s, call->batch, what, pooled,
+        &args); /* it was taken when chosen */
     args.w = call->weight_typed;
     args.winner = pooled ? call->saved : NULL;
     args.x = call->x;
@@ -73,5 +76,6 @@ vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
     float *total = (float *)((unsigned char *)call->scratch + at.partial);
     args.partial = total + row;
     const vgg_status status = launch(call, what, &args);
-    return status == VGG_OK ? vgg__conv_add_partial(call, total, args.tile.blocks) : status;
+    return status == VGG_OK ? vgg__conv_add_partial(call, total, args.tile.blocks)
+                            : status;
 }

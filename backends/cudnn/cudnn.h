@@ -21,14 +21,14 @@
 /* Work space of cuDNN and cuBLASLt, shared by everything on the stream. */
 #define VGG__WORKSPACE ((size_t)64 << 20)
 /* Staging between host and device, one piece; there are two. */
-#define VGG__PIECE ((size_t)8 << 20)
+#define VGG__PIECE  ((size_t)8 << 20)
 #define VGG__PIECES 2
 
 struct vgg__cudnn {
     struct vgg__machine machine; /* first: the toolkit's view of the device */
     const struct vgg__api *api;
-    int ordinal;       /* as CUDA counts */
-    int capability;    /* 90 for 9.0 */
+    int ordinal;                     /* as CUDA counts */
+    int capability;                  /* 90 for 9.0 */
     struct vgg__conv_mma_device mma; /* what the engine's own convolutions must know */
     char text[256];
     pthread_mutex_t lock;

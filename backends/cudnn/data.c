@@ -67,7 +67,8 @@ static vgg_status send_tables(struct data *d, const vgg_data_desc *desc)
     const size_t table = (size_t)desc->stored.c * 256 * sizeof(float);
     const bool resizes = desc->resize_rule != VGG_NO_RESIZE;
     const size_t axes = resizes ? 2 * (axis_bytes(&desc->x) + axis_bytes(&desc->y)) : 0;
-    vgg_status status = vgg__cudnn_malloc(d->device, round_up(table) + axes, &d->tables);
+    vgg_status status =
+        vgg__cudnn_malloc(d->device, round_up(table) + axes, &d->tables);
     if (status != VGG_OK) return status;
     unsigned char *at = d->tables;
     d->args.table = d->tables;
@@ -87,8 +88,8 @@ static vgg_status fill(struct data *d, const vgg_data_desc *desc)
     struct vgg__cudnn *device = d->device;
     const size_t image = vgg__extent_count(desc->stored);
     if (desc->count > SIZE_MAX / (image > 0 ? image : 1))
-        return device->machine.host.fail(VGG_ELIMIT,
-                                         "data set: more bytes than an address can say");
+        return device->machine.host.fail(
+            VGG_ELIMIT, "data set: more bytes than an address can say");
     vgg_status status = vgg__cudnn_grow_pieces(device, image);
     if (status == VGG_OK)
         status = vgg__cudnn_malloc(device, desc->count * image, &d->images);
@@ -145,18 +146,18 @@ vgg_status vgg__cudnn_gather(struct vgg__cudnn_program *p, const vgg_run *run, v
     const struct vgg__api *api = device->api;
     const struct data *d = run->data;
     const size_t bytes = p->count * sizeof *run->samples;
-    vgg_status status = vgg__cudnn_check(device, api->eventSynchronize(p->samples_taken),
-                                         "wait for samples");
+    vgg_status status = vgg__cudnn_check(
+        device, api->eventSynchronize(p->samples_taken), "wait for samples");
     if (status != VGG_OK) return status;
     memcpy(p->pinned.samples, run->samples, bytes);
-    status = vgg__cudnn_check(
-        device,
-        api->memcpyAsync(p->small.samples, p->pinned.samples, bytes, cudaMemcpyHostToDevice,
-                         device->stream),
-        "copy samples");
+    status =
+        vgg__cudnn_check(device,
+                         api->memcpyAsync(p->small.samples, p->pinned.samples, bytes,
+                                          cudaMemcpyHostToDevice, device->stream),
+                         "copy samples");
     if (status == VGG_OK)
-        status = vgg__cudnn_check(device, api->eventRecord(p->samples_taken, device->stream),
-                                  "mark samples");
+        status = vgg__cudnn_check(
+            device, api->eventRecord(p->samples_taken, device->stream), "mark samples");
     struct vgg__gather_args args = d->args;
     args.samples = p->small.samples;
     args.out = to;

@@ -15,11 +15,18 @@
 static bool fatal(cudaError_t error)
 {
     static const cudaError_t list[] = {
-        cudaErrorIllegalAddress,     cudaErrorLaunchTimeout,    cudaErrorAssert,
-        cudaErrorHardwareStackError, cudaErrorIllegalInstruction,
-        cudaErrorMisalignedAddress,  cudaErrorInvalidAddressSpace,
-        cudaErrorInvalidPc,          cudaErrorLaunchFailure,    cudaErrorECCUncorrectable,
-        cudaErrorUnknown,            cudaErrorNvlinkUncorrectable,
+        cudaErrorIllegalAddress,
+        cudaErrorLaunchTimeout,
+        cudaErrorAssert,
+        cudaErrorHardwareStackError,
+        cudaErrorIllegalInstruction,
+        cudaErrorMisalignedAddress,
+        cudaErrorInvalidAddressSpace,
+        cudaErrorInvalidPc,
+        cudaErrorLaunchFailure,
+        cudaErrorECCUncorrectable,
+        cudaErrorUnknown,
+        cudaErrorNvlinkUncorrectable,
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (list[i] == error) return true;
@@ -41,9 +48,10 @@ vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
     if (error == cudaSuccess) return VGG_OK;
     device->api->getLastError(); /* what is not sticky must not hit the host's calls */
     if (fatal(error)) device->lost = true;
-    const vgg_status status = error == cudaErrorMemoryAllocation ? VGG_ENOMEM : VGG_EDEVICE;
-    return device->machine.host.fail(status, "cuda:%d: %s: %s (%s)", device->ordinal, what,
-                                     device->api->getErrorString(error),
+    const vgg_status status =
+        error == cudaErrorMemoryAllocation ? VGG_ENOMEM : VGG_EDEVICE;
+    return device->machine.host.fail(status, "cuda:%d: %s: %s (%s)", device->ordinal,
+                                     what, device->api->getErrorString(error),
                                      device->api->getErrorName(error));
 }
 
@@ -88,7 +96,8 @@ vgg_status vgg__cudnn_malloc(struct vgg__cudnn *device, size_t size, void **out)
     size_t available = 0, total = 0;
     api->memGetInfo(&available, &total);
     return device->machine.host.fail(
-        VGG_ENOMEM, "cuda:%d: %zu MiB asked, %zu of %zu MiB are free: use a smaller batch",
+        VGG_ENOMEM,
+        "cuda:%d: %zu MiB asked, %zu of %zu MiB are free: use a smaller batch",
         device->ordinal, size >> 20, available >> 20, total >> 20);
 }
 
@@ -131,8 +140,8 @@ vgg_status vgg__cudnn_upload(struct vgg__cudnn *device, void *to, const void *fr
         memcpy(device->host_piece[0], (const unsigned char *)from + at, part);
         status = vgg__cudnn_check(
             device,
-            device->api->memcpyAsync((unsigned char *)to + at, device->host_piece[0], part,
-                                     cudaMemcpyHostToDevice, device->stream),
+            device->api->memcpyAsync((unsigned char *)to + at, device->host_piece[0],
+                                     part, cudaMemcpyHostToDevice, device->stream),
             "copy to the device");
         if (status == VGG_OK) status = vgg__cudnn_wait(device);
     }
@@ -169,9 +178,9 @@ vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size)
     }
     free_pieces(device);
     for (int i = 0; i < VGG__PIECES; i++) {
-        vgg_status status =
-            vgg__cudnn_check(device, device->api->mallocHost(&device->host_piece[i], size),
-                             "allocate pinned memory");
+        vgg_status status = vgg__cudnn_check(
+            device, device->api->mallocHost(&device->host_piece[i], size),
+            "allocate pinned memory");
         if (status == VGG_OK)
             status = vgg__cudnn_malloc(device, size, &device->device_piece[i]);
         if (status != VGG_OK) {
@@ -207,7 +216,8 @@ static vgg_status make_handles(struct vgg__cudnn *device)
 static vgg_status make_queue(struct vgg__cudnn *device)
 {
     const struct vgg__api *api = device->api;
-    cudaError_t error = api->streamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
+    cudaError_t error =
+        api->streamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
     if (error == cudaSuccess)
         error = api->streamCreateWithFlags(&device->capture, cudaStreamNonBlocking);
     if (error == cudaSuccess)
@@ -217,7 +227,8 @@ static vgg_status make_queue(struct vgg__cudnn *device)
     if (error == cudaSuccess)
         error = api->eventCreateWithFlags(&device->join, cudaEventDisableTiming);
     for (int i = 0; error == cudaSuccess && i < VGG__PIECES; i++)
-        error = api->eventCreateWithFlags(&device->piece_free[i], cudaEventDisableTiming);
+        error =
+            api->eventCreateWithFlags(&device->piece_free[i], cudaEventDisableTiming);
     if (error == cudaSuccess) error = api->eventCreateWithFlags(&device->begin, 0);
     if (error == cudaSuccess) error = api->eventCreateWithFlags(&device->end, 0);
     return vgg__cudnn_check(device, error, "make a stream");
@@ -259,7 +270,8 @@ static void stop(struct vgg__cudnn *device)
 
 void vgg__cudnn_text(const struct cudaDeviceProp *prop, char *text, size_t size)
 {
-    snprintf(text, size, "%.100s, compute capability %d.%d, %d multiprocessors, %zu MiB",
+    snprintf(text, size,
+             "%.100s, compute capability %d.%d, %d multiprocessors, %zu MiB",
              prop->name, prop->major, prop->minor, prop->multiProcessorCount,
              prop->totalGlobalMem >> 20);
 }

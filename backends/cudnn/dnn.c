@@ -18,7 +18,8 @@ static bool set_one(const struct vgg__api *api, cudnnBackendDescriptor_t descrip
                     cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                     const void *value)
 {
-    return api->dnnSetAttribute(descriptor, name, type, 1, value) == CUDNN_STATUS_SUCCESS;
+    return api->dnnSetAttribute(descriptor, name, type, 1, value) ==
+           CUDNN_STATUS_SUCCESS;
 }
 
 /* ---- Configurations ------------------------------------------------------------------ */
@@ -63,15 +64,16 @@ static bool read_notes(const struct vgg__api *api, cudnnBackendDescriptor_t conf
             out->compiles |= behavior[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
     count = 0;
     if (known)
-        api->dnnGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1,
-                             &count, &out->number);
+        api->dnnGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64,
+                             1, &count, &out->number);
     destroy(api, engine);
     return known;
 }
 
 /* The configurations that one mode of the heuristics lists, best first. */
 static uint32_t list_configs(const struct vgg__dnn_target *target,
-                             cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
+                             cudnnBackendDescriptor_t graph,
+                             cudnnBackendHeurMode_t mode,
                              cudnnBackendDescriptor_t configs[MOST_CONFIGS])
 {
     const struct vgg__api *api = target->api;
@@ -81,10 +83,10 @@ static uint32_t list_configs(const struct vgg__dnn_target *target,
     if (api->dnnCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristics) !=
         CUDNN_STATUS_SUCCESS)
         return 0;
-    bool known =
-        set_one(api, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
-                CUDNN_TYPE_BACKEND_DESCRIPTOR, &graph) &&
-        set_one(api, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, &mode);
+    bool known = set_one(api, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
+                         CUDNN_TYPE_BACKEND_DESCRIPTOR, &graph) &&
+                 set_one(api, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE,
+                         CUDNN_TYPE_HEUR_MODE, &mode);
     if (known && target->properties != NULL)
         known = set_one(api, heuristics, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
                         CUDNN_TYPE_BACKEND_DESCRIPTOR, &target->properties);
@@ -93,8 +95,8 @@ static uint32_t list_configs(const struct vgg__dnn_target *target,
                                  CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count,
                                  NULL) == CUDNN_STATUS_SUCCESS;
     while (known && made < count && made < MOST_CONFIGS &&
-           api->dnnCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[made]) ==
-               CUDNN_STATUS_SUCCESS)
+           api->dnnCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+                                    &configs[made]) == CUDNN_STATUS_SUCCESS)
         made++;
     if (made > 0 && api->dnnGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
                                          CUDNN_TYPE_BACKEND_DESCRIPTOR, made, &got,
@@ -107,8 +109,9 @@ static uint32_t list_configs(const struct vgg__dnn_target *target,
 
 /* ---- Plans --------------------------------------------------------------------------- */
 
-static bool make_plan(const struct vgg__dnn_target *target, cudnnBackendDescriptor_t config,
-                      const struct engine_notes *notes, struct vgg__dnn_plan *out)
+static bool make_plan(const struct vgg__dnn_target *target,
+                      cudnnBackendDescriptor_t config, const struct engine_notes *notes,
+                      struct vgg__dnn_plan *out)
 {
     const struct vgg__api *api = target->api;
     int64_t count = 0, workspace = 0;
@@ -119,8 +122,8 @@ static bool make_plan(const struct vgg__dnn_target *target, cudnnBackendDescript
     bool made = set_one(api, out->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
                         CUDNN_TYPE_BACKEND_DESCRIPTOR, &config);
     if (made && target->handle != NULL)
-        made = set_one(api, out->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE,
-                       &target->handle);
+        made = set_one(api, out->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE,
+                       CUDNN_TYPE_HANDLE, &target->handle);
     if (made && target->properties != NULL)
         made = set_one(api, out->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
                        CUDNN_TYPE_BACKEND_DESCRIPTOR, &target->properties);
@@ -134,8 +137,9 @@ static bool make_plan(const struct vgg__dnn_target *target, cudnnBackendDescript
         return false;
     }
     out->workspace = (size_t)workspace;
-    snprintf(out->text, sizeof out->text, "cuDNN engine %lld%s%s", (long long)notes->number,
-             notes->compiles ? ", compiled" : "", notes->tensor_cores ? "" : ", no TC");
+    snprintf(out->text, sizeof out->text, "cuDNN engine %lld%s%s",
+             (long long)notes->number, notes->compiles ? ", compiled" : "",
+             notes->tensor_cores ? "" : ", no TC");
     return true;
 }
 
@@ -152,13 +156,15 @@ bool vgg__dnn_plan_write(const struct vgg__dnn_target *target, const vgg_host *h
     int64_t count = 0, got = 0;
     *text = NULL;
     if (api->dnnGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                             CUDNN_TYPE_CHAR, 0, &count, NULL) != CUDNN_STATUS_SUCCESS ||
+                             CUDNN_TYPE_CHAR, 0, &count,
+                             NULL) != CUDNN_STATUS_SUCCESS ||
         count <= 0)
         return false;
     *text = host->alloc(host->ctx, (size_t)count);
     if (*text == NULL) return false;
     if (api->dnnGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                             CUDNN_TYPE_CHAR, count, &got, *text) != CUDNN_STATUS_SUCCESS) {
+                             CUDNN_TYPE_CHAR, count, &got,
+                             *text) != CUDNN_STATUS_SUCCESS) {
         host->release(*text);
         *text = NULL;
         return false;
@@ -236,8 +242,9 @@ cudnnStatus_t vgg__dnn_run(const struct vgg__dnn_target *target,
     const struct {
         int64_t uid;
         const void *pointer;
-    } all[] = {{VGG__DNN_X, p->x},       {VGG__DNN_W, p->w},       {VGG__DNN_DY, p->dy},
-               {VGG__DNN_BIAS, p->bias}, {VGG__DNN_MASK, p->mask}, {VGG__DNN_OUT, p->out}};
+    } all[] = {{VGG__DNN_X, p->x},       {VGG__DNN_W, p->w},
+               {VGG__DNN_DY, p->dy},     {VGG__DNN_BIAS, p->bias},
+               {VGG__DNN_MASK, p->mask}, {VGG__DNN_OUT, p->out}};
     int64_t uids[sizeof all / sizeof *all];
     const void *pointers[sizeof all / sizeof *all];
     int64_t count = 0;

@@ -75,7 +75,14 @@ cudnnBackendDescriptor_t vgg__dnn_graph(const struct vgg__dnn_target *target,
                                         const struct vgg__dnn_problem *problem);
 
 /* Numbers by which a run binds pointers to a graph's tensors. */
-enum { VGG__DNN_X = 1, VGG__DNN_W, VGG__DNN_DY, VGG__DNN_BIAS, VGG__DNN_MASK, VGG__DNN_OUT,
-       VGG__DNN_VIRTUAL };
+enum {
+    VGG__DNN_X = 1,
+    VGG__DNN_W,
+    VGG__DNN_DY,
+    VGG__DNN_BIAS,
+    VGG__DNN_MASK,
+    VGG__DNN_OUT,
+    VGG__DNN_VIRTUAL
+};
 
 #endif

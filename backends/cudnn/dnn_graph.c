@@ -15,7 +15,8 @@ struct builder {
     int64_t next_uid; /* of virtual tensors */
 };
 
-static cudnnBackendDescriptor_t make(struct builder *b, cudnnBackendDescriptorType_t type)
+static cudnnBackendDescriptor_t make(struct builder *b,
+                                     cudnnBackendDescriptorType_t type)
 {
     cudnnBackendDescriptor_t d = NULL;
     if (b->failed || b->count == MOST ||
@@ -32,12 +33,13 @@ static void set(struct builder *b, cudnnBackendDescriptor_t d,
                 int64_t count, const void *values)
 {
     if (b->failed) return;
-    b->failed = b->api->dnnSetAttribute(d, name, type, count, values) !=
-                CUDNN_STATUS_SUCCESS;
+    b->failed =
+        b->api->dnnSetAttribute(d, name, type, count, values) != CUDNN_STATUS_SUCCESS;
 }
 
 static void set_descriptor(struct builder *b, cudnnBackendDescriptor_t d,
-                           cudnnBackendAttributeName_t name, cudnnBackendDescriptor_t value)
+                           cudnnBackendAttributeName_t name,
+                           cudnnBackendDescriptor_t value)
 {
     set(b, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
 }
@@ -55,8 +57,8 @@ struct shape {
 };
 
 /* uid VGG__DNN_VIRTUAL: a value that exists only within the graph. */
-static cudnnBackendDescriptor_t tensor(struct builder *b, int64_t uid, cudnnDataType_t type,
-                                       struct shape s)
+static cudnnBackendDescriptor_t tensor(struct builder *b, int64_t uid,
+                                       cudnnDataType_t type, struct shape s)
 {
     const int64_t dims[4] = {s.n, s.c, s.h, s.w};
     const int64_t strides[4] = {s.c * s.h * s.w, 1, s.w * s.c, s.c};
@@ -103,7 +105,8 @@ static const struct {
     cudnnBackendAttributeName_t first, second, out, convolution, alpha, beta;
 } operations[] = {
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
@@ -128,9 +131,8 @@ struct operands {
     cudnnBackendDescriptor_t first, second, out;
 };
 
-static cudnnBackendDescriptor_t convolve(struct builder *b,
-                                         const struct vgg__dnn_problem *p,
-                                         struct operands io)
+static cudnnBackendDescriptor_t
+convolve(struct builder *b, const struct vgg__dnn_problem *p, struct operands io)
 {
     const float one = 1, zero = 0;
     cudnnBackendDescriptor_t how = convolution(b, p->kernel);
@@ -144,7 +146,8 @@ static cudnnBackendDescriptor_t convolve(struct builder *b,
     return finish(b, d);
 }
 
-static cudnnBackendDescriptor_t pointwise_mode(struct builder *b, cudnnPointwiseMode_t mode)
+static cudnnBackendDescriptor_t pointwise_mode(struct builder *b,
+                                               cudnnPointwiseMode_t mode)
 {
     const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
     cudnnBackendDescriptor_t d = make(b, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
@@ -196,7 +199,8 @@ static cudnnBackendDescriptor_t max_pool(struct builder *b, struct operands io)
     set(b, how, CUDNN_ATTR_RESAMPLE_STRIDES, CUDNN_TYPE_FRACTION, 2, two);
     set(b, how, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, CUDNN_TYPE_FRACTION, 2, two);
     finish(b, how);
-    cudnnBackendDescriptor_t d = make(b, CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR);
+    cudnnBackendDescriptor_t d =
+        make(b, CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC, io.first);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC, io.out);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC, how);
@@ -240,8 +244,8 @@ static uint32_t forward(struct builder *b, const struct vgg__dnn_problem *p,
     ops[count++] = convolve(b, p, io);
     if (p->bias_relu) {
         const struct shape row = {1, p->oc, 1, 1};
-        const struct operands add = {
-            io.out, tensor(b, VGG__DNN_BIAS, type, row), inner(b, full)};
+        const struct operands add = {io.out, tensor(b, VGG__DNN_BIAS, type, row),
+                                     inner(b, full)};
         ops[count++] = pointwise(b, CUDNN_POINTWISE_ADD, add);
         io.out = p->pool ? inner(b, full) : out;
         const struct operands relu = {add.out, NULL, io.out};
@@ -261,7 +265,8 @@ static uint32_t data(struct builder *b, const struct vgg__dnn_problem *p,
     io.out = p->mask ? inner(b, input_of(p)) : out;
     ops[0] = convolve(b, p, io);
     if (!p->mask) return 1;
-    const struct operands mask = {io.out, tensor(b, VGG__DNN_MASK, type, input_of(p)), out};
+    const struct operands mask = {io.out, tensor(b, VGG__DNN_MASK, type, input_of(p)),
+                                  out};
     ops[1] = relu_backward(b, mask);
     return 2;
 }
@@ -278,14 +283,16 @@ static uint32_t weights(struct builder *b, const struct vgg__dnn_problem *p,
     io.out = widen ? inner(b, weights_of(p)) : out;
     ops[0] = convolve(b, p, io);
     if (!widen) return 1;
-    ops[1] = pointwise(b, CUDNN_POINTWISE_IDENTITY, (struct operands){io.out, NULL, out});
+    ops[1] =
+        pointwise(b, CUDNN_POINTWISE_IDENTITY, (struct operands){io.out, NULL, out});
     return 2;
 }
 
 cudnnBackendDescriptor_t vgg__dnn_graph(const struct vgg__dnn_target *target,
                                         const struct vgg__dnn_problem *problem)
 {
-    static uint32_t (*const builders[])(struct builder *, const struct vgg__dnn_problem *,
+    static uint32_t (*const builders[])(struct builder *,
+                                        const struct vgg__dnn_problem *,
                                         cudnnBackendDescriptor_t ops[4]) = {
         [VGG__DNN_FORWARD] = forward,
         [VGG__DNN_DATA] = data,
@@ -298,7 +305,8 @@ cudnnBackendDescriptor_t vgg__dnn_graph(const struct vgg__dnn_target *target,
     if (target->handle != NULL)
         set(&b, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
             &target->handle);
-    set(&b, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, ops);
+    set(&b, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count,
+        ops);
     finish(&b, graph);
     const uint32_t kept = b.failed ? 0 : 1; /* the graph is the last */
     for (uint32_t i = 0; i + kept < b.count; i++)

@@ -32,16 +32,18 @@ static vgg_status backward_relu(const struct vgg__cudnn_call *call)
                                         .rows = (uint64_t)call->batch * e.h * e.w,
                                         .c = e.c,
                                         .scale = 1};
-    return vgg__queue(call, &vgg__kernel_mask[call->type], vgg__grid_rows(args.rows, e.c),
-                      &args);
+    return vgg__queue(call, &vgg__kernel_mask[call->type],
+                      vgg__grid_rows(args.rows, e.c), &args);
 }
 
-const struct vgg__cudnn_impl vgg__cudnn_relu = {
-    .base = {.measure = measure_relu}, .forward = forward_relu, .backward = backward_relu};
+const struct vgg__cudnn_impl vgg__cudnn_relu = {.base = {.measure = measure_relu},
+                                                .forward = forward_relu,
+                                                .backward = backward_relu};
 
 /* ---- Dropout --------------------------------------------------------------------------- */
 
-static void measure_dropout(const struct vgg__stage_env *env, struct vgg__stage_need *need)
+static void measure_dropout(const struct vgg__stage_env *env,
+                            struct vgg__stage_need *need)
 {
     need->algorithm = "own kernel";
     need->identity = env->mode != VGG_MODE_TRAIN || env->stage->dropout == 0;
@@ -80,7 +82,8 @@ const struct vgg__cudnn_impl vgg__cudnn_dropout = {.base = {.measure = measure_d
 
 /* ---- Flatten --------------------------------------------------------------------------- */
 
-static void measure_flatten(const struct vgg__stage_env *env, struct vgg__stage_need *need)
+static void measure_flatten(const struct vgg__stage_env *env,
+                            struct vgg__stage_need *need)
 {
     const vgg_extent e = env->stage->in;
     need->algorithm = "own kernel";

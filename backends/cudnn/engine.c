@@ -42,8 +42,8 @@ const vgg_engine vgg__engine_cudnn = {
 };
 
 /* The plugin's one export. */
-__attribute__((visibility("default"))) const vgg_engine *vgg_engine_entry(
-    const vgg_host *host)
+__attribute__((visibility("default"))) const vgg_engine *
+vgg_engine_entry(const vgg_host *host)
 {
     if (host == NULL || host->abi != VGG_ENGINE_ABI || host->size != sizeof(vgg_host))
         return NULL;

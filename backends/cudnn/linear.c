@@ -37,7 +37,8 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
 {
     const vgg_stage *s = env->stage;
     const size_t element = vgg__element(env->precision);
-    const size_t x = round_up(vgg__size_mul(vgg__size_mul(inputs(s), env->batch), element));
+    const size_t x =
+        round_up(vgg__size_mul(vgg__size_mul(inputs(s), env->batch), element));
     const size_t y = vgg__size_mul(vgg__size_mul(s->out.c, env->batch), sizeof(float));
     const bool map = has_map(s), keeps = env->mode != VGG_MODE_INFER;
     need->algorithm = "cuBLASLt";
@@ -63,8 +64,9 @@ static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
 static void *flat_input(const struct vgg__cudnn_call *call)
 {
     const size_t acc = (size_t)call->batch * call->stage->out.c * sizeof(float);
-    return call->mode != VGG_MODE_INFER ? call->saved
-                                        : (unsigned char *)call->scratch + round_up(acc);
+    return call->mode != VGG_MODE_INFER
+               ? call->saved
+               : (unsigned char *)call->scratch + round_up(acc);
 }
 
 static vgg_status flatten(const struct vgg__cudnn_call *call, const void *in, void *out,
@@ -123,7 +125,8 @@ static vgg_status change_weights(const struct vgg__cudnn_call *call, const void 
                                                .k = (uint32_t)inputs(s),
                                                .tf32 = call->tf32,
                                                .step = call->step};
-    return vgg__cudnn_launch(call->device, call->stream, &vgg__kernel_linear_step[call->type],
+    return vgg__cudnn_launch(call->device, call->stream,
+                             &vgg__kernel_linear_step[call->type],
                              vgg__linear_step_grid(&args),
                              vgg__linear_step_shared(&args, call->type), &args);
 }
@@ -151,7 +154,8 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
         void *dx = has_map(s) ? dx_flat : call->dx;
         const struct vgg__matmul_scratch product = {dz, call->weight_typed, dx};
         status = vgg__matmul_run(call->device, call->stream, &state->data, &product);
-        if (status == VGG_OK && has_map(s)) status = flatten(call, dx_flat, call->dx, true);
+        if (status == VGG_OK && has_map(s))
+            status = flatten(call, dx_flat, call->dx, true);
     }
     if (status != VGG_OK || (call->dweight == NULL && call->step_weight == NULL))
         return status;
@@ -174,7 +178,8 @@ static void dispose(struct vgg__cudnn *device, void *opaque)
 }
 
 static vgg_status make_products(const struct vgg__cudnn_call *forward,
-                                const struct vgg__cudnn_call *backward, struct state *state)
+                                const struct vgg__cudnn_call *backward,
+                                struct state *state)
 {
     struct vgg__cudnn *device = forward->device;
     const vgg_stage *s = forward->stage;
@@ -189,7 +194,8 @@ static vgg_status make_products(const struct vgg__cudnn_call *forward,
                                       .out = VGG__F32,
                                       .tf32 = forward->tf32};
     struct vgg__matmul_scratch scratch = {x, forward->weight_typed, forward->scratch};
-    vgg_status status = vgg__matmul_make(device, &shape, tries, &scratch, &state->forward);
+    vgg_status status =
+        vgg__matmul_make(device, &shape, tries, &scratch, &state->forward);
     if (status == VGG_OK && backward->wants_dx) {
         shape.n = k;
         shape.k = m;
@@ -198,7 +204,8 @@ static vgg_status make_products(const struct vgg__cudnn_call *forward,
         const size_t y = (size_t)n * m * sizeof(float);
         scratch = (struct vgg__matmul_scratch){
             backward->scratch, backward->weight_typed,
-            has_map(s) ? (unsigned char *)backward->scratch + round_up(y) : backward->dx};
+            has_map(s) ? (unsigned char *)backward->scratch + round_up(y)
+                       : backward->dx};
         status = vgg__matmul_make(device, &shape, tries, &scratch, &state->data);
     }
     /* Its result is what is added to, so there is nothing to try it on. */

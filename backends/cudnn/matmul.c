@@ -9,12 +9,12 @@
 
 #define MOST 8
 
-static vgg_status failed(struct vgg__cudnn *device, const char *what, cublasStatus_t status)
+static vgg_status failed(struct vgg__cudnn *device, const char *what,
+                         cublasStatus_t status)
 {
-    return device->machine.host.fail(status == CUBLAS_STATUS_ALLOC_FAILED ? VGG_ENOMEM
-                                                                          : VGG_EDEVICE,
-                                     "cuda:%d: cuBLASLt: %s failed (%d)", device->ordinal,
-                                     what, status);
+    return device->machine.host.fail(
+        status == CUBLAS_STATUS_ALLOC_FAILED ? VGG_ENOMEM : VGG_EDEVICE,
+        "cuda:%d: cuBLASLt: %s failed (%d)", device->ordinal, what, status);
 }
 
 static cudaDataType_t data_type(enum vgg__type type)
@@ -23,20 +23,24 @@ static cudaDataType_t data_type(enum vgg__type type)
 }
 
 static cublasStatus_t make_objects(struct vgg__cudnn *device,
-                                   const struct vgg__matmul_shape *s, struct vgg__matmul *m)
+                                   const struct vgg__matmul_shape *s,
+                                   struct vgg__matmul *m)
 {
     const struct vgg__api *api = device->api;
-    const cublasComputeType_t compute =
-        s->in == VGG__F32 && s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    const cublasComputeType_t compute = s->in == VGG__F32 && s->tf32
+                                            ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                            : CUBLAS_COMPUTE_32F;
     const int32_t none = CUBLAS_OP_N, across = CUBLAS_OP_T;
     cublasStatus_t status = api->ltMatmulDescCreate(&m->desc, compute, CUDA_R_32F);
     /* The first operand there is our b. */
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = api->ltMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSA,
-                                               s->b_across ? &across : &none, sizeof none);
+        status =
+            api->ltMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSA,
+                                          s->b_across ? &across : &none, sizeof none);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = api->ltMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSB,
-                                               s->a_across ? &across : &none, sizeof none);
+        status =
+            api->ltMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSB,
+                                          s->a_across ? &across : &none, sizeof none);
     const cudaDataType_t in = data_type(s->in);
     if (status == CUBLAS_STATUS_SUCCESS)
         status = s->b_across
@@ -61,7 +65,8 @@ static cublasStatus_t list_algorithms(struct vgg__cudnn *device,
     const struct vgg__api *api = device->api;
     const uint64_t workspace = VGG__WORKSPACE;
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    const uint32_t alignment = 16; /* what parameters' bf16 copies are sure to have: 128 */
+    const uint32_t alignment =
+        16; /* what parameters' bf16 copies are sure to have: 128 */
     cublasLtMatmulPreference_t preference = NULL;
     *count = 0;
     cublasStatus_t status = api->ltMatmulPreferenceCreate(&preference);
@@ -79,11 +84,11 @@ static cublasStatus_t list_algorithms(struct vgg__cudnn *device,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < 4; i++)
-        status = api->ltMatmulPreferenceSetAttribute(preference, alignments[i], &alignment,
-                                                     sizeof alignment);
+        status = api->ltMatmulPreferenceSetAttribute(preference, alignments[i],
+                                                     &alignment, sizeof alignment);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = api->ltMatmulAlgoGetHeuristic(device->lt, m->desc, m->b, m->a, m->c, m->c,
-                                               preference, wanted, found, count);
+        status = api->ltMatmulAlgoGetHeuristic(device->lt, m->desc, m->b, m->a, m->c,
+                                               m->c, preference, wanted, found, count);
     if (preference != NULL) api->ltMatmulPreferenceDestroy(preference);
     int good = 0; /* what is marked as failed holds no algorithm */
     for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < *count; i++)
@@ -119,7 +124,8 @@ static float time_algorithm(struct vgg__cudnn *device, const struct vgg__matmul 
     if (status != VGG_OK) return -1;
     api->eventRecord(device->end, device->stream);
     if (api->eventSynchronize(device->end) != cudaSuccess) return -1;
-    return api->eventElapsedTime(&ms, device->begin, device->end) == cudaSuccess ? ms : -1;
+    return api->eventElapsedTime(&ms, device->begin, device->end) == cudaSuccess ? ms
+                                                                                 : -1;
 }
 
 static void choose(struct vgg__cudnn *device, struct vgg__matmul *m,
@@ -140,8 +146,9 @@ static void choose(struct vgg__cudnn *device, struct vgg__matmul *m,
     m->workspace = found[best_at].workspaceSize;
 }
 
-vgg_status vgg__matmul_make(struct vgg__cudnn *device, const struct vgg__matmul_shape *shape,
-                            uint32_t tries, const struct vgg__matmul_scratch *scratch,
+vgg_status vgg__matmul_make(struct vgg__cudnn *device,
+                            const struct vgg__matmul_shape *shape, uint32_t tries,
+                            const struct vgg__matmul_scratch *scratch,
                             struct vgg__matmul *out)
 {
     cublasLtMatmulHeuristicResult_t found[MOST];

@@ -31,8 +31,9 @@ struct vgg__matmul_scratch {
     const void *a, *b;
     void *c;
 };
-vgg_status vgg__matmul_make(struct vgg__cudnn *device, const struct vgg__matmul_shape *shape,
-                            uint32_t tries, const struct vgg__matmul_scratch *scratch,
+vgg_status vgg__matmul_make(struct vgg__cudnn *device,
+                            const struct vgg__matmul_shape *shape, uint32_t tries,
+                            const struct vgg__matmul_scratch *scratch,
                             struct vgg__matmul *out);
 void vgg__matmul_free(struct vgg__cudnn *device, struct vgg__matmul *matmul);
 

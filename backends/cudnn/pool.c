@@ -43,14 +43,16 @@ static vgg_status backward_pool(const struct vgg__cudnn_call *call)
                                           .c = s->in.c,
                                           .maximum = maximum};
     const uint64_t rows = (uint64_t)call->batch * s->in.h * s->in.w;
-    return vgg__queue(call, &vgg__kernel_unpool[call->type], vgg__grid_rows(rows, s->in.c),
-                      &args);
+    return vgg__queue(call, &vgg__kernel_unpool[call->type],
+                      vgg__grid_rows(rows, s->in.c), &args);
 }
 
-const struct vgg__cudnn_impl vgg__cudnn_pool = {
-    .base = {.measure = measure_pool}, .forward = forward_pool, .backward = backward_pool};
+const struct vgg__cudnn_impl vgg__cudnn_pool = {.base = {.measure = measure_pool},
+                                                .forward = forward_pool,
+                                                .backward = backward_pool};
 
-static void measure_adaptive(const struct vgg__stage_env *env, struct vgg__stage_need *need)
+static void measure_adaptive(const struct vgg__stage_env *env,
+                             struct vgg__stage_need *need)
 {
     need->algorithm = "own kernel";
 }

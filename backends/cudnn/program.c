@@ -34,7 +34,8 @@ static void *within(void *base, size_t at)
     return base != NULL ? (unsigned char *)base + at : NULL;
 }
 
-static struct vgg__cudnn_small place_small(void *base, uint32_t batch, uint64_t gradients)
+static struct vgg__cudnn_small place_small(void *base, uint32_t batch,
+                                           uint64_t gradients)
 {
     struct vgg__cudnn_small s = {0};
     size_t end = 0;
@@ -70,7 +71,8 @@ static uint64_t small_gradients(const vgg_program_desc *desc)
     return count;
 }
 
-vgg_status vgg__cudnn_measure(void *opaque, const vgg_program_desc *desc, uint64_t *bytes)
+vgg_status vgg__cudnn_measure(void *opaque, const vgg_program_desc *desc,
+                              uint64_t *bytes)
 {
     const struct vgg__machine *machine = opaque;
     struct vgg__layout layout;
@@ -171,7 +173,8 @@ static float *gradient_of(const struct vgg__cudnn_program *p,
     int32_t slots[VGG__TRAINABLES];
     vgg__stage_slots(&s->stage, slots);
     float *base = p->is_step ? p->small.gradient : p->store->gradient;
-    return s->trains[which] && base != NULL ? slot_of(base, p->store, slots[which]) : NULL;
+    return s->trains[which] && base != NULL ? slot_of(base, p->store, slots[which])
+                                            : NULL;
 }
 
 struct vgg__cudnn_call vgg__cudnn_backward_call(const struct vgg__cudnn_program *p,
@@ -181,8 +184,7 @@ struct vgg__cudnn_call vgg__cudnn_backward_call(const struct vgg__cudnn_program 
     const bool linear = s->stage.kind == VGG_STAGE_LINEAR;
     const int32_t weight = s->stage.weight;
     struct vgg__cudnn_call call = vgg__cudnn_forward_call(p, index, stream);
-    call.scratch =
-        at(p, vgg__kept_block(&p->layout, index, VGG__BACKWARD_SCRATCH));
+    call.scratch = at(p, vgg__kept_block(&p->layout, index, VGG__BACKWARD_SCRATCH));
     call.dy_masked = p->stages[index].dy_masked;
     call.wants_dx = s->backward && s->wants_dx;
     call.trains = s->backward && s->trains[VGG__WEIGHT];
@@ -202,7 +204,8 @@ struct vgg__cudnn_call vgg__cudnn_backward_call(const struct vgg__cudnn_program 
 
 /* ---- Compiling ------------------------------------------------------------------------- */
 
-static vgg_status fill(struct vgg__cudnn_program *p, void *memory, int byte, size_t size)
+static vgg_status fill(struct vgg__cudnn_program *p, void *memory, int byte,
+                       size_t size)
 {
     return vgg__cudnn_check(
         p->device, p->device->api->memsetAsync(memory, byte, size, p->device->stream),
@@ -268,9 +271,11 @@ static vgg_status allocate(struct vgg__cudnn_program *p, const vgg_program_desc 
     if (status != VGG_OK) return status;
     p->pinned = place_pinned(p->pinned_memory, batch);
     status = vgg__cudnn_check(
-        device, device->api->eventCreateWithFlags(&p->samples_taken, cudaEventDisableTiming),
+        device,
+        device->api->eventCreateWithFlags(&p->samples_taken, cudaEventDisableTiming),
         "make an event");
-    const size_t sample = vgg__extent_count(p->layout.stages[0].stage.in) * sizeof(float);
+    const size_t sample =
+        vgg__extent_count(p->layout.stages[0].stage.in) * sizeof(float);
     if (status == VGG_OK) status = vgg__cudnn_grow_pieces(device, sample);
     if (status == VGG_OK && p->is_step)
         status = vgg__cudnn_store_chunks(p->store, desc->params, true, &p->chunks,
@@ -326,8 +331,8 @@ static void free_device_parts(struct vgg__cudnn_program *p)
         if (p->recorded[i].graph != NULL) api->graphExecDestroy(p->recorded[i].graph);
     for (uint32_t i = 0; i < p->layout.stage_count; i++)
         if (p->stages[i].state != NULL)
-            vgg__cudnn_impl_of(p->layout.stages[i].impl)->dispose(device,
-                                                                  p->stages[i].state);
+            vgg__cudnn_impl_of(p->layout.stages[i].impl)
+                ->dispose(device, p->stages[i].state);
     vgg__cudnn_free(device, p->arena);
     vgg__cudnn_free(device, p->small_memory);
     vgg__cudnn_free(device, p->chunks);

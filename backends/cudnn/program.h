@@ -76,8 +76,9 @@ enum vgg__type vgg__cudnn_value_type(const struct vgg__cudnn_program *program,
 /* What a stage gets in forward and in backward. */
 struct vgg__cudnn_call vgg__cudnn_forward_call(const struct vgg__cudnn_program *program,
                                                uint32_t index, cudaStream_t stream);
-struct vgg__cudnn_call vgg__cudnn_backward_call(const struct vgg__cudnn_program *program,
-                                                uint32_t index, cudaStream_t stream);
+struct vgg__cudnn_call
+vgg__cudnn_backward_call(const struct vgg__cudnn_program *program, uint32_t index,
+                         cudaStream_t stream);
 
 /* The device's step is `program->step`. */
 vgg_status vgg__cudnn_send_step(struct vgg__cudnn_program *program);

@@ -108,7 +108,8 @@ static vgg_status play(struct vgg__cudnn_program *p, int which)
         const vgg_status status = record(p, which);
         if (status != VGG_OK) return status;
     }
-    return vgg__cudnn_check(device, device->api->graphLaunch(recorded->graph, device->stream),
+    return vgg__cudnn_check(device,
+                            device->api->graphLaunch(recorded->graph, device->stream),
                             "launch a graph");
 }
 
@@ -143,7 +144,8 @@ static vgg_status queue_samples(struct vgg__cudnn_program *p)
     const struct vgg__layout_stage *s = &layout->stages[last];
     const enum vgg__type type = vgg__cudnn_type(p);
     const bool wide = vgg__cudnn_value_type(p, s->x) == VGG__F32;
-    const struct vgg__cudnn_call call = vgg__cudnn_forward_call(p, last, device->stream);
+    const struct vgg__cudnn_call call =
+        vgg__cudnn_forward_call(p, last, device->stream);
     void *gradient = p->consumed ? NULL : vgg__cudnn_gradient(p, s->x);
     const struct vgg__loss_args args = {
         .logits = call.x,
@@ -155,8 +157,8 @@ static vgg_status queue_samples(struct vgg__cudnn_program *p)
         .classes = s->stage.in.c,
         .in_f32 = wide,
         .step = p->small.step};
-    const vgg_status status =
-        vgg__queue(&call, &vgg__kernel_loss[type], vgg__grid_warps(layout->batch), &args);
+    const vgg_status status = vgg__queue(&call, &vgg__kernel_loss[type],
+                                         vgg__grid_warps(layout->batch), &args);
     if (status != VGG_OK || gradient == NULL || wide) return status;
     const struct vgg__linear_mask_args narrow = {.dy = call.scratch,
                                                  .dz = gradient,
@@ -185,11 +187,12 @@ static vgg_status queue_loss(struct vgg__cudnn_program *p)
         status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss_sum,
                                    vgg__grid_blocks(1), 0, &sum);
     if (status == VGG_OK)
-        status = vgg__cudnn_check(
-            device,
-            api->memcpyAsync(p->pinned.result, p->small.result, sizeof *p->pinned.result,
-                             cudaMemcpyDeviceToHost, device->stream),
-            "copy the loss");
+        status =
+            vgg__cudnn_check(device,
+                             api->memcpyAsync(p->pinned.result, p->small.result,
+                                              sizeof *p->pinned.result,
+                                              cudaMemcpyDeviceToHost, device->stream),
+                             "copy the loss");
     return status == VGG_OK ? vgg__cudnn_wait(device) : status;
 }
 
@@ -233,7 +236,8 @@ static vgg_status step(struct vgg__cudnn_program *p, const vgg_run *run)
 
 vgg_status vgg__cudnn_run(void *program, vgg_phase phase, const vgg_run *run)
 {
-    static vgg_status (*const phases[])(struct vgg__cudnn_program *, const vgg_run *) = {
+    static vgg_status (*const phases[])(struct vgg__cudnn_program *,
+                                        const vgg_run *) = {
         [VGG_PHASE_FORWARD] = forward,
         [VGG_PHASE_LOSS] = loss,
         [VGG_PHASE_BACKWARD] = backward,

@@ -64,14 +64,15 @@ extern const struct vgg__cudnn_impl vgg__cudnn_linear;
 extern const struct vgg__cudnn_impl vgg__cudnn_dropout;
 extern const struct vgg__cudnn_impl vgg__cudnn_loss;
 
-static inline const struct vgg__cudnn_impl *vgg__cudnn_impl_of(
-    const struct vgg__stage_impl *base)
+static inline const struct vgg__cudnn_impl *
+vgg__cudnn_impl_of(const struct vgg__stage_impl *base)
 {
     return (const struct vgg__cudnn_impl *)base; /* its first member */
 }
 
 /* Elements of a whole batch. */
-static inline uint64_t vgg__batch_count(const struct vgg__cudnn_call *call, vgg_extent e)
+static inline uint64_t vgg__batch_count(const struct vgg__cudnn_call *call,
+                                        vgg_extent e)
 {
     return (uint64_t)call->batch * e.c * e.h * e.w;
 }

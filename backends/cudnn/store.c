@@ -75,8 +75,8 @@ vgg_status vgg__cudnn_store_chunks(struct vgg__cudnn_store *s,
                 if (list != NULL)
                     list[chunks] = (struct vgg__chunk){
                         .offset = p->offset + at,
-                        .count = (uint32_t)(p->count - at < CHUNK ? p->count - at
-                                                                  : CHUNK)};
+                        .count =
+                            (uint32_t)(p->count - at < CHUNK ? p->count - at : CHUNK)};
         }
         if (list == NULL) continue;
         const size_t bytes = chunks * sizeof *list;
@@ -99,8 +99,8 @@ vgg_status vgg__cudnn_store_chunks(struct vgg__cudnn_store *s,
 
 static void free_arrays(struct vgg__cudnn_store *s)
 {
-    void *const owned[] = {s->value,    s->gradient, s->state[0], s->state[1],
-                           s->shadow,   s->chunks,   s->partial};
+    void *const owned[] = {s->value,  s->gradient, s->state[0], s->state[1],
+                           s->shadow, s->chunks,   s->partial};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         vgg__cudnn_free(s->device, owned[i]);
 }
@@ -154,7 +154,8 @@ void vgg__cudnn_store_free(void *store)
     device->machine.host.release(s);
 }
 
-static vgg_status make_gradients(struct vgg__cudnn_store *s, const vgg_param_desc *params)
+static vgg_status make_gradients(struct vgg__cudnn_store *s,
+                                 const vgg_param_desc *params)
 {
     struct vgg__cudnn *device = s->device;
     vgg_status status = VGG_OK;
@@ -189,11 +190,11 @@ vgg_status vgg__cudnn_store_gradients(void *store, const vgg_param_desc *params)
         struct vgg__cudnn_param *p = &s->params[i];
         /* What thaws begins at zero, as if its gradient were new. */
         if (params[i].trainable && !p->trainable)
-            status = vgg__cudnn_check(
-                s->device,
-                s->device->api->memsetAsync(s->gradient + p->offset, 0,
-                                            p->count * sizeof(float), s->device->stream),
-                "clear a gradient");
+            status = vgg__cudnn_check(s->device,
+                                      s->device->api->memsetAsync(
+                                          s->gradient + p->offset, 0,
+                                          p->count * sizeof(float), s->device->stream),
+                                      "clear a gradient");
         p->trainable = params[i].trainable;
     }
     vgg__cudnn_leave(s->device);
@@ -203,7 +204,8 @@ vgg_status vgg__cudnn_store_gradients(void *store, const vgg_param_desc *params)
 /* ---- Reading and writing ------------------------------------------------------------- */
 
 /* The array that a slot lies in; NULL: it does not exist. */
-static float *slot_array(const struct vgg__cudnn_store *s, uint32_t param, vgg_slot slot)
+static float *slot_array(const struct vgg__cudnn_store *s, uint32_t param,
+                         vgg_slot slot)
 {
     float *const arrays[] = {
         [VGG_SLOT_VALUE] = s->value,
@@ -259,8 +261,8 @@ static vgg_status transfer(struct vgg__cudnn_store *s, uint32_t param, float *ba
         if (to_device) move(p, at, count, piece, array, dtype, true);
         status = vgg__cudnn_check(
             device,
-            device->api->memcpyAsync(to_device ? there : piece, to_device ? piece : there,
-                                     count * sizeof(float),
+            device->api->memcpyAsync(to_device ? there : piece,
+                                     to_device ? piece : there, count * sizeof(float),
                                      to_device ? cudaMemcpyHostToDevice
                                                : cudaMemcpyDeviceToHost,
                                      device->stream),
@@ -280,8 +282,8 @@ vgg_status vgg__cudnn_store_read(void *store, uint32_t param, vgg_slot slot, voi
     struct vgg__cudnn_store *s = store;
     float *base = slot_array(s, param, slot);
     if (base == NULL)
-        return s->device->machine.host.fail(VGG_ESTATE, "parameter %u: has no %s", param,
-                                            names[slot]);
+        return s->device->machine.host.fail(VGG_ESTATE, "parameter %u: has no %s",
+                                            param, names[slot]);
     vgg_status status = vgg__cudnn_enter(s->device);
     if (status != VGG_OK) return status;
     status = transfer(s, param, base, out, dtype, false);
@@ -300,8 +302,8 @@ vgg_status vgg__cudnn_store_write(void *store, uint32_t param, vgg_slot slot,
         status = make_array(s, sizeof(float), &s->state[which]);
     float *base = slot_array(s, param, slot);
     if (status == VGG_OK && base == NULL)
-        status = s->device->machine.host.fail(VGG_ESTATE, "parameter %u: has no gradient",
-                                              param);
+        status = s->device->machine.host.fail(VGG_ESTATE,
+                                              "parameter %u: has no gradient", param);
     if (status == VGG_OK) status = transfer(s, param, base, (void *)in, dtype, true);
     if (slot == VGG_SLOT_VALUE) s->shadow_stale = s->shadow != NULL;
     vgg__cudnn_leave(s->device);

@@ -24,11 +24,12 @@ static vgg_status send_piece(struct vgg__cudnn_program *p, int which, const floa
         device, api->eventSynchronize(device->piece_free[which]), "wait for a piece");
     if (status != VGG_OK) return status;
     memcpy(device->host_piece[which], from, elements * sizeof(float));
-    status = vgg__cudnn_check(
-        device,
-        api->memcpyAsync(device->device_piece[which], device->host_piece[which],
-                         elements * sizeof(float), cudaMemcpyHostToDevice, device->stream),
-        "copy samples to the device");
+    status = vgg__cudnn_check(device,
+                              api->memcpyAsync(device->device_piece[which],
+                                               device->host_piece[which],
+                                               elements * sizeof(float),
+                                               cudaMemcpyHostToDevice, device->stream),
+                              "copy samples to the device");
     if (status == VGG_OK)
         status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_take_in[type],
                                    vgg__grid_elements(elements), 0, args);
@@ -43,11 +44,13 @@ vgg_status vgg__cudnn_take_in(struct vgg__cudnn_program *p, const float *from,
                               vgg_extent extent, enum vgg__type type, void *to)
 {
     struct vgg__cudnn *device = p->device;
-    const size_t sample = vgg__extent_count(extent), bytes = sample * vgg__type_bytes(type);
+    const size_t sample = vgg__extent_count(extent),
+                 bytes = sample * vgg__type_bytes(type);
     const uint32_t most = samples_of_piece(device, sample);
     unsigned char *at = to;
     vgg_status status = VGG_OK;
-    for (uint32_t i = 0, piece = 0; status == VGG_OK && i < p->count; i += most, piece++) {
+    for (uint32_t i = 0, piece = 0; status == VGG_OK && i < p->count;
+         i += most, piece++) {
         const uint32_t count = p->count - i < most ? p->count - i : most;
         const int which = (int)(piece % VGG__PIECES);
         const struct vgg__take_in_args args = {.in = device->device_piece[which],
@@ -61,11 +64,11 @@ vgg_status vgg__cudnn_take_in(struct vgg__cudnn_program *p, const float *from,
     }
     const uint32_t padding = p->layout.batch - p->count;
     if (status == VGG_OK && padding > 0)
-        status = vgg__cudnn_check(
-            device,
-            device->api->memsetAsync(at + p->count * bytes, 0, padding * bytes,
-                                     device->stream),
-            "clear padding");
+        status =
+            vgg__cudnn_check(device,
+                             device->api->memsetAsync(at + p->count * bytes, 0,
+                                                      padding * bytes, device->stream),
+                             "clear padding");
     return status;
 }
 

@@ -44,7 +44,8 @@ static bool right(const struct trial *t)
 {
     for (int i = 0; i < PIXELS * C; i++) {
         float product = 0; /* row i / C of x with row i % C of w's first [C][C] */
-        for (int k = 0; k < C; k++) product += t->x[i / C * C + k] * t->w[i % C * C + k];
+        for (int k = 0; k < C; k++)
+            product += t->x[i / C * C + k] * t->w[i % C * C + k];
         if (t->product[i] != product || t->y[i] != expected(t->x, t->w, i / C, i % C))
             return false;
     }
@@ -72,13 +73,14 @@ static vgg_status convolve(struct vgg__cudnn *device, struct trial *there)
             VGG_EDEVICE, "cuda:%d: cuDNN has no plan for a small convolution",
             device->ordinal);
     cudnnStatus_t status = device->api->dnnSetStream(device->dnn, device->stream);
-    if (status == CUDNN_STATUS_SUCCESS) status = vgg__dnn_run(&target, &plan, &pointers);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = vgg__dnn_run(&target, &plan, &pointers);
     const vgg_status waited = vgg__cudnn_wait(device);
     vgg__dnn_plan_free(device->api, &plan);
     if (status == CUDNN_STATUS_SUCCESS) return waited;
-    return device->machine.host.fail(VGG_EDEVICE, "cuda:%d: a small convolution: cuDNN: %s",
-                                     device->ordinal,
-                                     device->api->dnnGetErrorString(status));
+    return device->machine.host.fail(
+        VGG_EDEVICE, "cuda:%d: a small convolution: cuDNN: %s", device->ordinal,
+        device->api->dnnGetErrorString(status));
 }
 
 static vgg_status multiply(struct vgg__cudnn *device, struct trial *there)
@@ -100,21 +102,24 @@ vgg_status vgg__cudnn_try(struct vgg__cudnn *device)
     struct trial *here = device->host_piece[0], *there = device->device_piece[0];
     const struct vgg__api *api = device->api;
     fill(here);
-    vgg_status status = vgg__cudnn_check(
-        device,
-        api->memcpyAsync(there, here, sizeof *here, cudaMemcpyHostToDevice, device->stream),
-        "copy a trial");
+    vgg_status status =
+        vgg__cudnn_check(device,
+                         api->memcpyAsync(there, here, sizeof *here,
+                                          cudaMemcpyHostToDevice, device->stream),
+                         "copy a trial");
     if (status == VGG_OK) status = multiply(device, there);
     if (status == VGG_OK) status = convolve(device, there);
     if (status == VGG_OK)
-        status = vgg__cudnn_check(device,
-                                  api->memcpyAsync(here, there, sizeof *here,
-                                                   cudaMemcpyDeviceToHost, device->stream),
-                                  "copy a trial");
+        status =
+            vgg__cudnn_check(device,
+                             api->memcpyAsync(here, there, sizeof *here,
+                                              cudaMemcpyDeviceToHost, device->stream),
+                             "copy a trial");
     if (status == VGG_OK) status = vgg__cudnn_wait(device);
     if (status != VGG_OK || right(here)) return status;
     return device->machine.host.fail(
-        VGG_EDEVICE, "cuda:%d: a small convolution came out wrong: driver, cuDNN and GPU do "
-                     "not fit together",
+        VGG_EDEVICE,
+        "cuda:%d: a small convolution came out wrong: driver, cuDNN and GPU do "
+        "not fit together",
         device->ordinal);
 }

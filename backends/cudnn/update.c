@@ -27,9 +27,8 @@ static vgg_status sum_chunks(struct vgg__cudnn_store *s, double *out)
     const uint32_t most = (uint32_t)(device->piece / sizeof(double));
     const double *sums = device->host_piece[0];
     const struct vgg__norm2_args args = {s->gradient, s->chunks, s->partial};
-    vgg_status status =
-        vgg__cudnn_launch(device, device->stream, &vgg__kernel_norm2,
-                          vgg__grid_blocks(s->chunk_count), 0, &args);
+    vgg_status status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_norm2,
+                                          vgg__grid_blocks(s->chunk_count), 0, &args);
     for (uint32_t at = 0; status == VGG_OK && at < s->chunk_count; at += most) {
         const uint32_t count = s->chunk_count - at < most ? s->chunk_count - at : most;
         status = vgg__cudnn_wait(device);
