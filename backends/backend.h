@@ -290,9 +290,9 @@ typedef struct vgg_engine {
 } vgg_engine;
 
 /* Built-in engines. A plugin exports one function of this type, `vgg_engine_entry`,
- * which returns NULL if it can't work with the host's abi; it may have set the reason by
- * host->fail. It is called by one thread at a time, maybe often, and keeps nothing of
- * the host table. The plugin is never unloaded. */
+ * which returns NULL if it can't work with the host's abi; it may have set the reason
+ * by host->fail. It is called by one thread at a time, maybe often, and keeps nothing
+ * of the host table. The plugin is never unloaded. */
 typedef const vgg_engine *(*vgg_engine_entry_fn)(const vgg_host *host);
 
 extern const vgg_engine vgg__engine_ref;

@@ -21,8 +21,8 @@ struct vgg__machine {
     bool channels_last;
     /* Memory is not the host's: even an input that needs no conversion has a place. */
     bool apart;
-    /* Gradients of weights are computed beside what comes after them: what they read stays
-     * to the end of a backward. */
+    /* Gradients of weights are computed beside what comes after them: what they read
+     * stays to the end of a backward. */
     bool overlaps;
     /* As vgg__parallel(): run task 0 .. tasks - 1, in any order, and wait for all. */
     void (*parallel)(const struct vgg__machine *machine, uint32_t tasks,

@@ -19,7 +19,7 @@
 #define PLACES      16
 #define PATTERN     (PATH_MAX + 64)
 
-/* ---- Finding libraries --------------------------------------------------------------- */
+/* ---- Finding libraries ----------------------------------------------------------- */
 
 /* Patterns of folders, in the order in which they are looked through. */
 struct places {
@@ -86,8 +86,8 @@ static void *open_in(const char *pattern, const char *soname)
     return handle;
 }
 
-/* By soname where the loader looks, then in the places. Libraries stay loaded: CUDA does
- * not take it well when its parts go. */
+/* By soname where the loader looks, then in the places. Libraries stay loaded: CUDA
+ * does not take it well when its parts go. */
 static void *open_library(const struct places *places, const char *soname)
 {
     void *handle = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
@@ -96,7 +96,7 @@ static void *open_library(const struct places *places, const char *soname)
     return handle;
 }
 
-/* ---- The table ----------------------------------------------------------------------- */
+/* ---- The table ------------------------------------------------------------------- */
 
 static cudaError_t launch(const struct vgg__kernel *kernel, struct vgg__grid grid,
                           size_t shared, const void *args, cudaStream_t stream)
@@ -195,7 +195,7 @@ static const char *load_symbols(void *library, const struct symbol *symbols,
     return NULL;
 }
 
-/* ---- Once a process ------------------------------------------------------------------ */
+/* ---- Once a process -------------------------------------------------------------- */
 
 static char failure[256]; /* empty: the table is complete */
 

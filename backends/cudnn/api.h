@@ -2,9 +2,9 @@
 /* Everything that the engine calls of CUDA, cuDNN and cuBLASLt, as one table.
  *
  * The plugin's own table is filled when the engine is first asked for anything (api.c):
- * the CUDA runtime is part of the plugin, cuDNN and cuBLASLt are opened by soname. Tests
- * put a simulated device in its place. Nothing of the engine calls these libraries by
- * any other way, kernel launches included. */
+ * the CUDA runtime is part of the plugin, cuDNN and cuBLASLt are opened by soname.
+ * Tests put a simulated device in its place. Nothing of the engine calls these
+ * libraries by any other way, kernel launches included. */
 #ifndef VGG_CUDNN_API_H
 #define VGG_CUDNN_API_H
 
@@ -111,8 +111,8 @@ struct vgg__api {
                                size_t workspace_size, cudaStream_t stream);
 };
 
-/* The machine's own libraries; opened once a process. On failure NULL, and `reason` says
- * in one line what is missing and what to do. Thread-safe. */
+/* The machine's own libraries; opened once a process. On failure NULL, and `reason`
+ * says in one line what is missing and what to do. Thread-safe. */
 const struct vgg__api *vgg__api_open(char *reason, size_t size);
 
 #endif

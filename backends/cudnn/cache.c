@@ -69,7 +69,7 @@ static bool file_name(const struct vgg__cudnn *device, const void *question,
     return true;
 }
 
-/* ---- Reading --------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------- */
 
 /* All of a file, at most MOST_TEXT + MOST_LINE bytes; NULL: not to be had. */
 static char *read_file(struct vgg__cudnn *device, const char *path, size_t *size)
@@ -126,7 +126,7 @@ bool vgg__cache_load(struct vgg__cudnn *device, const void *question, size_t siz
     return true;
 }
 
-/* ---- Writing --------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------- */
 
 static bool write_all(int file, const char *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Choices that were made by timing, kept on disk: the next program takes the same ones at
- * once, and computes the same bits.
+/* Choices that were made by timing, kept on disk: the next program takes the same ones
+ * at once, and computes the same bits.
  *
  * A file a choice, below VGG_CACHE_DIR, or libvgg/ in XDG_CACHE_HOME or ~/.cache; an
  * empty VGG_CACHE_DIR turns the cache off. The name is a hash of all that the choice

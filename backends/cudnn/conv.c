@@ -9,11 +9,6 @@
 
 #include <stdio.h>
 
-static size_t round_up(size_t size)
-{
-    return size > SIZE_MAX - 255 ? SIZE_MAX : (size + 255) / 256 * 256;
-}
-
 bool vgg__conv_is_first(const vgg_stage *s)
 {
     return s->pool != VGG_AVERAGE_POOL && s->relu &&
@@ -51,9 +46,10 @@ struct vgg__conv_scratch vgg__conv_scratch(const struct vgg__cudnn *device,
         rows = vgg__conv_first_back_grid(&back).blocks[0];
     }
     if (rows > 0 && (rows + 1) * row > sums) sums = (rows + 1) * row;
-    at.dw = s->pool != VGG_NO_POOL ? round_up(full) : 0;
-    at.partial = vgg__size_add(at.dw, round_up(weight_count(s) * sizeof(float)));
-    at.total = vgg__size_add(at.partial, round_up(sums * sizeof(float)));
+    at.dw = s->pool != VGG_NO_POOL ? vgg__cudnn_round_up(full) : 0;
+    at.partial =
+        vgg__size_add(at.dw, vgg__cudnn_round_up(weight_count(s) * sizeof(float)));
+    at.total = vgg__size_add(at.partial, vgg__cudnn_round_up(sums * sizeof(float)));
     return at;
 }
 
@@ -93,7 +89,7 @@ static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
     return stage->pool == VGG_NO_POOL || stage->relu;
 }
 
-/* ---- Products ------------------------------------------------------------------------ */
+/* ---- Products -------------------------------------------------------------------- */
 
 static vgg_status run_plan(const struct vgg__cudnn_call *call,
                            const struct vgg__dnn_plan *plan, struct vgg__dnn_pointers p)
@@ -255,7 +251,7 @@ vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
         vgg__grid_elements(args.count), &args);
 }
 
-/* ---- Forward and backward ------------------------------------------------------------ */
+/* ---- Forward and backward -------------------------------------------------------- */
 
 static vgg_status forward(const struct vgg__cudnn_call *call)
 {

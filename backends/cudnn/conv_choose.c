@@ -2,9 +2,9 @@
 /* Choosing a convolution's routes.
  *
  * Without tuning: the fused kernels of a first layer, else cuDNN's product alone by the
- * first plan of its heuristics that can be made, else the plain kernel. With tuning every
- * way is timed on the program's own memory, as a whole (with the kernels that it needs
- * around it), and the fastest is taken. */
+ * first plan of its heuristics that can be made, else the plain kernel. With tuning
+ * every way is timed on the program's own memory, as a whole (with the kernels that it
+ * needs around it), and the fastest is taken. */
 #include <stdio.h>
 #include <string.h>
 
@@ -275,8 +275,8 @@ static bool takes_pooled(const struct vgg__cudnn_call *call)
                                                    VGG__CONV_MMA_DATA, true));
 }
 
-/* The gradient before pooling as a whole, or as the pooled one and its winners: whichever
- * is faster with all that follows. */
+/* The gradient before pooling as a whole, or as the pooled one and its winners:
+ * whichever is faster with all that follows. */
 static void choose_backwards(struct product *p)
 {
     struct vgg__conv_state *state = p->state;

@@ -2,10 +2,11 @@
 /* The GPU engine: its device, and what its rooms call of each other.
  *
  * All work of a device goes through one stream in the order of the calls, so nothing of
- * one program overtakes another; within a backward a second stream forks off and joins. Entries of the engine hold the device's lock while they
- * queue work, make its GPU the thread's current one and put the caller's back
- * (vgg__cudnn_enter, _leave); what runs inside expects that. Waiting is done with the
- * lock held too: one thread at a time talks to a device.
+ * one program overtakes another; within a backward a second stream forks off and joins.
+ * Entries of the engine hold the device's lock while they queue work, make its GPU the
+ * thread's current one and put the caller's back (vgg__cudnn_enter, _leave); what runs
+ * inside expects that. Waiting is done with the lock held too: one thread at a time
+ * talks to a device.
  *
  * A CUDA error that means that the device's state is gone marks the device as lost:
  * everything on it fails from then on, and the remedy is to give it back. */
@@ -48,7 +49,7 @@ struct vgg__cudnn {
     cudaEvent_t begin, end; /* for timing */
 };
 
-/* ---- device.c ------------------------------------------------------------------------ */
+/* ---- device.c -------------------------------------------------------------------- */
 
 /* Lock, current device; VGG_EDEVICE where the device is lost. Every success needs a
  * leave(). */
@@ -69,6 +70,12 @@ void vgg__cudnn_free(struct vgg__cudnn *device, void *memory);
 /* Copy host memory of any kind and size to the device, and wait. */
 vgg_status vgg__cudnn_upload(struct vgg__cudnn *device, void *to, const void *from,
                              size_t size);
+
+/* Parts of one piece of memory begin on multiples of 256. Saturates. */
+static inline size_t vgg__cudnn_round_up(size_t size)
+{
+    return size > SIZE_MAX - 255 ? SIZE_MAX : (size + 255) / 256 * 256;
+}
 
 /* Wait for all that was queued. */
 vgg_status vgg__cudnn_wait(struct vgg__cudnn *device);
@@ -95,7 +102,7 @@ vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size);
 /* try.c: a product and a convolution that must come out right. */
 vgg_status vgg__cudnn_try(struct vgg__cudnn *device);
 
-/* ---- data.c, store.c ------------------------------------------------------------------ */
+/* ---- data.c, store.c ------------------------------------------------------------- */
 
 vgg_status vgg__cudnn_data_create(void *device, const vgg_data_desc *desc, void **data);
 void vgg__cudnn_data_free(void *data);
@@ -113,7 +120,7 @@ vgg_status vgg__cudnn_store_gradient_norm2(void *store, double *out);
 vgg_status vgg__cudnn_store_scale_gradients(void *store, double factor);
 vgg_status vgg__cudnn_store_update(void *store, const vgg_update *update);
 
-/* ---- program.c ------------------------------------------------------------------------- */
+/* ---- program.c ------------------------------------------------------------------- */
 
 bool vgg__cudnn_supports(void *device, const vgg_stage *stage, uint32_t precision,
                          const char **why);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Data sets that stay on the device: u8 images as they are stored, and the tables of
- * their resize. A batch is a list of samples; one kernel resizes, moves and looks up. */
+ * their resize. A batch is a list of samples; one kernel resizes, moves and looks up.
+ */
 #include <string.h>
 
 #include "cudnn/program.h"
@@ -15,14 +16,9 @@ struct data {
     uint64_t count;
 };
 
-static size_t round_up(size_t size)
-{
-    return (size + 255) / 256 * 256;
-}
-
 static size_t axis_bytes(const vgg_axis *axis)
 {
-    return round_up((size_t)axis->out * axis->taps * sizeof(uint32_t));
+    return vgg__cudnn_round_up((size_t)axis->out * axis->taps * sizeof(uint32_t));
 }
 
 /* Copy images, as many at a time as fit in a piece. */
@@ -68,12 +64,12 @@ static vgg_status send_tables(struct data *d, const vgg_data_desc *desc)
     const bool resizes = desc->resize_rule != VGG_NO_RESIZE;
     const size_t axes = resizes ? 2 * (axis_bytes(&desc->x) + axis_bytes(&desc->y)) : 0;
     vgg_status status =
-        vgg__cudnn_malloc(d->device, round_up(table) + axes, &d->tables);
+        vgg__cudnn_malloc(d->device, vgg__cudnn_round_up(table) + axes, &d->tables);
     if (status != VGG_OK) return status;
     unsigned char *at = d->tables;
     d->args.table = d->tables;
     status = vgg__cudnn_upload(d->device, at, desc->table, table);
-    at += round_up(table);
+    at += vgg__cudnn_round_up(table);
     if (status == VGG_OK && resizes) status = send_axis(d, &desc->x, &at, &d->args.x);
     if (status == VGG_OK && resizes) status = send_axis(d, &desc->y, &at, &d->args.y);
     if (!resizes) {

@@ -9,7 +9,7 @@
 #include "cudnn/matmul.h"
 #include "cudnn/stages.h"
 
-/* ---- Errors -------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------- */
 
 /* Errors after which the context can't be used any more. */
 static bool fatal(cudaError_t error)
@@ -55,7 +55,7 @@ vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
                                      device->api->getErrorName(error));
 }
 
-/* ---- Calls --------------------------------------------------------------------------- */
+/* ---- Calls ----------------------------------------------------------------------- */
 
 vgg_status vgg__cudnn_enter(struct vgg__cudnn *device)
 {
@@ -156,7 +156,7 @@ vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
         device, device->api->launch(kernel, grid, shared, args, stream), kernel->name);
 }
 
-/* ---- Pieces -------------------------------------------------------------------------- */
+/* ---- Pieces ---------------------------------------------------------------------- */
 
 static void free_pieces(struct vgg__cudnn *device)
 {
@@ -192,7 +192,7 @@ vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size)
     return VGG_OK;
 }
 
-/* ---- Opening and closing ------------------------------------------------------------- */
+/* ---- Opening and closing --------------------------------------------------------- */
 
 static vgg_status no_library(struct vgg__cudnn *device, const char *library, int status,
                              const char *text)
@@ -351,7 +351,7 @@ void vgg__cudnn_close(void *opaque)
     device->machine.host.release(device);
 }
 
-/* ---- Probing ------------------------------------------------------------------------- */
+/* ---- Probing --------------------------------------------------------------------- */
 
 vgg_status vgg__cudnn_probe(const vgg_host *host, vgg_device_desc *list,
                             uint32_t capacity, uint32_t *count)

@@ -7,7 +7,7 @@
 #define MOST_CONFIGS 64
 #define MOST_NOTES   16
 
-/* ---- Small calls --------------------------------------------------------------------- */
+/* ---- Small calls ----------------------------------------------------------------- */
 
 static void destroy(const struct vgg__api *api, cudnnBackendDescriptor_t descriptor)
 {
@@ -22,7 +22,7 @@ static bool set_one(const struct vgg__api *api, cudnnBackendDescriptor_t descrip
            CUDNN_STATUS_SUCCESS;
 }
 
-/* ---- Configurations ------------------------------------------------------------------ */
+/* ---- Configurations -------------------------------------------------------------- */
 
 /* What a configuration's engine says of itself. */
 struct engine_notes {
@@ -107,7 +107,7 @@ static uint32_t list_configs(const struct vgg__dnn_target *target,
     return made;
 }
 
-/* ---- Plans --------------------------------------------------------------------------- */
+/* ---- Plans ----------------------------------------------------------------------- */
 
 static bool make_plan(const struct vgg__dnn_target *target,
                       cudnnBackendDescriptor_t config, const struct engine_notes *notes,
@@ -232,7 +232,7 @@ uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
     return made;
 }
 
-/* ---- Running ------------------------------------------------------------------------- */
+/* ---- Running --------------------------------------------------------------------- */
 
 cudnnStatus_t vgg__dnn_run(const struct vgg__dnn_target *target,
                            const struct vgg__dnn_plan *plan,

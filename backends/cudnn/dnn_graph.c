@@ -50,7 +50,7 @@ static cudnnBackendDescriptor_t finish(struct builder *b, cudnnBackendDescriptor
     return d;
 }
 
-/* ---- Tensors ------------------------------------------------------------------------- */
+/* ---- Tensors --------------------------------------------------------------------- */
 
 struct shape {
     int64_t n, c, h, w;
@@ -80,7 +80,7 @@ static cudnnDataType_t data_type(enum vgg__type type)
     return type == VGG__BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
 }
 
-/* ---- Operations ---------------------------------------------------------------------- */
+/* ---- Operations ------------------------------------------------------------------ */
 
 static cudnnBackendDescriptor_t convolution(struct builder *b, uint32_t kernel)
 {
@@ -207,7 +207,7 @@ static cudnnBackendDescriptor_t max_pool(struct builder *b, struct operands io)
     return finish(b, d);
 }
 
-/* ---- Problems ------------------------------------------------------------------------ */
+/* ---- Problems -------------------------------------------------------------------- */
 
 static struct shape input_of(const struct vgg__dnn_problem *p)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stages that change no element's neighbourhood: ReLU, dropout, flatten; the loss, which
- * program.c runs; and the table of all stages. */
+/* Stages that change no element's neighbourhood: ReLU, dropout, flatten; the loss,
+ * which program.c runs; and the table of all stages. */
 #include "cudnn/stages.h"
 
-/* ---- ReLU ------------------------------------------------------------------------------ */
+/* ---- ReLU ------------------------------------------------------------------------ */
 
 static void measure_relu(const struct vgg__stage_env *env, struct vgg__stage_need *need)
 {
@@ -40,7 +40,7 @@ const struct vgg__cudnn_impl vgg__cudnn_relu = {.base = {.measure = measure_relu
                                                 .forward = forward_relu,
                                                 .backward = backward_relu};
 
-/* ---- Dropout --------------------------------------------------------------------------- */
+/* ---- Dropout --------------------------------------------------------------------- */
 
 static void measure_dropout(const struct vgg__stage_env *env,
                             struct vgg__stage_need *need)
@@ -80,7 +80,7 @@ const struct vgg__cudnn_impl vgg__cudnn_dropout = {.base = {.measure = measure_d
                                                    .forward = forward_dropout,
                                                    .backward = backward_dropout};
 
-/* ---- Flatten --------------------------------------------------------------------------- */
+/* ---- Flatten --------------------------------------------------------------------- */
 
 static void measure_flatten(const struct vgg__stage_env *env,
                             struct vgg__stage_need *need)
@@ -113,7 +113,7 @@ const struct vgg__cudnn_impl vgg__cudnn_flatten = {.base = {.measure = measure_f
                                                    .forward = forward_flatten,
                                                    .backward = backward_flatten};
 
-/* ---- Loss and table -------------------------------------------------------------------- */
+/* ---- Loss and table -------------------------------------------------------------- */
 
 static void measure_loss(const struct vgg__stage_env *env, struct vgg__stage_need *need)
 {

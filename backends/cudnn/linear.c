@@ -18,11 +18,6 @@ struct state {
     bool trains, wants_dx;
 };
 
-static size_t round_up(size_t size)
-{
-    return size > SIZE_MAX - 255 ? SIZE_MAX : (size + 255) / 256 * 256;
-}
-
 static bool has_map(const vgg_stage *s)
 {
     return s->in.h > 1 || s->in.w > 1;
@@ -37,20 +32,20 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
 {
     const vgg_stage *s = env->stage;
     const size_t element = vgg__element(env->precision);
-    const size_t x =
-        round_up(vgg__size_mul(vgg__size_mul(inputs(s), env->batch), element));
+    const size_t x = vgg__cudnn_round_up(
+        vgg__size_mul(vgg__size_mul(inputs(s), env->batch), element));
     const size_t y = vgg__size_mul(vgg__size_mul(s->out.c, env->batch), sizeof(float));
     const bool map = has_map(s), keeps = env->mode != VGG_MODE_INFER;
     need->algorithm = "cuBLASLt";
     need->reads_x = !map;
     need->reads_y = s->relu;
     need->element = env->last && !s->relu ? sizeof(float) : element;
-    need->forward_scratch = round_up(y);
+    need->forward_scratch = vgg__cudnn_round_up(y);
     if (map && keeps)
         need->saved = x;
     else if (map)
         need->forward_scratch = vgg__size_add(need->forward_scratch, x);
-    need->backward_scratch = vgg__size_add(round_up(y), map ? x : 0);
+    need->backward_scratch = vgg__size_add(vgg__cudnn_round_up(y), map ? x : 0);
 }
 
 static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
@@ -66,7 +61,7 @@ static void *flat_input(const struct vgg__cudnn_call *call)
     const size_t acc = (size_t)call->batch * call->stage->out.c * sizeof(float);
     return call->mode != VGG_MODE_INFER
                ? call->saved
-               : (unsigned char *)call->scratch + round_up(acc);
+               : (unsigned char *)call->scratch + vgg__cudnn_round_up(acc);
 }
 
 static vgg_status flatten(const struct vgg__cudnn_call *call, const void *in, void *out,
@@ -136,7 +131,8 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
     const vgg_stage *s = call->stage;
     const struct state *state = call->state;
     const size_t y = (size_t)call->batch * s->out.c * sizeof(float);
-    void *dz = call->scratch, *dx_flat = (unsigned char *)call->scratch + round_up(y);
+    void *dz = call->scratch,
+         *dx_flat = (unsigned char *)call->scratch + vgg__cudnn_round_up(y);
     const bool drops = call->mode == VGG_MODE_TRAIN && s->dropout > 0;
     const bool masks = s->relu && (drops || !call->dy_masked);
     const struct vgg__linear_mask_args args = {
@@ -204,7 +200,7 @@ static vgg_status make_products(const struct vgg__cudnn_call *forward,
         const size_t y = (size_t)n * m * sizeof(float);
         scratch = (struct vgg__matmul_scratch){
             backward->scratch, backward->weight_typed,
-            has_map(s) ? (unsigned char *)backward->scratch + round_up(y)
+            has_map(s) ? (unsigned char *)backward->scratch + vgg__cudnn_round_up(y)
                        : backward->dx};
         status = vgg__matmul_make(device, &shape, tries, &scratch, &state->data);
     }

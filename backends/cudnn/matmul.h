@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products by cuBLASLt, for linear layers.
  *
- * Matrices are row-major here: c[m][n] = alpha * a . b + beta * c, with a [m][k] or, with
- * `a_across`, [k][m]; b [k][n] or, with `b_across`, [n][k]. Sums are in float; algorithms
- * that add parts atomically are never taken. */
+ * Matrices are row-major here: c[m][n] = alpha * a . b + beta * c, with a [m][k] or,
+ * with `a_across`, [k][m]; b [k][n] or, with `b_across`, [n][k]. Sums are in float;
+ * algorithms that add parts atomically are never taken. */
 #ifndef VGG_CUDNN_MATMUL_H
 #define VGG_CUDNN_MATMUL_H
 

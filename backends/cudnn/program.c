@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- Questions before there is a program ---------------------------------------------- */
+/* ---- Questions before there is a program ----------------------------------------- */
 
 bool vgg__cudnn_supports(void *opaque, const vgg_stage *stage, uint32_t precision,
                          const char **why)
@@ -25,7 +25,7 @@ bool vgg__cudnn_supports(void *opaque, const vgg_stage *stage, uint32_t precisio
 static size_t part(size_t *end, size_t size)
 {
     const size_t at = *end;
-    *end = (at + size + 255) / 256 * 256;
+    *end = vgg__cudnn_round_up(at + size);
     return at;
 }
 
@@ -87,7 +87,7 @@ vgg_status vgg__cudnn_measure(void *opaque, const vgg_program_desc *desc,
     return VGG_OK;
 }
 
-/* ---- Places and types ----------------------------------------------------------------- */
+/* ---- Places and types ------------------------------------------------------------ */
 
 static void *at(const struct vgg__cudnn_program *p, uint32_t block)
 {
@@ -116,7 +116,7 @@ enum vgg__type vgg__cudnn_value_type(const struct vgg__cudnn_program *p, uint32_
     return wide ? VGG__F32 : vgg__cudnn_type(p);
 }
 
-/* ---- Calls ----------------------------------------------------------------------------- */
+/* ---- Calls ----------------------------------------------------------------------- */
 
 static float *slot_of(float *base, const struct vgg__cudnn_store *store, int32_t slot)
 {
@@ -202,7 +202,7 @@ struct vgg__cudnn_call vgg__cudnn_backward_call(const struct vgg__cudnn_program 
     return call;
 }
 
-/* ---- Compiling ------------------------------------------------------------------------- */
+/* ---- Compiling ------------------------------------------------------------------- */
 
 static vgg_status fill(struct vgg__cudnn_program *p, void *memory, int byte,
                        size_t size)
@@ -354,7 +354,7 @@ void vgg__cudnn_program_free(void *program)
     device->machine.host.release(p);
 }
 
-/* ---- Telling --------------------------------------------------------------------------- */
+/* ---- Telling --------------------------------------------------------------------- */
 
 static size_t kib(size_t bytes)
 {

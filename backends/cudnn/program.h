@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A compiled network on a GPU.
  *
- * Work of a phase is queued stage by stage at its first run, recorded as a CUDA graph at
- * its second, and replayed from then on. So nothing that is queued may depend on a run
- * but through device memory: `step` says how many samples it has, and all plans are for
- * the whole batch. Samples past the count are padding, zero at the input and in the
+ * Work of a phase is queued stage by stage at its first run, recorded as a CUDA graph
+ * at its second, and replayed from then on. So nothing that is queued may depend on a
+ * run but through device memory: `step` says how many samples it has, and all plans are
+ * for the whole batch. Samples past the count are padding, zero at the input and in the
  * output's gradient, so that they add nothing to any sum. */
 #ifndef VGG_CUDNN_PROGRAM_H
 #define VGG_CUDNN_PROGRAM_H

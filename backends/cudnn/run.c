@@ -12,7 +12,7 @@ vgg_status vgg__cudnn_send_step(struct vgg__cudnn_program *p)
                              vgg__grid_blocks(1), 0, &args);
 }
 
-/* ---- Queueing, recording, replaying ----------------------------------------------------- */
+/* ---- Queueing, recording, replaying ---------------------------------------------- */
 
 static vgg_status queue_forward(struct vgg__cudnn_program *p, cudaStream_t stream)
 {
@@ -113,7 +113,7 @@ static vgg_status play(struct vgg__cudnn_program *p, int which)
                             "launch a graph");
 }
 
-/* ---- Phases ---------------------------------------------------------------------------- */
+/* ---- Phases ---------------------------------------------------------------------- */
 
 static vgg_status forward(struct vgg__cudnn_program *p, const vgg_run *run)
 {
@@ -134,8 +134,8 @@ static vgg_status forward(struct vgg__cudnn_program *p, const vgg_run *run)
     return status == VGG_OK ? play(p, VGG__RECORDED_FORWARD) : status;
 }
 
-/* Loss and gradient of every sample. Logits that are not f32 take their gradient as they
- * are, by way of scratch. */
+/* Loss and gradient of every sample. Logits that are not f32 take their gradient as
+ * they are, by way of scratch. */
 static vgg_status queue_samples(struct vgg__cudnn_program *p)
 {
     struct vgg__cudnn *device = p->device;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stages of the GPU engine.
  *
- * A stage says what memory it needs as every stage-by-stage engine does (the part called
- * `base`), makes what it needs of the libraries once (build), and then queues work. All
- * pointers are the device's; nothing here waits or allocates but build().
+ * A stage says what memory it needs as every stage-by-stage engine does (the part
+ * called `base`), makes what it needs of the libraries once (build), and then queues
+ * work. All pointers are the device's; nothing here waits or allocates but build().
  *
  * Who masks: the gradient of a ReLU's output is masked either by the stage after it, if
  * its product can do so in passing (it then sets `*masks` in build()), or by the stage

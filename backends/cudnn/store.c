@@ -95,7 +95,7 @@ vgg_status vgg__cudnn_store_chunks(struct vgg__cudnn_store *s,
     return VGG_OK;
 }
 
-/* ---- Making and giving back ---------------------------------------------------------- */
+/* ---- Making and giving back ------------------------------------------------------ */
 
 static void free_arrays(struct vgg__cudnn_store *s)
 {
@@ -201,7 +201,7 @@ vgg_status vgg__cudnn_store_gradients(void *store, const vgg_param_desc *params)
     return status;
 }
 
-/* ---- Reading and writing ------------------------------------------------------------- */
+/* ---- Reading and writing --------------------------------------------------------- */
 
 /* The array that a slot lies in; NULL: it does not exist. */
 static float *slot_array(const struct vgg__cudnn_store *s, uint32_t param,
@@ -224,23 +224,31 @@ static uint64_t outside(const struct vgg__cudnn_param *p, uint64_t at)
     return at - rest + rest % p->outer * p->inner + rest / p->outer;
 }
 
+/* The caller's array. */
+struct outer {
+    void *array;
+    vgg_dtype dtype;
+    bool to_device;
+};
+
 /* Elements [at, at + count) in the device's order, between the caller's array and a
- * piece; `to_piece` or back. */
+ * piece. */
 static void move(const struct vgg__cudnn_param *p, uint64_t at, uint64_t count,
-                 float *piece, void *array, vgg_dtype dtype, bool to_piece)
+                 const struct outer *outer, float *piece)
 {
-    float *single = array;
-    double *twice = array;
-    if (p->outer == 0 && dtype == VGG_F32) {
-        memcpy(to_piece ? piece : single + at, to_piece ? single + at : piece,
-               count * sizeof(float));
+    float *single = outer->array;
+    double *twice = outer->array;
+    const bool wide = outer->dtype == VGG_F64;
+    if (p->outer == 0 && !wide) {
+        memcpy(outer->to_device ? piece : single + at,
+               outer->to_device ? single + at : piece, count * sizeof(float));
         return;
     }
     for (uint64_t i = 0; i < count; i++) {
         const uint64_t from = outside(p, at + i);
-        if (to_piece)
-            piece[i] = dtype == VGG_F64 ? (float)twice[from] : single[from];
-        else if (dtype == VGG_F64)
+        if (outer->to_device)
+            piece[i] = wide ? (float)twice[from] : single[from];
+        else if (wide)
             twice[from] = piece[i];
         else
             single[from] = piece[i];
@@ -248,28 +256,26 @@ static void move(const struct vgg__cudnn_param *p, uint64_t at, uint64_t count,
 }
 
 static vgg_status transfer(struct vgg__cudnn_store *s, uint32_t param, float *base,
-                           void *array, vgg_dtype dtype, bool to_device)
+                           const struct outer *outer)
 {
     struct vgg__cudnn *device = s->device;
     const struct vgg__cudnn_param *p = &s->params[param];
     const uint64_t most = device->piece / sizeof(float);
     float *piece = device->host_piece[0];
+    const bool in = outer->to_device;
     vgg_status status = vgg__cudnn_wait(device); /* the piece may be in use */
     for (uint64_t at = 0; status == VGG_OK && at < p->count; at += most) {
         const uint64_t count = p->count - at < most ? p->count - at : most;
         float *there = base + p->offset + at;
-        if (to_device) move(p, at, count, piece, array, dtype, true);
+        if (in) move(p, at, count, outer, piece);
         status = vgg__cudnn_check(
             device,
-            device->api->memcpyAsync(to_device ? there : piece,
-                                     to_device ? piece : there, count * sizeof(float),
-                                     to_device ? cudaMemcpyHostToDevice
-                                               : cudaMemcpyDeviceToHost,
-                                     device->stream),
+            device->api->memcpyAsync(
+                in ? there : piece, in ? piece : there, count * sizeof(float),
+                in ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, device->stream),
             "copy a parameter");
         if (status == VGG_OK) status = vgg__cudnn_wait(device);
-        if (status == VGG_OK && !to_device)
-            move(p, at, count, piece, array, dtype, false);
+        if (status == VGG_OK && !in) move(p, at, count, outer, piece);
     }
     return status;
 }
@@ -286,7 +292,7 @@ vgg_status vgg__cudnn_store_read(void *store, uint32_t param, vgg_slot slot, voi
                                             param, names[slot]);
     vgg_status status = vgg__cudnn_enter(s->device);
     if (status != VGG_OK) return status;
-    status = transfer(s, param, base, out, dtype, false);
+    status = transfer(s, param, base, &(struct outer){out, dtype, false});
     vgg__cudnn_leave(s->device);
     return status;
 }
@@ -304,7 +310,8 @@ vgg_status vgg__cudnn_store_write(void *store, uint32_t param, vgg_slot slot,
     if (status == VGG_OK && base == NULL)
         status = s->device->machine.host.fail(VGG_ESTATE,
                                               "parameter %u: has no gradient", param);
-    if (status == VGG_OK) status = transfer(s, param, base, (void *)in, dtype, true);
+    if (status == VGG_OK)
+        status = transfer(s, param, base, &(struct outer){(void *)in, dtype, true});
     if (slot == VGG_SLOT_VALUE) s->shadow_stale = s->shadow != NULL;
     vgg__cudnn_leave(s->device);
     return status;

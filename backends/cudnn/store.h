@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parameters, gradients and optimiser state in device memory.
  *
- * Every parameter has a place in one array of floats; gradients, optimiser state and the
- * bf16 copy are arrays of the same form. Weights of linear layers come last: a step
+ * Every parameter has a place in one array of floats; gradients, optimiser state and
+ * the bf16 copy are arrays of the same form. Weights of linear layers come last: a step
  * that updates them inside their own gradient's product needs room for the others'
  * gradients alone, which is the array's beginning (`small`).
  *

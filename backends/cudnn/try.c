@@ -16,7 +16,8 @@ static int number(int i)
     return (i * 7 + i / 5) % 5 - 2;
 }
 
-/* Element (pixel, oc) of the 3x3 convolution of x [SIDE][SIDE][C] with w [C][3][3][C]. */
+/* Element (pixel, oc) of the 3x3 convolution of x [SIDE][SIDE][C] with w [C][3][3][C].
+ */
 static float expected(const float *x, const float *w, int pixel, int oc)
 {
     float sum = 0;

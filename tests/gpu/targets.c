@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The GPU engine on a GPU, as targets of the conformance suites. Tolerances are those of
- * the simulated device (tests/simulated/targets.c), and for the same reasons.
+/* The GPU engine on a GPU, as targets of the conformance suites. Tolerances are those
+ * of the simulated device (tests/simulated/targets.c), and for the same reasons.
  *
  * ONLY (a number, when compiled) takes one of them, so that a long suite is a program a
  * precision. */
