@@ -14,7 +14,7 @@ enum vgg__conv_way {
     VGG__CONV_PLAIN,     /* the engine's plain kernel: takes everything, slowly */
     VGG__CONV_FIRST,     /* the engine's kernel for few input channels, fused */
     VGG__CONV_DNN,       /* cuDNN's product alone */
-    VGG__CONV_DNN_FUSED, /* with bias and ReLU; data: with the mask of the ReLU before */
+    VGG__CONV_DNN_FUSED, /* with bias and ReLU; data: with the mask before it */
     VGG__CONV_MMA,       /* the engine's kernels on tensor cores, fused */
     VGG__CONV_WAYS
 };
