@@ -52,6 +52,14 @@ def test_a_plugin_that_does_not_work():
     assert done["device"] == "cpu", done
 
 
+def test_a_device_that_does_not_open():
+    found = sole_object(run("devices", "--format", "json", REMOTE_BROKEN="1").stdout)
+    assert [d["name"] for d in found["devices"]] == ["cpu", "ref"], found
+    assert found["refused"] == [{"engine": "cudnn", "reason": "cuda:0: broken today"}], found
+    lines = run("devices", REMOTE_BROKEN="1").stdout.splitlines()
+    assert lines[0] == "cuda:0   refused: cuda:0: broken today", lines
+
+
 def test_the_same_run():
     make_data("data")
     for name, flags in (("plain", PLAIN), ("momentum", [])):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """libvgg as its users meet it: installed, moved, linked in every way, uninstalled.
 
-    consumer.py BUILD SOURCE PREFIX LIBDIR KINDS TRAINER
+    consumer.py BUILD SOURCE PREFIX LIBDIR KINDS TRAINER CUDNN
 
 Installs the finished BUILD into a temporary folder and builds shapes.c there, outside the
 source tree, through pkg-config, CMake and as a Meson subproject, shared and static, in C
@@ -55,11 +55,12 @@ def needed(program):
 
 
 class Consumer:
-    def __init__(self, work, build, source, prefix, libdir, kinds, trainer):
+    def __init__(self, work, build, source, prefix, libdir, kinds, trainer, cudnn):
         self.work, self.build, self.source = work, build, pathlib.Path(source)
         self.prefix, self.libdir = prefix, libdir
         self.kinds = {"both": {"shared", "static"}}.get(kinds, {kinds})
         self.kinds |= {"trainer"} if trainer == "true" else set()
+        self.kinds |= {"cudnn"} if cudnn == "true" else set()
         self.moved = tree.Tree(work / "moved", libdir)
 
     def runs(self, program, env):
@@ -195,7 +196,7 @@ class Consumer:
         build, prefix = self.work / "static-build", self.work / "static-prefix"
         run(["meson", "setup", build, self.source, f"--prefix={prefix}", "--libdir=lib",
              "-Ddefault_library=static", "-Doptimization=0", "-Dtests=disabled",
-             "-Dexamples=disabled", "-Ddocs=disabled"])
+             "-Dexamples=disabled", "-Ddocs=disabled", "-Dcudnn=disabled"])
         run(["meson", "install", "-C", build, "--quiet"])
         where = tree.Tree(prefix, "lib")
         self.compare_files(where, {"static"})

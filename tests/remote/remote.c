@@ -36,6 +36,8 @@ static vgg_status probe(const vgg_host *host, vgg_device_desc *list, uint32_t ca
 static vgg_status open_device(const vgg_host *host, uint32_t index, void **device)
 {
     remote.host = host;
+    *device = NULL;
+    if (remote.broken) return host->fail(VGG_EDEVICE, "cuda:%u: broken today", index);
     return remote.inner->open(host, 0, device);
 }
 

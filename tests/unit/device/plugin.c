@@ -335,6 +335,28 @@ START_TEST(an_engine_without_devices)
 }
 END_TEST
 
+/* What is listed may still not open: by name that is an error, else a line in the
+ * log. */
+START_TEST(a_device_that_does_not_open)
+{
+    set_up();
+    setenv("REMOTE_BROKEN", "1", 1);
+    vgg_context *ctx = context_with(REMOTE);
+    vgg_device *device;
+    ck_assert_ptr_null(refusal(ctx));
+    ck_fails(vgg_device_open(ctx, "cuda", &device), VGG_EDEVICE);
+    ck_assert_str_eq(vgg_last_error(), "cuda:0: broken today");
+    ck_assert_ptr_null(device);
+    ck_ok(vgg_device_open(ctx, "auto", &device));
+    ck_assert_str_eq(vgg_device_name(device), "cpu");
+    ck_assert_str_eq(log_text, "1:device auto: not cudnn: cuda:0: broken today\n");
+    vgg_device_free(device);
+    ck_assert_uint_eq(vgg_context_bytes(ctx), 0);
+    vgg_context_free(ctx);
+    tear_down();
+}
+END_TEST
+
 static void *open_and_list(void *failed)
 {
     vgg_device *device = NULL;
@@ -380,6 +402,7 @@ int main(void)
     tcase_add_test(tcase, a_closed_folder);
     tcase_add_test(tcase, a_sound_plugin);
     tcase_add_test(tcase, an_engine_without_devices);
+    tcase_add_test(tcase, a_device_that_does_not_open);
     tcase_add_test(tcase, threads_load_it_once);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
