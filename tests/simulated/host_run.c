@@ -24,13 +24,16 @@
 enum state { READY, AT_BARRIER, AT_WARP, ENDED };
 
 struct thread {
+    struct vgg__host_dim place;
     enum state state;
     struct vgg__host_fiber *fiber; /* NULL: has not begun */
     uint32_t stack;
     const char *file, *what; /* of the barrier */
     int line;
-    uint32_t mask;     /* of the warp barrier */
-    uint32_t exchange; /* which of the warp's two tables is the next */
+    uint32_t mask; /* of the warp barrier */
+    vgg__host_words words;
+    const vgg__host_words *result;
+    uint32_t tables; /* of exchanges that it was the first lane of */
 };
 
 struct variable {
@@ -43,7 +46,7 @@ static struct {
     const struct vgg__kernel *kernel;
     struct thread threads[MOST_THREADS];
     uint16_t order[MOST_THREADS], stacks[MOST_THREADS];
-    vgg__host_words words[MOST_THREADS / WARP][2][WARP];
+    vgg__host_words tables[MOST_THREADS][2][WARP]; /* results of exchanges */
     uint32_t count, living, current, free_stacks;
     size_t dynamic;
     struct variable variables[VARIABLES];
@@ -208,27 +211,26 @@ const vgg__host_words *vgg__host_exchange(uint32_t mask, const uint32_t *words,
                                           uint32_t count, const char *what)
 {
     struct thread *const t = &run.threads[run.current];
-    const uint32_t warp = run.current / WARP, lane = run.current % WARP;
-    vgg__host_words *const table = run.words[warp][t->exchange];
     if (count > VGG__HOST_WORDS)
         vgg__host_fault("%s: %u words, at most %d", what, count, VGG__HOST_WORDS);
-    memset(table[lane], POISON, sizeof table[lane]);
-    memcpy(table[lane], words, count * sizeof *words);
-    t->exchange ^= 1;
+    memset(t->words, POISON, sizeof t->words);
+    memcpy(t->words, words, count * sizeof *words);
     vgg__host_warp_barrier(mask, what);
-    return (const vgg__host_words *)table;
+    return t->result;
 }
 
-/* What a lane that does not take part has in the table of an exchange must not be what
- * it had there before. */
-static void poison_absent(uint32_t first, uint32_t lanes, uint32_t present)
+/* Give the lanes that have come together what they have handed over: a table of the
+ * first one's, where all the others are poison. */
+static void share_words(uint32_t first, uint32_t there)
 {
-    const uint32_t which =
-        run.threads[first + (uint32_t)__builtin_ctz(present)].exchange;
-    for (uint32_t lane = 0; lane < lanes; lane++)
-        if (!(present >> lane & 1))
-            memset(run.words[first / WARP][which ^ 1][lane], POISON,
-                   sizeof(vgg__host_words));
+    const uint32_t leader = first + (uint32_t)__builtin_ctz(there);
+    vgg__host_words *const table = run.tables[leader][run.threads[leader].tables++ % 2];
+    memset(table, POISON, sizeof run.tables[leader][0]);
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        if (!(there >> lane & 1)) continue;
+        memcpy(table[lane], run.threads[first + lane].words, sizeof table[lane]);
+        run.threads[first + lane].result = (const vgg__host_words *)table;
+    }
 }
 
 /* Lanes of the warp that wait with the same mask for the same thing as lane `like`. */
@@ -237,8 +239,7 @@ static uint32_t waiting_like(uint32_t first, uint32_t lanes, const struct thread
     uint32_t found = 0;
     for (uint32_t lane = 0; lane < lanes; lane++) {
         const struct thread *const t = &run.threads[first + lane];
-        if (t->state == AT_WARP && t->mask == like->mask && t->what == like->what &&
-            t->exchange == like->exchange)
+        if (t->state == AT_WARP && t->mask == like->mask && t->what == like->what)
             found |= 1u << lane;
     }
     return found;
@@ -257,7 +258,7 @@ static bool release_warp(uint32_t first)
         if (t->state != AT_WARP) continue;
         const uint32_t there = waiting_like(first, lanes, t);
         if (there != (t->mask & living)) continue;
-        poison_absent(first, lanes, there);
+        share_words(first, there);
         for (uint32_t i = 0; i < lanes; i++)
             if (there >> i & 1) run.threads[first + i].state = READY;
         released = true;
@@ -314,9 +315,7 @@ static void resume(uint32_t index)
 {
     struct thread *const t = &run.threads[index];
     run.current = index;
-    const struct vgg__host_dim size = vgg__host_now.threads;
-    vgg__host_now.thread = (struct vgg__host_dim){
-        index % size.x, index / size.x % size.y, index / size.x / size.y};
+    vgg__host_now.thread = t->place;
     vgg__host_now.lane = index % WARP;
     if (t->fiber == NULL) {
         t->stack = run.stacks[--run.free_stacks];
@@ -366,15 +365,21 @@ static void drop_all(void)
         if (run.threads[i].fiber != NULL) vgg__host_fiber_drop(run.threads[i].fiber);
 }
 
-static void run_block(void)
+static void reset_threads(void)
 {
-    reset_shared();
     run.living = run.count;
     run.free_stacks = run.count;
     for (uint32_t i = 0; i < run.count; i++) {
-        run.threads[i] = (struct thread){0};
+        run.threads[i].state = READY;
+        run.threads[i].fiber = NULL;
         run.order[i] = run.stacks[i] = (uint16_t)i;
     }
+}
+
+static void run_block(void)
+{
+    reset_shared();
+    reset_threads();
     while (run.living > 0 && !run.failed) {
         const bool together = below(2) != 0; /* or warps far apart */
         if (together ? resume_each(run.order, run.count) : resume_warps()) continue;
@@ -411,6 +416,13 @@ static void run_blocks(const uint32_t blocks[3])
             (uint32_t)(at / blocks[0] / blocks[1])};
         run_block();
     }
+}
+
+static void place_threads(const uint32_t threads[3])
+{
+    for (uint32_t i = 0; i < run.count; i++)
+        run.threads[i].place = (struct vgg__host_dim){
+            i % threads[0], i / threads[0] % threads[1], i / threads[0] / threads[1]};
 }
 
 static const char *check_grid(const struct vgg__kernel *kernel,
@@ -466,6 +478,7 @@ const char *vgg__host_launch(const struct vgg__kernel *kernel, struct vgg__grid 
         (struct vgg__host_dim){grid.blocks[0], grid.blocks[1], grid.blocks[2]};
     vgg__host_now.threads =
         (struct vgg__host_dim){grid.threads[0], grid.threads[1], grid.threads[2]};
+    place_threads(grid.threads);
     run_blocks(grid.blocks);
     const bool failed = run.failed;
     if (failed) memcpy(result, run.text, sizeof result);

@@ -48,6 +48,10 @@ struct near {
 };
 void expect_near(struct near how, const void *array, size_t i, double expected);
 
+/* These are called for every element: unlike Check's assertions they write nothing down
+ * when all is well. */
+void expect_within(double found, double expected, double tolerance, size_t i);
+
 /* Bit for bit (any NaN is like any other). */
 void expect_same(enum vgg__type type, const void *array, size_t i, float expected);
 

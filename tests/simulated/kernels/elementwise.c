@@ -99,7 +99,7 @@ static void check_mask(struct masking m)
         double found = 0;
         for (size_t b = 0; b < grid.blocks[0]; b++)
             found += (double)args.partial[b * m.s.c + c];
-        ck_assert_double_eq_tol(found, sums[c], 1e-5 * (1 + m.s.rows / 100));
+        expect_within(found, sums[c], 1e-5 * (1 + m.s.rows / 100), c);
     }
     free(sums);
     buffers_free();

@@ -204,8 +204,8 @@ static void check_sample(const struct vgg__loss_args *a, const struct scoring *s
         z[c] = get(s->single ? VGG__F32 : s->type, a->logits, n * s->classes + c);
     const double smoothing = (double)s->smoothing;
     const struct expected e = expect_of(z, s->classes, a->labels[n], smoothing);
-    ck_assert_double_eq_tol(a->loss[n], e.loss, 1e-12 * fmax(1, e.loss));
-    ck_assert_uint_eq(a->correct[n], e.best == a->labels[n]);
+    expect_within(a->loss[n], e.loss, 1e-12 * fmax(1, e.loss), n);
+    expect_within(a->correct[n], e.best == a->labels[n], 0, n);
     for (size_t c = 0; s->gradient && c < s->classes; c++) {
         const double q =
             smoothing / s->classes + (c == a->labels[n] ? 1 - smoothing : 0);

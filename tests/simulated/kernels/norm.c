@@ -222,8 +222,8 @@ static void check_sums(const struct layer *l, const struct gradient *g)
             sums[1] += masked(l, g, i) * xhat(l, i);
         }
         const double size = 1 + sqrt((double)live(l));
-        ck_assert_double_eq_tol(g->total[c], sums[0], 1e-12 * size);
-        ck_assert_double_eq_tol(g->total[l->s.c + c], sums[1], 1e-5 * size);
+        expect_within(g->total[c], sums[0], 1e-12 * size, c);
+        expect_within(g->total[l->s.c + c], sums[1], 1e-5 * size, c);
         const struct near near = {VGG__F32, 1e-5 * size, 1};
         if (g->dbeta != NULL)
             expect_near(near, g->dbeta, c, (double)number(8, c) + sums[0]);

@@ -158,7 +158,7 @@ START_TEST(norm2)
         double sum = 0;
         for (size_t i = 0; i < parts[p].count; i++)
             sum += pow((double)value[parts[p].offset + i], 2);
-        ck_assert_double_eq_tol(args.partial[p], sum, 1e-12 * sum);
+        expect_within(args.partial[p], sum, 1e-12 * sum, p);
     }
     buffers_free();
 }
