@@ -218,8 +218,8 @@ uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
             struct engine_notes notes;
             if (made < most && read_notes(api, configs[i], &notes)) {
                 const bool exact =
-                    !problem->strict ||
-                    (!notes.tensor_cores && !notes.cuts && !notes.transforms);
+                    !notes.cuts &&
+                    (!problem->strict || (!notes.tensor_cores && !notes.transforms));
                 if (exact && notes.varies)
                     ++*refused;
                 else if (exact && make_plan(target, configs[i], &notes, &plans[made]))

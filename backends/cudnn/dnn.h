@@ -5,8 +5,9 @@
  * Tensors are [n][h][w][c], weights [oc][kh][kw][ic]; stride 1, padding kernel / 2.
  * Arithmetic is in float, as are virtual tensors and, with `single_out`, weight
  * gradients; everything else, biases too, is of the problem's type. Configurations that
- * may give other bits at another run are never taken; with `strict` neither are those
- * that use tensor cores, cut their inputs or compute by a transform (Winograd, FFT). */
+ * may give other bits at another run, cut their inputs below the problem's type or keep
+ * sums in less than float are never taken; with `strict` neither are those that use
+ * tensor cores or compute by a transform (Winograd, FFT). */
 #ifndef VGG_CUDNN_DNN_H
 #define VGG_CUDNN_DNN_H
 
