@@ -2,7 +2,7 @@
 """Stages `bench` and `vgg16`: libvgg and PyTorch on the same work, turn about.
 
 `bench` is the main job: epochs of VGG-11 / 4 on all of Fashion-MNIST at 224x224, batch 128.
-`vgg16` is VGG-16 on 3x224x224 noise, batch 64. A row of PyTorch (tests/bench/torch_vgg.py) is
+`vgg16` is VGG-16 on noise of CIFAR-10's size enlarged to 3x224x224, batch 64. A row of PyTorch (tests/bench/torch_vgg.py) is
 a process that warms up and then waits; libvgg and it take turns, so that both see the same
 hour of the same GPU. The one that waits computes nothing.
 """
@@ -102,12 +102,14 @@ class Ours:
         self.args, self.trainer, self.memory = args, trainer, memory
         self.precision, self.net = precision, net
         self.seconds, self.peak, self.command, self.losses = [], None, None, []
+        self.wall = {}  # of a whole process: tests, checkpoints and all
         self.flags = trainer.on(precision)
         self.env = trainer.fresh_cache()
         self.images = args.images if net == "main" else args.vgg16_steps * args.vgg16_batch
 
     def vgg16_flags(self, steps, warmup):
-        return ["bench", "--mode", "train", *self.args.vgg16_net, "--batch",
+        return ["bench", "--mode", "train", *self.args.vgg16_net, "--data-loading",
+                "--dataset", "cifar10", "--data", self.trainer.noise(), "--batch",
                 self.args.vgg16_batch, "--steps", steps, "--warmup", warmup, *self.flags,
                 "--format", "json"]
 
@@ -139,9 +141,10 @@ class Ours:
         return found
 
     def main(self, epochs, limit):
-        out, _, self.command = self.trainer.train(
+        out, done, self.command = self.trainer.train(
             [*self.flags, "--epochs", epochs + 1, "--seed", 1], limit, self.env)
         table = trainers.epochs(out)
+        self.wall = {"process_s": round(done.seconds, 2), "process_epochs": epochs + 1}
         trainers.drop(out)
         self.losses = [row["train_loss"] for row in table]
         return [self.images / row["images_per_s"] for row in table[1:]]
@@ -153,7 +156,7 @@ class Ours:
 
     def figures(self):
         return {"command": self.command, "precision": self.precision,
-                **spread(self.seconds, self.images), "device_mib": self.peak,
+                **spread(self.seconds, self.images), "device_mib": self.peak, **self.wall,
                 **({"train_loss": self.losses} if self.losses else {})}
 
 

@@ -71,15 +71,14 @@ def sizes(args):
     """What is run: the real thing, or a rehearsal of it."""
     args.device, args.preset, args.recipe_epochs = "cuda:0", "d2l", 10
     args.images, args.torch_flags = 60000, []
-    args.vgg16_net = ["--arch", "vgg16", "--channels", "3", "--classes", "1000",
-                      "--resize", "224"]
+    args.vgg16_net = ["--arch", "vgg16", "--resize", "224"]
     args.vgg16_batch, args.vgg16_steps = 64, 50
     if args.rehearse:
         args.device, args.preset, args.recipe_epochs = "cpu", "quick", 2
         args.precisions = ["fp32"]
         args.torch_flags = ["--limit", "80", "--batch", "16", "--ratio", "16", "--hidden", "64",
                             "--size", "64", "--steps", "5"]
-        args.vgg16_net = ["--blocks", "1x8,1x16", "--channels", "3", "--resize", "32"]
+        args.vgg16_net = ["--blocks", "1x8,1x16", "--resize", "32"]
         args.vgg16_batch, args.vgg16_steps = 8, 5
         args.epochs = 1
     if args.rows == ["none"]:

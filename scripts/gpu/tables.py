@@ -194,7 +194,7 @@ use while training, seen from outside.
 def vgg16(rows):
     if not rows:
         return ""
-    text = "\n## VGG-16\n\nTraining steps on 3x224x224 noise, batch 64; 50 steps.\n"
+    text = "\n## VGG-16\n\nTraining steps on noise of CIFAR-10's size, enlarged to\n3x224x224 on the device, batch 64; 50 steps.\n"
     text += speed(rows, "50 steps")
     ours, theirs = speed_rows(rows)
     for precision in ("bf16", "tf32"):

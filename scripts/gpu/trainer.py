@@ -56,6 +56,19 @@ class Trainer:
             raise rows.Failed(why, command=self.shown(full), tail=done.tail())
         return out, done, self.shown(full)
 
+    def noise(self):
+        """A data set in CIFAR-10's binary form, of noise: the same 10,000 images five times."""
+        folder = self.work / "noise"
+        if not folder.exists():
+            data = bytearray(os.urandom(10000 * 3073))
+            data[::3073] = bytes(label % 10 for label in data[::3073])
+            folder.mkdir()
+            (folder / "data_batch_1.bin").write_bytes(data)
+            for name in ("data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5",
+                         "test_batch"):
+                os.link(folder / "data_batch_1.bin", folder / f"{name}.bin")
+        return folder
+
     def look(self, limit):
         """Is the device listed, with nothing but the plugin's folder set? If not, with the
         Python environment's library folders named, and that for all runs to come."""

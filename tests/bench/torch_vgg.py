@@ -9,7 +9,8 @@ One process is one row: a precision and a way to run, `bf16-graph` for instance.
 whole training epochs of `vgg train --preset d2l`: VGG-11 with channels / 4, batches of 128 and
 a last one of 96, dropout, plain SGD; images resident on the device as bytes, shuffled,
 brought from 28x28 to 224x224 (bilinear) and summed up (loss, hits) there. `--net vgg16` is
-VGG-16 on 3x224x224 noise, batch 64, 50 steps being an epoch.
+VGG-16 with ten classes on noise of CIFAR-10's size, brought to 3x224x224, batch 64; 50 steps
+are an epoch.
 
 A row goes: first step (cold start), a check against eager, an epoch to warm up, timed epochs.
 stdout has one JSON object a line: "ready", one "epochs" a turn, "end". With --serve the turns
@@ -109,10 +110,10 @@ class Work(nn.Module):
         return self.images[index], self.labels[index]
 
     def compute(self, images, labels):
-        x = images
-        if x.dtype == torch.uint8:
-            x = F.interpolate(x.float() * (1 / 255), size=self.args.size, mode="bilinear")
+        x = F.interpolate(images.float() * (1 / 255), size=self.args.size, mode="bilinear")
         x = x.to(torch.bfloat16 if self.half else torch.float32)
+        if x.shape[1] == 1:  # channels_last in its strides too, or the convolution gives NCHW
+            x = x.reshape(-1, *x.shape[2:], 1).permute(0, 3, 1, 2)
         x = x.contiguous(memory_format=torch.channels_last)
         cast = self.args.precision == "bf16" and not self.half
         with torch.autocast(self.args.device, dtype=torch.bfloat16, enabled=cast):
@@ -298,16 +299,10 @@ class Row:
             begin.record()
         self.total.zero_()
         self.hits.zero_()
-        if args.net == "main":
-            seen = count
-            order = torch.randperm(count, device=args.device)
-            for first in range(0, count, args.batch):
-                self.one(order[first:first + args.batch])
-        else:
-            order = torch.arange(args.batch, device=args.device)
-            seen = args.batch * args.steps
-            for _ in range(args.steps):
-                self.one(order)
+        order = torch.randperm(count, device=args.device)
+        seen = count if args.net == "main" else args.batch * args.steps
+        for first in range(0, seen, args.batch):
+            self.one(order[first:first + args.batch])
         if end:
             end.record()
         loss, hits = float(self.total), int(self.hits)
@@ -394,7 +389,7 @@ def arguments():
     args.precision, _, args.way = args.row.partition("-")
     args.batch = args.batch or (128 if main else 64)
     args.ratio = args.ratio or (4 if main else 1)
-    args.channels, args.classes = (1, 10) if main else (3, 1000)
+    args.channels, args.classes = (1 if main else 3), 10
     return args
 
 
