@@ -51,6 +51,7 @@ def arguments():
     p.add_argument("--turns", type=int, help="bench, vgg16: turns of each side (2)")
     p.add_argument("--epochs", type=int, help="bench, vgg16: epochs a turn (3)")
     p.add_argument("--row-limit", type=float, default=240, help="seconds for a row of PyTorch")
+    p.add_argument("--run-limit", type=float, help="seconds for a run of vgg (150; quick 75)")
     p.add_argument("--program-limit", type=float, help="seconds for a test program")
     p.add_argument("--fresh-compiler-cache", action="store_true",
                    help="each row of PyTorch compiles anew, so that all cold starts are cold")
@@ -63,6 +64,7 @@ def arguments():
             p.error(f"no stage {stage!r}: expected {', '.join(STAGES)}")
     args.turns = args.turns or (1 if args.quick else 2)
     args.epochs = args.epochs or 3
+    args.run_limit = args.run_limit or (600 if args.rehearse else 75 if args.quick else 150)
     sizes(args)
     return args
 

@@ -19,6 +19,7 @@ class Trainer:
         self.program = self.tree / "examples/vgg/vgg"
         self.data, self.work = args.data, pathlib.Path(args.work)
         self.device, self.preset = args.device, args.preset
+        self.most = args.run_limit
         self.env = dict(os.environ, NO_COLOR="1",
                         VGG_PLUGIN_DIR=str(self.tree / "lib/vgg"),
                         VGG_CACHE_DIR=str(self.work / "cache"))
@@ -36,7 +37,7 @@ class Trainer:
         return ["--device", self.device, "--precision", precision]
 
     def call(self, *flags, limit, env=None):
-        return rows.run([self.program, *flags], limit, env or self.env)
+        return rows.run([self.program, *flags], min(limit, self.most), env or self.env)
 
     def shown(self, flags):
         """A command line as a reader would type it."""
