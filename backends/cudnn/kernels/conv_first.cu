@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* First layer forward: 3x3 convolution of 1 to 4 channels, bias, ReLU and 2x2 pooling by
- * maximum in one pass.
+/* First layer forward: 3x3 convolution of 1 to 4 channels, bias, ReLU and 2x2 pooling
+ * by maximum in one pass.
  *
  * All four pixels of a window are made at once, so that the maximum stays in registers.
  * bf16: a matrix product on tensor cores, whose rows are 16 windows, whose inner
  * dimension are the 16 ic elements of the window's patch, and whose columns are places
  * and channels; weights that a place does not see are 0 (so an infinity in a patch
- * reaches all four pixels of the window). f32: FMA. A thread ends up with four
- * neighbouring channels of a window either way. */
+ * reaches all four pixels of the window), and a pool compares what would be kept. f32:
+ * FMA. A thread ends up with four neighbouring channels of a window either way. */
 #include "conv_first.cuh"
 #include "mma.cuh"
 #include "window.cuh"
@@ -24,7 +24,7 @@ using vgg::first_tiling;
 
 constexpr int own = 4; /* channels of a thread */
 
-/* ---- What both do ------------------------------------------------------------------ */
+/* ---- What both do ---------------------------------------------------------------- */
 
 __device__ __forceinline__ float weight(const vgg__conv_first_args &a, uint32_t oc,
                                         uint32_t tap, bool rounds)
@@ -83,7 +83,7 @@ write_window(const vgg__conv_first_args &a, const first_tile &t,
     }
 }
 
-/* ---- bf16: tensor cores ------------------------------------------------------------ */
+/* ---- bf16: tensor cores ---------------------------------------------------------- */
 
 /* Elements between lines of pixels: even, and for one channel such that the words of
  * two lines lie in other banks. */
@@ -174,6 +174,40 @@ template <int IC> struct tensor {
         }
     }
 
+    /* A lane's two windows, and whether they are there. */
+    struct first_place_of {
+        const vgg::first_place (&place)[2];
+        bool live[2];
+    };
+
+    /* Pooled: two channels at a time, as they are kept. */
+    __device__ void write_pairs(const first_tile &t, const first_place_of &two,
+                                const float (&sums)[blocks][4][4]) const
+    {
+        static_assert(blocks == 2, "a thread has two pairs of channels");
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            vgg::pooled_pair pair[blocks];
+#pragma unroll
+            for (int b = 0; b < blocks; b++) {
+                uint32_t of[4];
+#pragma unroll
+                for (int p = 0; p < 4; p++)
+                    of[p] = vgg::pack_bf16(sums[b][p][2 * i], sums[b][p][2 * i + 1]);
+                pair[b] = vgg::pool_pair(of, a.relu != 0);
+            }
+            if (!two.live[i] || channel >= a.oc) continue;
+            const uint32_t row = t.row + two.place[i].row;
+            const uint32_t column = t.column + two.place[i].column;
+            const uint64_t pixel = (t.n * (a.h / 2) + row) * (a.wd / 2) + column;
+            const uint64_t at = pixel * a.oc + channel;
+            *(uint2 *)((bf16 *)a.y + at) = make_uint2(pair[0].value, pair[1].value);
+            if (a.winner != nullptr)
+                *(uint32_t *)(a.winner + at) =
+                    __byte_perm(pair[0].place, pair[1].place, 0x6420);
+        }
+    }
+
     /* The warp's 16 windows from number `first` of the tile on. */
     __device__ void windows(const first_tile &t, uint32_t first, uint32_t inverse,
                             const uint32_t *staged) const
@@ -193,6 +227,11 @@ template <int IC> struct tensor {
 #pragma unroll
             for (int i = 0; i < 16; i++) sums[b][i / 4][i % 4] = bias[2 * b + i % 2];
         multiply(patch[0], patch[1], sums);
+        if (a.pool != 0) {
+            const first_place_of two = {place, {first + g < count, first + g + 8 < count}};
+            write_pairs(t, two, sums);
+            return;
+        }
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             float v[4][own];
@@ -230,7 +269,7 @@ __device__ __forceinline__ void run(const vgg__conv_first_args &a, uint4 *memory
     }
 }
 
-/* ---- f32: FMA ---------------------------------------------------------------------- */
+/* ---- f32: FMA -------------------------------------------------------------------- */
 
 template <int IC> constexpr uint32_t fma_pitch = 130 * IC; /* floats */
 
@@ -305,7 +344,7 @@ __device__ __forceinline__ void run(const vgg__conv_first_args &a, uint4 *memory
     }
 }
 
-/* ---- Both -------------------------------------------------------------------------- */
+/* ---- Both ------------------------------------------------------------------------ */
 
 template <typename T>
 __global__ void __launch_bounds__(first_threads, VGG__FIRST_BLOCKS)

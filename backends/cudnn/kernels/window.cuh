@@ -30,6 +30,59 @@ __device__ __forceinline__ winner find_winner(float a, float b, float c, float d
                   below ? 2 + (uint32_t)lower_right : (uint32_t)right};
 }
 
+/* The same of two windows of bf16 at once, which lie in the halves of a word: the values
+ * as they are kept, and the places as halves. With `relu` what is not above 0 becomes 0,
+ * and its place 0. A NaN wins, by place 3 wherever it was. */
+struct pooled_pair {
+    uint32_t value, place;
+};
+
+#ifdef VGG_HOST_CUDA
+inline pooled_pair pool_pair(const uint32_t (&of)[4], bool relu)
+{
+    pooled_pair to = {0, 0};
+    for (int half = 0; half < 2; half++) {
+        float v[4];
+        bool nan = false;
+        for (int i = 0; i < 4; i++) {
+            v[i] = to_float(bf16{(uint16_t)(of[i] >> 16 * half)});
+            nan = nan || v[i] != v[i];
+        }
+        winner best = find_winner(v[0], v[1], v[2], v[3]);
+        if (nan) best.place = 3;
+        if (relu && best.value <= 0) best = {0, 0};
+        to.value |= (uint32_t)to_bf16(best.value).bits << 16 * half;
+        to.place |= best.place << 16 * half;
+    }
+    return to;
+}
+#else
+__device__ __forceinline__ __nv_bfloat162 halves(uint32_t word)
+{
+    __nv_bfloat162 two;
+    memcpy(&two, &word, sizeof two);
+    return two;
+}
+
+__device__ __forceinline__ pooled_pair pool_pair(const uint32_t (&of)[4], bool relu)
+{
+    const __nv_bfloat162 v0 = halves(of[0]), v1 = halves(of[1]), v2 = halves(of[2]);
+    const __nv_bfloat162 zero = halves(0);
+    __nv_bfloat162 most =
+        __hmax2_nan(__hmax2_nan(v0, v1), __hmax2_nan(v2, halves(of[3])));
+    const uint32_t is0 = __heq2_mask(v0, most), is1 = __heq2_mask(v1, most);
+    const uint32_t is2 = __heq2_mask(v2, most);
+    pooled_pair to;
+    to.place = (~is0 & (is1 | ~is2) & 0x00010001u) | (~(is0 | is1) & 0x00020002u);
+    if (relu) {
+        to.place &= ~__hle2_mask(most, zero);
+        most = __hmax2_nan(most, zero);
+    }
+    memcpy(&to.value, &most, sizeof most);
+    return to;
+}
+#endif
+
 /* N places as bytes. */
 template <int N>
 __device__ __forceinline__ packet<uint8_t, N> pack_places(const uint32_t (&place)[N])
