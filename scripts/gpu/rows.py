@@ -162,7 +162,7 @@ def run(command, limit, env=None):
 class Memory:
     """MiB in use on the device, sampled from outside; the same for every program."""
 
-    PERIOD = 0.03
+    PERIOD = 0.1
 
     def __init__(self):
         self.now = self.peak = None
