@@ -2,9 +2,9 @@
 """Stages `bench` and `vgg16`: libvgg and PyTorch on the same work, turn about.
 
 `bench` is the main job: epochs of VGG-11 / 4 on all of Fashion-MNIST at 224x224, batch 128.
-`vgg16` is VGG-16 on noise of CIFAR-10's size enlarged to 3x224x224, batch 64. A row of PyTorch (tests/bench/torch_vgg.py) is
-a process that warms up and then waits; libvgg and it take turns, so that both see the same
-hour of the same GPU. The one that waits computes nothing.
+`vgg16` is VGG-16 on noise of CIFAR-10's size enlarged to 3x224x224, batch 64. A row of PyTorch
+(tests/bench/torch_vgg.py) is a process that warms up and then waits; libvgg and it take turns,
+so that both see the same hour of the same GPU. The one that waits computes nothing.
 """
 import json
 import os

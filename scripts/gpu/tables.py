@@ -10,8 +10,8 @@ Made by `scripts/gpu/report.py` from the rows of `scripts/gpu-check`, which are 
 """
 
 NOTHING = """
-**Nothing has been measured on a GPU yet.** What is known of the GPU engine comes from tests
-without one ([testing.md](../testing.md)). To measure, on a machine with an NVIDIA GPU:
+**Nothing has been measured on a GPU yet.** What is known of the [GPU engine](../gpu.md) comes
+from tests without one. To measure, on a machine with an NVIDIA GPU:
 
 ```sh
 scripts/gpu-pack                                      # where the sources can be built
@@ -194,7 +194,11 @@ use while training, seen from outside.
 def vgg16(rows):
     if not rows:
         return ""
-    text = "\n## VGG-16\n\nTraining steps on noise of CIFAR-10's size, enlarged to\n3x224x224 on the device, batch 64; 50 steps.\n"
+    text = """
+## VGG-16
+
+Training steps on noise of CIFAR-10's size, enlarged to 3x224x224 on the device, batch 64.
+"""
     text += speed(rows, "50 steps")
     ours, theirs = speed_rows(rows)
     for precision in ("bf16", "tf32"):
