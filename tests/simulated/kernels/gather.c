@@ -19,6 +19,7 @@ static const struct shape {
     {1, 5, 7, 11, 3, 0, 0},    {3, 40, 36, 9, 12, 8, 8},   {4, 12, 9, 24, 18, 17, 13},
     {2, 33, 3, 70, 8, 0, 0},   {1, 16, 16, 100, 8, 72, 8}, {1, 64, 64, 7, 7, 0, 0},
     {3, 6, 9, 3, 1040, 0, 0},  {4, 60, 20, 3, 1540, 0, 0}, {1, 9, 4, 0, 0, 5, 3},
+    {2, 20, 4, 60, 12, 0, 0},
 };
 #define SHAPES (int)(sizeof shapes / sizeof shapes[0])
 
@@ -45,12 +46,16 @@ struct set {
     struct vgg__gather_args args;
 };
 
+/* Taps without weight may be anywhere, and are. */
 static struct vgg__kernel_axis axis_of(const vgg_axis *axis)
 {
-    const size_t bytes = (size_t)axis->out * axis->taps * 4;
+    const size_t count = (size_t)axis->out * axis->taps, bytes = count * 4;
     struct vgg__kernel_axis to = {axis->in, axis->out, axis->taps, NULL, NULL};
     if (axis->at == NULL) return to;
-    to.at = memcpy(input(bytes), axis->at, bytes);
+    uint32_t *const at = memcpy(input(bytes), axis->at, bytes);
+    for (size_t i = 0; i < count; i++)
+        if (axis->weight[i] == 0) at[i] = (uint32_t)(i * 7) % axis->in;
+    to.at = at;
     to.weight = memcpy(input(bytes), axis->weight, bytes);
     return to;
 }
@@ -110,8 +115,11 @@ static struct set make(struct shape shape, uint32_t rule, uint32_t live)
     ck_ok(vgg__transformer_describe(NULL, s.transformer, &s.desc));
     const size_t pixels = 3 * (size_t)shape.c * shape.h * shape.w;
     s.images = input(pixels);
-    for (size_t i = 0; i < pixels; i++)
-        s.images[i] = (uint8_t)((number(rule, i) + 1) * 127.5f);
+    for (size_t i = 0; i < pixels; i++) { /* the third image is white */
+        const int value = (int)((number(rule, i) + 1) * 160) - 32;
+        const bool white = value > 255 || i >= pixels / 3 * 2;
+        s.images[i] = (uint8_t)(white ? 255 : value < 0 ? 0 : value);
+    }
     describe(&s, live);
     draw_samples(&s);
     return s;

@@ -6,6 +6,7 @@
 
 #include "buffers.h"
 #include "common/dropout.h"
+#include "core/random.h"
 #include "harness.h"
 
 static struct vgg__grid some_grid(int i, size_t count)
@@ -63,6 +64,19 @@ START_TEST(dropout)
     for (int k = 0; k < VGG__TYPES; k++) {
         check_dropout((enum vgg__type)k, 2, extents[_i], 0.5f);
         check_dropout((enum vgg__type)k, 3, extents[_i], 0.1f);
+    }
+}
+END_TEST
+
+/* A number that is the rate is not below it. */
+START_TEST(dropout_at_the_rate)
+{
+    uint32_t words[4];
+    vgg__random(drawn.seed, VGG_RANDOM_DROPOUT + 5, drawn.step, drawn.first, words);
+    const float rate = vgg__uniform(words[0]);
+    for (int type = 0; type < VGG__TYPES; type++) {
+        check_dropout((enum vgg__type)type, 1, (vgg_extent){4, 1, 1}, rate);
+        check_dropout((enum vgg__type)type, 1, (vgg_extent){8, 1, 1}, rate + 0x1p-24f);
     }
 }
 END_TEST
@@ -310,6 +324,7 @@ int main(void)
     TCase *const all = tcase_create("linear");
     tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, dropout, 0, 6);
+    tcase_add_test(all, dropout_at_the_rate);
     tcase_add_loop_test(all, finish, 0, 5);
     tcase_add_loop_test(all, mask, 0, 5);
     tcase_add_loop_test(all, loss, 0, 5);
