@@ -42,7 +42,7 @@ __host__ __device__ __forceinline__ plan plan_of(const vgg__conv_mma_args &args,
     const vgg__conv_mma_tile &tile = args.tile;
     const uint32_t k = forward ? args.ic : args.oc;
     return {9 * tile.group * k * 2, (tile.rows + 2) * (tile.cols + 2) * k * 2,
-            !forward && args.pool ? windows(tile, k).bytes() : 0};
+            !forward && args.pool ? windows<1>(tile, k).bytes() : 0};
 }
 
 /* ---- Matrices -----------------------------------------------------------------------
@@ -391,11 +391,11 @@ __device__ __forceinline__ void fetch(uint32_t to, const vgg__conv_mma_args &arg
 {
     const region at = region_at(args, tile, index);
     if constexpr (Kind == DATA_POOL) {
-        const image from = {args.dy, args.h / 2, args.wd / 2};
-        fetch_windows(to, windows(tile, K), from, args.winner, at);
+        const image from = {args.dy, args.h / 2, args.wd / 2, K / 8, 0};
+        fetch_windows<1>(to, windows<1>(tile, K), from, args.winner, at);
     } else {
-        const image from = {Kind == DATA ? args.dy : args.x, args.h, args.wd};
-        fetch_region<K>(to, from, at, tile);
+        const image from = {Kind == DATA ? args.dy : args.x, args.h, args.wd, K / 8, 0};
+        fetch_region<K, 1>(to, from, at, tile);
     }
     copy_group();
 }
@@ -426,7 +426,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32) conv_mma(vgg__conv_mma_args a
         copy_wait<0>();
         __syncthreads(); /* all have theirs, and are done with the region before */
         if constexpr (Kind == DATA_POOL) {
-            spread<K>(memory + p.matrices, memory + p.matrices + p.buffer, tile);
+            spread<K, 1>(memory + p.matrices, memory + p.matrices + p.buffer, tile);
             __syncthreads();
             if (next < count) fetch<K, Kind>(raw, args, tile, next);
         } else if (args.tile.buffers == 2 && next < count) {

@@ -64,10 +64,16 @@ __device__ __forceinline__ region region_at(const vgg__conv_mma_args &args,
     return {band / down, band % down * tile.rows, index % across * tile.cols};
 }
 
-/* An image in memory, its pixels `scale` by `scale` of the convolution's. */
+/* Some channels of images in memory: [n][h][w][stride] chunks, from `first` on. */
 struct image {
-    const void *at; /* [n][h][w][chunks * 8] */
-    uint32_t h, w;
+    const void *at;
+    uint32_t h, w, stride, first;
+
+    __device__ __forceinline__ size_t chunk(uint32_t image, uint32_t y,
+                                            uint32_t x) const
+    {
+        return (((size_t)image * h + y) * w + x) * stride + first;
+    }
 };
 
 /* Walks over a rectangle's pixels and their chunks in steps of a block: who does what.
@@ -97,36 +103,39 @@ struct walk {
     }
 };
 
-/* A region with its border, on its way to shared memory; zeros beside the image. */
-template <int Channels>
+/* A region with a border of so many pixels, on its way to shared memory; zeros beside
+ * the image. */
+template <int Channels, int Border>
 __device__ __forceinline__ void fetch_region(uint32_t to, const image &from,
                                              const region &at,
                                              const vgg__conv_mma_tile &tile)
 {
     using lay = layout<Channels>;
-    const uint32_t height = tile.rows + 2, width = tile.cols + 2;
+    const uint32_t height = tile.rows + 2 * Border, width = tile.cols + 2 * Border;
     walk w(lay::chunks, width);
     const uint4 *const first = (const uint4 *)from.at;
-    const size_t start = (size_t)at.image * from.h;
+#pragma unroll 1
     for (; w.y < height; w.next(width)) {
-        const uint32_t y = at.y + w.y - 1, x = at.x + w.x - 1; /* may be -1 */
+        /* may be -1, which is not below anything */
+        const uint32_t y = at.y + w.y - Border, x = at.x + w.x - Border;
         const bool valid = y < from.h && x < from.w;
-        const size_t chunk = ((start + y) * from.w + x) * lay::chunks + w.chunk;
         copy_async<16>(to + w.y * width * lay::pitch + lay::place(w.x, w.chunk),
-                       valid ? first + chunk : first, valid);
+                       valid ? first + from.chunk(at.image, y, x) + w.chunk : first,
+                       valid);
     }
 }
 
 /* ---- Pooled gradients ------------------------------------------------------------ */
 
-/* Windows that a region with its border touches: one more on each side. They are kept
- * as they come, gradients [windows][chunks] of 16 bytes and then winners, of 8. */
-struct windows {
+/* Windows that a region touches: with a border one more on each side. They are kept as
+ * they come, gradients [windows][chunks] of 16 bytes and then winners, of 8. */
+template <int Border> struct windows {
     uint32_t down, across, chunks;
 
     __host__ __device__ __forceinline__ windows(const vgg__conv_mma_tile &tile,
                                                 uint32_t channels)
-        : down(tile.rows / 2 + 2), across(tile.cols / 2 + 2), chunks(channels / 8)
+        : down(tile.rows / 2 + 2 * Border), across(tile.cols / 2 + 2 * Border),
+          chunks(channels / 8)
     {
     }
 
@@ -142,18 +151,19 @@ struct windows {
 };
 
 /* `from` is the pooled gradient. */
-__device__ __forceinline__ void fetch_windows(uint32_t to, const windows &some,
+template <int Border>
+__device__ __forceinline__ void fetch_windows(uint32_t to, const windows<Border> &some,
                                               const image &from, const uint8_t *winner,
                                               const region &at)
 {
     walk w(some.chunks, some.across);
     const uint4 *const first = (const uint4 *)from.at;
-    const size_t start = (size_t)at.image * from.h;
     const uint32_t winners = to + some.count() * 16;
+#pragma unroll 1
     for (; w.y < some.down; w.next(some.across)) {
-        const uint32_t y = at.y / 2 + w.y - 1, x = at.x / 2 + w.x - 1;
+        const uint32_t y = at.y / 2 + w.y - Border, x = at.x / 2 + w.x - Border;
         const bool valid = y < from.h && x < from.w;
-        const size_t chunk = ((start + y) * from.w + x) * some.chunks + w.chunk;
+        const size_t chunk = from.chunk(at.image, y, x) + w.chunk;
         const uint32_t place = (w.y * some.across + w.x) * some.chunks + w.chunk;
         copy_async<16>(to + place * 16, valid ? first + chunk : first, valid);
         copy_async<8>(winners + place * 8, valid ? winner + chunk * 8 : winner, valid);
@@ -173,15 +183,16 @@ __device__ __forceinline__ uint4 won(uint4 gradient, uint2 pick, uint32_t place)
 }
 
 /* From windows to the region's pixels. */
-template <int Channels>
+template <int Channels, int Border>
 __device__ __forceinline__ void spread(uint8_t *to, const uint8_t *from,
                                        const vgg__conv_mma_tile &tile)
 {
     using lay = layout<Channels>;
-    const windows some(tile, Channels);
-    const uint32_t height = tile.rows + 2, width = tile.cols + 2;
+    const windows<Border> some(tile, Channels);
+    const uint32_t height = tile.rows + 2 * Border, width = tile.cols + 2 * Border;
     walk w(some.chunks, some.across);
     const uint8_t *const winners = from + some.count() * 16;
+#pragma unroll 1
     for (; w.y < some.down; w.next(some.across)) {
         const uint32_t index = (w.y * some.across + w.x) * some.chunks + w.chunk;
         const uint4 gradient = ((const uint4 *)from)[index];
@@ -190,7 +201,8 @@ __device__ __forceinline__ void spread(uint8_t *to, const uint8_t *from,
             make_uint2(winner.x | winner.x << 4, winner.y | winner.y << 4);
 #pragma unroll
         for (uint32_t place = 0; place < 4; place++) {
-            const uint32_t y = 2 * w.y + place / 2 - 1, x = 2 * w.x + place % 2 - 1;
+            const uint32_t y = 2 * w.y + place / 2 - Border;
+            const uint32_t x = 2 * w.x + place % 2 - Border;
             if (y >= height || x >= width) continue; /* -1 as well */
             *(uint4 *)(to + y * width * lay::pitch + lay::place(x, w.chunk)) =
                 won(gradient, pick, place);
@@ -205,6 +217,8 @@ const struct vgg__kernel *conv_mma_kernel(bool forward, const vgg__conv_mma_args
 size_t conv_mma_shared(bool forward, const vgg__conv_mma_args &args);
 const struct vgg__kernel *conv_mma_weights_kernel(const vgg__conv_mma_args &args);
 size_t conv_mma_weights_shared(const vgg__conv_mma_args &args);
+/* Warps that it takes to have all sums of a block's group. */
+uint32_t conv_mma_weights_units(const vgg__conv_mma_args &args);
 
 } // namespace vgg
 

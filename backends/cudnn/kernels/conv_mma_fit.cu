@@ -4,7 +4,8 @@
  *
  * Estimated are H100's 320 multiply-accumulates a cycle by mma.sync in each quarter of
  * a multiprocessor, of which one warp alone gets 60 % and two 90 %; ldmatrix at 128
- * bytes a cycle; 32 bytes a cycle of global memory, 1500 cycles away. */
+ * bytes a cycle; 32 bytes a cycle of global memory, 1500 cycles away. Quarters have the
+ * same to do where warps come in fours. */
 #include "conv_mma.cuh"
 
 namespace vgg
@@ -13,98 +14,167 @@ namespace
 {
 
 constexpr uint32_t RESERVED = 1024 + 128; /* shared memory of a block besides its own */
+constexpr double PRODUCT = 2048 / 320.0;  /* cycles of a quarter, m16n8k16 */
+constexpr double LATENCY = 1500, TURN = 300;
 
 /* One product of a layer. */
 struct problem {
+    enum vgg__conv_mma_what what;
     const vgg__conv_mma_device *device;
     vgg__conv_mma_args args; /* its tile is tried */
-    bool forward;
-    uint32_t k, n; /* channels of input and output */
+    uint32_t k, n;           /* channels of input and output; weights: of x and dz */
 };
 
-/* Whether so many blocks fit on a multiprocessor; sets their warps. */
-bool fits_beside(problem &p, uint32_t wanted)
-{
-    vgg__conv_mma_tile &tile = p.args.tile;
-    const size_t shared = conv_mma_shared(p.forward, p.args) + RESERVED;
-    if (shared > p.device->shared_block ||
-        wanted * shared > p.device->shared_multiprocessor)
-        return false;
-    const uint32_t spots =
-        tile.rows / SPOT * (tile.cols / SPOT) * (tile.group / (8 * tiles_of(p.n)));
-    /* The four parts of a multiprocessor have the same to do if warps come in fours. */
-    const uint32_t most = MOST_WARPS / wanted / 4 * 4;
-    if (most == 0) return false;
-    tile.warps = spots >= most ? most : (spots + 3) / 4 * 4;
-    return true;
-}
+/* What a region costs a multiprocessor: cycles of a quarter's products and of reading
+ * shared memory, of memory, and of what a block does without products. */
+struct cost {
+    double products, loads, bytes, other;
+    bool ahead; /* the next region is on its way meanwhile */
+};
 
 double most_of(double a, double b)
 {
     return a > b ? a : b;
 }
 
-/* Cycles from one region of a block to its next, with `beside` blocks at work. */
-double period(const problem &p, uint32_t beside)
+double share_of(uint32_t warps_in_quarter)
 {
-    const vgg__conv_mma_tile &tile = p.args.tile;
-    const uint32_t tiles = tiles_of(p.n), pixels = tile.rows * tile.cols;
-    const uint32_t spots = pixels / (SPOT * SPOT) * (tile.group / (8 * tiles));
-    const double steps = p.k / 16.0 * 3; /* of a spot: a column of taps each */
-    const uint32_t quarter = (spots + 3) / 4, warps = min(quarter, tile.warps / 4);
-    const double share = warps * beside == 1 ? 0.6 : warps * beside == 2 ? 0.9 : 1;
-    const double products = quarter * steps * 3 * 4 * tiles * 2048 / 320 / share;
-    const double work = most_of(products, spots * steps * (5 + 1.5 * tiles) * 4);
-
-    const double border = (tile.rows + 2.0) * (tile.cols + 2);
-    const bool pooled = p.args.pool != 0, spreads = pooled && !p.forward;
-    const double in = border * p.k * (spreads ? 0.75 : 2);
-    const double out = pixels * tile.group * (p.forward ? pooled ? 0.75 : 2 : 4.0);
-    const double bytes = (in + out) / 32, wait = 1500 + bytes;
-    const double own = 300 + work + (spreads ? border * p.k / 64 : 0);
-    const double alone = tile.buffers == 2 || spreads ? most_of(own, wait) : own + wait;
-    return most_of(most_of(work, bytes) * beside, alone);
+    return warps_in_quarter <= 1 ? 0.6 : warps_in_quarter == 2 ? 0.9 : 1;
 }
 
+size_t shared_of(const problem &p)
+{
+    return p.what == VGG__CONV_MMA_WEIGHTS
+               ? conv_mma_weights_shared(p.args)
+               : conv_mma_shared(p.what == VGG__CONV_MMA_FORWARD, p.args);
+}
+
+/* ---- Forward and data ------------------------------------------------------------ */
+
+uint32_t spots_of(const problem &p)
+{
+    const vgg__conv_mma_tile &tile = p.args.tile;
+    return tile.rows / SPOT * (tile.cols / SPOT) * (tile.group / (8 * tiles_of(p.n)));
+}
+
+bool set_warps(problem &p, uint32_t most)
+{
+    const uint32_t spots = spots_of(p);
+    p.args.tile.warps = spots >= most ? most : (spots + 3) / 4 * 4;
+    return true;
+}
+
+cost cost_of(const problem &p, uint32_t beside)
+{
+    const vgg__conv_mma_tile &tile = p.args.tile;
+    const bool forward = p.what == VGG__CONV_MMA_FORWARD, pooled = p.args.pool != 0;
+    const uint32_t tiles = tiles_of(p.n), spots = spots_of(p);
+    const uint32_t quarter = (spots + 3) / 4, warps = min(quarter, tile.warps / 4);
+    const double steps = p.k / 16.0 * 3; /* of a spot: a column of taps each */
+    const double border = (tile.rows + 2.0) * (tile.cols + 2);
+    const double in = border * p.k * (pooled && !forward ? 0.75 : 2);
+    const double out = tile.rows * tile.cols * tile.group *
+                       (!forward ? 4.0
+                        : pooled ? 0.75
+                                 : 2);
+    cost c;
+    c.products = quarter * steps * 3 * 4 * tiles * PRODUCT / share_of(warps * beside);
+    c.loads = spots * steps * (5 + 1.5 * tiles) * 4;
+    c.bytes = (in + out) / 32;
+    c.other = pooled && !forward ? border * p.k / 64 : 0;
+    c.ahead = tile.buffers == 2 || (pooled && !forward);
+    return c;
+}
+
+/* ---- Weights --------------------------------------------------------------------- */
+
+/* Every warp has sums, and all sums as many warps. */
+bool set_warps_weights(problem &p, uint32_t most)
+{
+    const uint32_t units = conv_mma_weights_units(p.args);
+    if (most < units) return false;
+    const uint32_t shares = min(most / units, p.args.tile.cols / SPOT);
+    p.args.tile.warps = shares * units;
+    return true;
+}
+
+cost cost_of_weights(const problem &p, uint32_t beside)
+{
+    const vgg__conv_mma_tile &tile = p.args.tile;
+    const uint32_t units = conv_mma_weights_units(p.args);
+    const uint32_t shares = tile.warps / units, strips = tile.cols / SPOT;
+    const uint32_t warps = (tile.warps + 3) / 4, steps = tile.rows / 2;
+    const double pixels = tile.rows * tile.cols;
+    const double x = (tile.rows + 2.0) * (tile.cols + 2) * p.k * 2;
+    const bool pooled = p.args.pool != 0;
+    cost c;
+    c.products = (strips + shares - 1) / shares * warps * steps * 18 * PRODUCT /
+                 share_of(warps * beside);
+    c.loads = units * strips * (steps * 4.0 + 3) * 4;
+    c.bytes = (x + pixels * tile.group * (pooled ? 0.75 : 2)) / 32;
+    c.other = pooled ? pixels * tile.group / 64 : 0;
+    c.ahead = tile.buffers == 2;
+    return c;
+}
+
+/* ---- The search ------------------------------------------------------------------ */
+
+/* Cycles of everything, with `beside` blocks at work on a multiprocessor. */
 double estimate(const problem &p, uint32_t beside)
 {
     const vgg__conv_mma_tile &tile = p.args.tile;
+    const bool weights = p.what == VGG__CONV_MMA_WEIGHTS;
+    const cost c = weights ? cost_of_weights(p, beside) : cost_of(p, beside);
+    const double work = most_of(c.products, c.loads), wait = LATENCY + c.bytes;
+    const double own = TURN + work + c.other;
+    const double alone = c.ahead ? most_of(own, wait) : own + wait;
+    const double period = most_of(most_of(work, c.bytes) * beside, alone);
+
     const double regions = (double)regions_of(p.args) * (p.n / tile.group);
     const double slots = (double)beside * p.device->multiprocessors;
     const double rounds = (double)(uint64_t)((regions + slots - 1) / slots);
-    const double start = 9.0 * tile.group * p.k * 2 / 32 * beside + 1500;
-    return rounds * period(p, beside) + start;
+    /* The matrices in the beginning; in the end sums, which are read once more. */
+    const double ends = 9.0 * tile.group * p.k * (weights ? 8 : 2) / 32 * beside;
+    return rounds * period + ends + LATENCY;
 }
 
-/* Try a tile, and keep it if it is better than what was found so far. */
-void try_tile(problem &p, vgg__conv_mma_tile &found, double &cost)
+/* Try a tile with 1 to 4 blocks beside each other, and keep the best. */
+void try_tile(problem &p, vgg__conv_mma_tile &found, double &least)
 {
     for (uint32_t beside = 1; beside <= 4; beside++) {
-        if (!fits_beside(p, beside)) continue;
-        const double other = estimate(p, beside);
-        if (cost >= 0 && other >= cost) continue;
-        cost = other;
+        const uint32_t most = MOST_WARPS / beside / 4 * 4;
+        if (!(p.what == VGG__CONV_MMA_WEIGHTS ? set_warps_weights(p, most)
+                                              : set_warps(p, most)))
+            continue;
+        const size_t shared = shared_of(p) + RESERVED;
+        if (shared > p.device->shared_block ||
+            beside * shared > p.device->shared_multiprocessor)
+            continue;
+        const double cycles = estimate(p, beside);
+        if (least >= 0 && cycles >= least) continue;
+        least = cycles;
         found = p.args.tile;
-        const uint32_t most = beside * p.device->multiprocessors;
-        const uint32_t groups = p.n / found.group, regions = regions_of(p.args);
-        found.blocks = min(regions, max(most / groups, 1u));
+        const uint32_t blocks =
+            beside * p.device->multiprocessors / (p.n / found.group);
+        found.blocks = min(regions_of(p.args), max(blocks, 1u));
     }
 }
 
 bool fit(problem &p, vgg__conv_mma_tile &found)
 {
-    double cost = -1;
+    double least = -1;
+    const bool weights = p.what == VGG__CONV_MMA_WEIGHTS;
     const uint32_t widest = (p.args.wd + SPOT - 1) / SPOT * SPOT;
-    const uint32_t unit = 8 * tiles_of(p.n);
-    const uint32_t buffers = p.forward || p.args.pool == 0 ? 2 : 1;
+    const uint32_t unit = weights ? 16 : 8 * tiles_of(p.n);
+    const uint32_t buffers = p.what == VGG__CONV_MMA_DATA && p.args.pool ? 1 : 2;
     for (uint32_t group = unit; group <= p.n; group *= 2)
         for (uint32_t rows = SPOT; rows <= 2 * SPOT; rows += SPOT)
             for (uint32_t cols = SPOT; cols <= min(widest, 128u); cols += SPOT)
                 for (uint32_t count = 1; count <= buffers; count++) {
                     p.args.tile = {rows, cols, group, 0, count, 0};
-                    try_tile(p, found, cost);
+                    try_tile(p, found, least);
                 }
-    return cost >= 0;
+    return least >= 0;
 }
 
 bool takes(uint32_t channels)
@@ -121,26 +191,27 @@ int vgg__conv_mma_fit(enum vgg__conv_mma_what what,
                       const struct vgg__conv_mma_device *device,
                       struct vgg__conv_mma_args *args)
 {
-    if (what == VGG__CONV_MMA_WEIGHTS) return 0;
     if (device->capability < 80 || !vgg::takes(args->ic) || !vgg::takes(args->oc))
         return 0;
     if (args->pool && (args->h % 2 != 0 || args->wd % 2 != 0)) return 0;
-    const bool forward = what == VGG__CONV_MMA_FORWARD;
-    vgg::problem p = {device, *args, forward, forward ? args->ic : args->oc,
-                      forward ? args->oc : args->ic};
+    const bool data = what == VGG__CONV_MMA_DATA;
+    vgg::problem p = {what, device, *args, data ? args->oc : args->ic,
+                      data ? args->ic : args->oc};
     return vgg::fit(p, args->tile);
 }
 
 const struct vgg__kernel *vgg__conv_mma_kernel(enum vgg__conv_mma_what what,
                                                const struct vgg__conv_mma_args *args)
 {
-    return vgg::conv_mma_kernel(what == VGG__CONV_MMA_FORWARD, *args);
+    return what == VGG__CONV_MMA_WEIGHTS
+               ? vgg::conv_mma_weights_kernel(*args)
+               : vgg::conv_mma_kernel(what == VGG__CONV_MMA_FORWARD, *args);
 }
 
 struct vgg__grid vgg__conv_mma_grid(enum vgg__conv_mma_what what,
                                     const struct vgg__conv_mma_args *args)
 {
-    const uint32_t n = what == VGG__CONV_MMA_FORWARD ? args->oc : args->ic;
+    const uint32_t n = what == VGG__CONV_MMA_DATA ? args->ic : args->oc;
     const vgg__conv_mma_tile &tile = args->tile;
     return vgg__grid{{tile.blocks, n / tile.group, 1}, {tile.warps * 32, 1, 1}};
 }
@@ -148,6 +219,8 @@ struct vgg__grid vgg__conv_mma_grid(enum vgg__conv_mma_what what,
 size_t vgg__conv_mma_shared(enum vgg__conv_mma_what what,
                             const struct vgg__conv_mma_args *args)
 {
-    return vgg::conv_mma_shared(what == VGG__CONV_MMA_FORWARD, *args);
+    return what == VGG__CONV_MMA_WEIGHTS
+               ? vgg::conv_mma_weights_shared(*args)
+               : vgg::conv_mma_shared(what == VGG__CONV_MMA_FORWARD, *args);
 }
 }

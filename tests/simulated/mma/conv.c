@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <math.h>
+#include <stdlib.h>
 
 const struct vgg__conv_mma_device conv_devices[2] = {
     {90, 132, 232448, 233472},
@@ -33,8 +34,11 @@ struct vgg__conv_mma_args conv_make(struct conv_layer l)
     return a;
 }
 
-void conv_run(enum vgg__conv_mma_what what, const struct vgg__conv_mma_args *args)
+void conv_run(enum vgg__conv_mma_what what, struct vgg__conv_mma_args *args)
 {
+    const size_t columns = (size_t)args->oc * 9 * args->ic + args->oc;
+    if (what == VGG__CONV_MMA_WEIGHTS)
+        args->partial = array(args->tile.blocks * columns * sizeof(float));
     launch(vgg__conv_mma_kernel(what, args), vgg__conv_mma_grid(what, args),
            vgg__conv_mma_shared(what, args), args);
 }
@@ -149,4 +153,47 @@ void conv_check_data(const struct vgg__conv_mma_args *a)
                     const size_t at = (row * a->wd + (size_t)x) * a->ic + c;
                     same(a->dx, at, input_gradient(a, n, y, x, c), "dx");
                 }
+}
+
+/* The sum over all rows of what blocks have added up. */
+static double partial_sum(const struct vgg__conv_mma_args *a, size_t column)
+{
+    const size_t columns = (size_t)a->oc * 9 * a->ic + a->oc;
+    double sum = 0;
+    for (size_t row = 0; row < a->tile.blocks; row++)
+        sum += (double)a->partial[row * columns + column];
+    return sum;
+}
+
+static void same_sum(const struct vgg__conv_mma_args *a, size_t column, double expected)
+{
+    const double found = partial_sum(a, column);
+    if (isnan(expected) && isnan(found)) return;
+    ck_assert_msg(found == expected, "sum %zu: %a, expected %a", column, found,
+                  expected);
+}
+
+static void add_pixel(const struct vgg__conv_mma_args *a, uint32_t n, int y, int x,
+                      double *sums)
+{
+    for (uint32_t oc = 0; oc < a->oc; oc++) {
+        const double dz = conv_gradient(a, n, y, x, oc);
+        sums[(size_t)a->oc * 9 * a->ic + oc] += dz;
+        for (int tap = 0; tap < 9; tap++)
+            for (uint32_t ic = 0; ic < a->ic; ic++)
+                sums[(oc * 9 + (size_t)tap) * a->ic + ic] +=
+                    dz * pixel_of_x(a, n, y + tap / 3 - 1, x + tap % 3 - 1, ic);
+    }
+}
+
+void conv_check_weights(const struct vgg__conv_mma_args *a)
+{
+    const size_t columns = (size_t)a->oc * 9 * a->ic + a->oc;
+    double *const sums = calloc(columns, sizeof *sums);
+    ck_assert_ptr_nonnull(sums);
+    for (uint32_t n = 0; n < a->n; n++)
+        for (int y = 0; y < (int)a->h; y++)
+            for (int x = 0; x < (int)a->wd; x++) add_pixel(a, n, y, x, sums);
+    for (size_t i = 0; i < columns; i++) same_sum(a, i, sums[i]);
+    free(sums);
 }

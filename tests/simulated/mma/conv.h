@@ -18,8 +18,8 @@ extern const struct vgg__conv_mma_device conv_devices[2];
  * layer whether or not they are used. */
 struct vgg__conv_mma_args conv_make(struct conv_layer layer);
 
-/* Run it on the host by its tile. */
-void conv_run(enum vgg__conv_mma_what what, const struct vgg__conv_mma_args *args);
+/* Run it on the host by its tile; weights: with partial sums of their own. */
+void conv_run(enum vgg__conv_mma_what what, struct vgg__conv_mma_args *args);
 
 /* [n][h][w][oc] before bias. */
 double conv_sum(const struct vgg__conv_mma_args *args, uint32_t n, int y, int x,
