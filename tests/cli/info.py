@@ -106,8 +106,8 @@ def test_bench():
         text = run("bench", *small, "--mode", mode, "--steps", 5).stdout
         assert "images/s, median step" in text, text
     trainer.make_data("data")
-    result = sole_object(run("bench", "--blocks", "1x8", "--batch", 8, "--steps", 30,
-                             "--data-loading", "--data", "data", "--device", "ref",
+    result = sole_object(run("bench", "--blocks", "1x8", "--hidden", 16, "--batch", 8,
+                             "--steps", 30, "--data-loading", "--data", "data", "--device", "ref",
                              "--format", "json").stdout)
     assert result["data_loading"] is True and result["engine"] == "ref"
 

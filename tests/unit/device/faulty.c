@@ -2,7 +2,16 @@
 /* A plugin with one thing wrong, which the build chooses. */
 #include "backend.h"
 
-enum { OLD_ABI, SHORT_TABLE, OTHER_NAME, NO_NAME, NO_FUNCTION, REFUSES, SAYS_WHY };
+enum {
+    OLD_ABI,
+    SHORT_TABLE,
+    OTHER_NAME,
+    NO_NAME,
+    NO_FUNCTION,
+    REFUSES,
+    SAYS_WHY,
+    HALF_DATA
+};
 
 /* A function in every place: none is called, since none of these plugins is taken. */
 static void nothing(void)
@@ -21,6 +30,7 @@ static void fill(void)
     engine.size = FAULT == SHORT_TABLE ? sizeof engine - 8 : sizeof engine;
     engine.name = FAULT == OTHER_NAME ? "tpu" : FAULT == NO_NAME ? NULL : "cudnn";
     if (FAULT == NO_FUNCTION) engine.compile = NULL;
+    if (FAULT == HALF_DATA) engine.data_free = NULL;
 }
 
 const vgg_engine *ENTRY(const vgg_host *host);

@@ -109,7 +109,8 @@ static const struct {
      "does not work with version " ABI " of the engine contract: install the two of "
      "one build"},
     {PLUGINS "/faulty-6.so", "on strike since Monday"},
-    {PLUGINS "/faulty-7.so", "no function vgg_engine_entry: not a plugin of libvgg"},
+    {PLUGINS "/faulty-7.so", "the engine has one of data_create and data_free"},
+    {PLUGINS "/faulty-8.so", "no function vgg_engine_entry: not a plugin of libvgg"},
 };
 
 START_TEST(faulty_plugins)
@@ -241,6 +242,7 @@ START_TEST(folders_have_an_order)
     setenv("VGG_PLUGIN_DIR", "", 1); /* as if it were not set */
     const char *reason = refusal(plain);
     ck_assert(reason == NULL || strstr(reason, "VGG_PLUGIN_DIR") == NULL);
+    ck_assert(reason == NULL || strstr(reason, "expected in , ") == NULL);
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
     vgg_context *ctx;
     opts.plugin_dir = longer;

@@ -21,13 +21,14 @@ static const char *const engines[] = {"ref", "cpu"};
 static const vgg_engine *const tables[] = {&vgg__engine_ref, &vgg__engine_cpu};
 
 static atomic_int reads;
-static int fails_at; /* sample that can't be read, once it is not 0 */
+static atomic_int fails_at; /* sample that can't be read, once it is not 0 */
 
 static int read_bar(void *cookie, uint64_t index, uint8_t *image, uint32_t *label)
 {
     const uint32_t offset = cookie != NULL ? 1000 : 0;
     atomic_fetch_add(&reads, 1);
-    if (fails_at != 0 && index == (uint64_t)fails_at) return 7;
+    const int failing = atomic_load(&fails_at);
+    if (failing != 0 && index == (uint64_t)failing) return 7;
     *label = (uint32_t)(index * 7 % CLASSES);
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++)
@@ -354,10 +355,10 @@ START_TEST(a_sample_that_can_not_be_read)
     fit_plainly(&runs[0], _i, PLAIN);
     begin(&runs[1], _i, true);
     make_trainer(&runs[1], &opts);
-    fails_at = TESTS - 1;
+    atomic_store(&fails_at, TESTS - 1);
     ck_fails_with(vgg_trainer_fit(runs[1].trainer, runs[1].train, runs[1].test, NULL),
                   VGG_EIO, "sample 29: the source's read returned 7");
-    fails_at = 0;
+    atomic_store(&fails_at, 0);
     ck_assert_uint_eq(remote.data_made, remote.data_freed);
     ck_assert_uint_eq(remote.from_samples, 0);
     ck_ok(vgg_trainer_fit(runs[1].trainer, runs[1].train, runs[1].test, NULL));
