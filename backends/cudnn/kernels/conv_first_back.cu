@@ -7,6 +7,7 @@
  * [16 windows] times [channels], one for each place; the row of ones gives the bias'
  * gradient. f32: FMA. A block leaves a row of partial sums. */
 #include "conv_first.cuh"
+#include "conv_first_rows.cuh"
 #include "mma.cuh"
 #include "window.cuh"
 
@@ -300,6 +301,24 @@ __device__ __forceinline__ void run(const vgg__conv_first_back_args &a, uint4 *m
     write_sums<IC>(a, (const float *)memory);
 }
 
+/* Behind a pool, one channel. */
+__device__ __forceinline__ void run_rows(const vgg__conv_first_back_args &a,
+                                         uint4 *memory)
+{
+    vgg::row_sums work(a, (uint32_t *)memory);
+    work.add_all();
+    __syncthreads();
+    work.leave((float *)memory);
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < 10 * first_channels; i += first_threads) {
+        const uint32_t tap = i / first_channels, c = i % first_channels;
+        const uint32_t channel = blockIdx.y * first_channels + c;
+        if (channel < a.oc)
+            sum_at<1>(a, tap, channel) =
+                vgg::sum_of_rows((const float *)memory, tap, c);
+    }
+}
+
 /* ---- f32: FMA ---------------------------------------------------------------------- */
 
 template <int IC> constexpr uint32_t fma_pitch = 130 * IC; /* floats */
@@ -403,6 +422,9 @@ __device__ __forceinline__ void run(const vgg__conv_first_back_args &a, uint4 *m
 
 /* Quarters of a tile's pixels, of as many channels as there may be. */
 constexpr uint32_t tensor_memory = (first_lines * planes_pitch<4> + 3) / 4;
+static_assert(vgg::warp_pixels * first_warps <= 4 * tensor_memory &&
+                  vgg::warp_sums * first_warps <= 4 * tensor_memory,
+              "there is room for what works by rows");
 constexpr uint32_t fma_memory = (first_lines * fma_pitch<4> + 3) / 4;
 
 template <typename T>
@@ -412,6 +434,12 @@ __global__ void __launch_bounds__(first_threads, VGG__FIRST_BLOCKS)
     using pixels = uint4[sizeof(T) == sizeof(float) ? fma_memory : tensor_memory];
     uint4 *const memory = vgg::shared<pixels>();
     const T *const x = (const T *)a.x;
+    if constexpr (sizeof(T) == 2) {
+        if (a.ic == 1 && a.pool != 0) {
+            run_rows(a, memory);
+            return;
+        }
+    }
     if (a.ic == 1)
         run<1>(a, memory, x);
     else if (a.ic == 2)
