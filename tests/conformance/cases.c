@@ -34,6 +34,9 @@ const struct test_case test_cases[] = {
     {"8x6x6 conv1:16 relu max conv3:16 relu", 3, 0},
     {"6x8x8 conv3:8 max", 3, 0},
     {"6x8x8 conv3:8 relu relu max max", 3, 0},
+    {"32x6x6 conv3:32 relu conv3:64 relu max", 1, 0},
+    {"64x5x4 conv3:64 relu", 1, 0},
+    {"128x4x2 conv3:128 relu max", 1, 0},
     /* The others alone. */
     {"5x6x7 bn", 3, 0},
     {"12x1x1 bn", 16, 0},

@@ -30,6 +30,14 @@ static void end_trial(struct trial *trial)
     data_free(&trial->data);
 }
 
+/* The case's network; false: it is not for these tests, or not for these targets. */
+static bool parse_case(struct net *net, int index)
+{
+    const struct test_case *test = &test_cases[index];
+    net_parse(net, test->net);
+    return test->batch > 0 && target_takes(net, test->batch);
+}
+
 /* The oracle is not judged by itself. */
 static bool is_subject(uint32_t target)
 {
@@ -84,12 +92,10 @@ static struct closeness closeness_of(const struct trial *trial,
 
 START_TEST(random_data)
 {
-    const struct test_case *test = &test_cases[_i];
-    if (test->batch == 0) return;
     for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
         struct trial trial = {.mode = modes[m]};
-        net_parse(&trial.net, test->net);
-        draw_smooth(&trial, test->batch);
+        if (!parse_case(&trial.net, _i)) return;
+        draw_smooth(&trial, test_cases[_i].batch);
         run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
         for (uint32_t i = 0; i < target_count; i++) {
             struct outcome got;
@@ -141,11 +147,9 @@ static void compare_integers(const struct trial *trial, uint32_t target, int bit
  * may make a difference. Ties are frequent here, and the first must win. */
 START_TEST(integer_data)
 {
-    const struct test_case *test = &test_cases[_i];
     struct trial trial = {.mode = VGG_MODE_TRAIN};
-    net_parse(&trial.net, test->net);
-    if (test->batch == 0 || !is_exact(&trial.net)) return;
-    data_create(&trial.data, &trial.net, test->batch, DATA_INTEGER, 1);
+    if (!parse_case(&trial.net, _i) || !is_exact(&trial.net)) return;
+    data_create(&trial.data, &trial.net, test_cases[_i].batch, DATA_INTEGER, 1);
     run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
     for (uint32_t i = 0; i < target_count; i++)
         if (is_subject(i) && targets[i].multiplies >= 24)
@@ -158,11 +162,9 @@ END_TEST
  * is summed up over pixels grows beyond them, and is rounded once where it is kept. */
 START_TEST(sparse_data)
 {
-    const struct test_case *test = &test_cases[_i];
     struct trial trial = {.mode = VGG_MODE_TRAIN};
-    net_parse(&trial.net, test->net);
-    if (test->batch == 0 || !is_exact(&trial.net)) return;
-    data_create(&trial.data, &trial.net, test->batch, DATA_SPARSE, 1);
+    if (!parse_case(&trial.net, _i) || !is_exact(&trial.net)) return;
+    data_create(&trial.data, &trial.net, test_cases[_i].batch, DATA_SPARSE, 1);
     run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
     const int need = net_value_bits(&trial.net, &trial.data, trial.mode);
     for (uint32_t i = 0; i < target_count; i++) {
@@ -222,12 +224,11 @@ static void compare_to_bound(const struct trial *trial, const struct target *tar
    do. */
 START_TEST(error_bound)
 {
-    const struct test_case *test = &test_cases[_i];
     struct trial trial = {.mode = VGG_MODE_TRAIN};
-    net_parse(&trial.net, test->net);
-    if (test->batch == 0 || trial.net.stage_count > 1 || trial.net.param_count != 2)
+    if (!parse_case(&trial.net, _i) || trial.net.stage_count > 1 ||
+        trial.net.param_count != 2)
         return;
-    data_create(&trial.data, &trial.net, test->batch, DATA_REAL, 3);
+    data_create(&trial.data, &trial.net, test_cases[_i].batch, DATA_REAL, 3);
     struct outcome got[MOST_TARGETS], bound;
     run_net(&target_ref64, &trial.net, &trial.data, trial.mode, &trial.want);
     for (uint32_t i = 0; i < target_count; i++) run_subject(&trial, i, &got[i]);
@@ -247,11 +248,9 @@ END_TEST
  * may happen in any order. */
 START_TEST(variations)
 {
-    const struct test_case *test = &test_cases[_i];
-    if (test->batch == 0) return;
     struct trial trial = {.mode = VGG_MODE_TRAIN};
-    net_parse(&trial.net, test->net);
-    data_create(&trial.data, &trial.net, test->batch, DATA_REAL, 4);
+    if (!parse_case(&trial.net, _i)) return;
+    data_create(&trial.data, &trial.net, test_cases[_i].batch, DATA_REAL, 4);
     for (uint32_t i = 0; i < target_count; i++) {
         struct target target = targets[i];
         if (!is_subject(i) || target.tunes || target.gemm == VGG_GEMM_OPENBLAS)
@@ -297,9 +296,8 @@ static void compare_poisoned(const struct trial *trial, const struct target *tar
 START_TEST(not_finite)
 {
     static const float values[] = {NAN, INFINITY, -INFINITY};
-    if (test_cases[_i].batch == 0) return;
     struct trial trial = {.mode = VGG_MODE_INFER};
-    net_parse(&trial.net, test_cases[_i].net);
+    if (!parse_case(&trial.net, _i)) return;
     const size_t input = net_input_count(&trial.net);
     data_create(&trial.data, &trial.net, 3, DATA_REAL, 5);
     struct outcome clean[MOST_TARGETS], got;

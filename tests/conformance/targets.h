@@ -11,6 +11,10 @@ enum { MOST_TARGETS = 8 };
 extern const struct target targets[];
 extern const uint32_t target_count; /* at most MOST_TARGETS */
 
+/* Can a network be computed in a test's time? Of those that can't, smaller ones with the
+ * same stages and channels are among the cases. */
+bool target_takes(const struct net *net, uint32_t batch);
+
 /* Make `target` differ in what must not change a result: threads, or the order of work
  * that does not wait for each other. `round` counts from 0, of TARGET_ROUNDS. */
 enum { TARGET_ROUNDS = 4 };

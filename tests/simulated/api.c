@@ -37,11 +37,18 @@ uint64_t sim_hash(uint64_t key)
     return z ^ (z >> 31);
 }
 
+/* FNV-1a */
+uint64_t sim_hash_bytes(uint64_t before, const void *bytes, size_t size)
+{
+    uint64_t sum = before + 0xcbf29ce484222325;
+    for (size_t i = 0; i < size; i++)
+        sum = (sum ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3;
+    return sum;
+}
+
 uint64_t sim_hash_text(const char *text)
 {
-    uint64_t sum = 0xcbf29ce484222325; /* FNV-1a */
-    while (*text) sum = (sum ^ (uint8_t)*text++) * 0x100000001b3;
-    return sim_hash(sum);
+    return sim_hash(sim_hash_bytes(0, text, strlen(text)));
 }
 
 uint64_t sim_random(uint64_t below)
@@ -241,9 +248,11 @@ static const char *get_error_name(cudaError_t error)
     }
 }
 
+/* In the engine's own errors, what the misuse was. */
 static const char *get_error_string(cudaError_t error)
 {
-    return error ? "an error of the simulated device" : "no error";
+    if (error == cudaSuccess) return "no error";
+    return complaint[0] != '\0' ? complaint : "an error of the simulated device";
 }
 
 /* ---- The table ------------------------------------------------------------------------ */

@@ -277,10 +277,7 @@ static bool sort(struct dnn_graph *graph)
 /* All of a graph was cleared before it was filled in, padding included. */
 static uint64_t sum_of(const struct dnn_graph *graph)
 {
-    const unsigned char *bytes = (const unsigned char *)graph;
-    uint64_t sum = 0xcbf29ce484222325;
-    for (size_t i = 0; i < sizeof *graph; i++) sum = (sum ^ bytes[i]) * 0x100000001b3;
-    return sum;
+    return sim_hash_bytes(0, graph, sizeof *graph);
 }
 
 cudnnStatus_t dnn_graph_make(struct dnn_object *object)

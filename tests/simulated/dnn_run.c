@@ -151,11 +151,12 @@ static double combine(const struct dnn_op *op, double x, double b, double t)
         return op->alpha * x;
     case CUDNN_POINTWISE_CMP_GT:
         return x > b;
+    /* NaNs stay in both, as compiled code of cuDNN 9.19 shows (FSETP.GEU, FSETP.GTU),
+     * with or without the attribute for it. */
     case CUDNN_POINTWISE_RELU_FWD:
-        if (isnan(x)) return op->keeps_nan ? x : op->lower;
-        return fmin(fmax(x, op->lower), op->upper);
+        return isnan(x) ? x : fmin(fmax(x, op->lower), op->upper);
     case CUDNN_POINTWISE_RELU_BWD: /* x is the gradient, b what the ReLU had or gave */
-        return b > op->lower || (isnan(b) && op->keeps_nan) ? x : 0;
+        return b <= op->lower ? 0 : x;
     default:
         sim_violate("cudnnBackendExecute: pointwise mode %d is not simulated",
                     op->mode);

@@ -42,6 +42,7 @@ uint64_t sim_random(uint64_t below);
 /* A number of the seed and `key` alone. */
 uint64_t sim_hash(uint64_t key);
 uint64_t sim_hash_text(const char *text);
+uint64_t sim_hash_bytes(uint64_t before, const void *bytes, size_t size);
 
 /* Memory of the simulator itself; ends the test program if there is none. */
 void *sim_new(size_t size);
@@ -70,7 +71,8 @@ void sim_memory_running(const char *what);
 struct sim_op {
     uint32_t refs, steps; /* steps: other streams' work may come in between */
     const char *name;
-    uint64_t cost; /* nanoseconds */
+    uint64_t cost;     /* nanoseconds */
+    uint64_t identity; /* equal: the same work on the same memory; 0: not known */
     void (*run)(struct sim_op *op, uint32_t step, void **state);
     void (*drop)(struct sim_op *op); /* what it holds; NULL: nothing */
     /* Does it read or write host memory there? NULL: it does not. */

@@ -92,6 +92,9 @@ static cudaError_t launch_kernel(const struct vgg__kernel *kernel,
     launch->shared = shared;
     launch->args = sim_new(kernel->args);
     memcpy(launch->args, args, kernel->args);
+    launch->op.identity =
+        sim_hash_bytes(sim_hash_bytes(sim_hash_text(kernel->name), &grid, sizeof grid),
+                       args, kernel->args);
     return sim_leave(sim_queue(stream, &launch->op));
 }
 

@@ -159,6 +159,10 @@ cublasStatus_t lt_queue(const struct lt_call *call, cudaStream_t stream)
     run->op.steps = 2;
     run->op.cost = 4000 + sim_hash(call->algo.problem ^ call->algo.scheme) % 4000;
     run->call = *call;
+    run->op.identity = sim_hash_bytes(call->algo.problem ^ call->algo.scheme,
+                                      call->matrices, sizeof call->matrices);
+    if (call->desc.pointers == CUBLASLT_POINTER_MODE_DEVICE || call->host_beta != 0)
+        run->op.identity = 0;
     return sim_queue(stream, &run->op) ? CUBLAS_STATUS_EXECUTION_FAILED
                                        : CUBLAS_STATUS_SUCCESS;
 }

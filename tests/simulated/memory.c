@@ -12,8 +12,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, POISON = 0xff, HUGE = 2 << 20 };
+enum { PAGE = 4096, POISON = 0xff, CHUNK = 8 << 20 };
 static const size_t reserved = (size_t)1 << 40;
+/* No address has less than this in its lower half: a small number, beside bytes of
+ * padding that happen to hold the upper half of an address, is none. */
+static const uint64_t least_low = (uint64_t)1 << 30;
 
 /* [guard page][base: pages .. start: size ..][guard page]; no two share one. */
 struct block {
@@ -94,11 +97,15 @@ bool sim_pinned_range(const void *memory, size_t size)
 bool sim_bad_pointer(uint64_t word, char *why, size_t room)
 {
     const void *memory = (const void *)(uintptr_t)word;
+    if ((uint32_t)word < least_low) return false;
     if (in_region(memory)) {
         const struct block *block = block_near(memory);
         if (block && block->live && range_in(block, memory, 0)) return false;
-    } else if (word < 0x550000000000 || word >= 0x800000000000) {
-        return false; /* not where Linux puts a program, its heap or its stack */
+    } else {
+        /* Memory of the host, if it is mapped at all: mincore() tells. */
+        unsigned char resident;
+        void *page = (void *)(uintptr_t)(word / PAGE * PAGE);
+        if (word < PAGE || mincore(page, 1, &resident) != 0) return false;
     }
     say_where(memory, why, room);
     return true;
@@ -175,6 +182,28 @@ static bool begin(void)
 
 /* ---- Taking and giving back ----------------------------------------------------------- */
 
+/* Pages of poison at `base`: copies, made when they are written to, of one piece that is
+ * a file's, so that large memory costs nothing where nobody uses it. */
+static bool map_poison(uint8_t *base, size_t size)
+{
+    static int file = -1;
+    if (file < 0) {
+        file = memfd_create("poison", MFD_CLOEXEC);
+        if (file < 0 || ftruncate(file, CHUNK) != 0) return false;
+        void *piece = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (piece == MAP_FAILED) return false;
+        memset(piece, POISON, CHUNK);
+        munmap(piece, CHUNK);
+    }
+    for (size_t at = 0; at < size; at += CHUNK) {
+        const size_t part = size - at < CHUNK ? size - at : CHUNK;
+        if (mmap(base + at, part, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file,
+                 0) == MAP_FAILED)
+            return false;
+    }
+    return true;
+}
+
 static struct block *new_block(size_t size, bool pinned)
 {
     if (!begin()) return NULL;
@@ -185,8 +214,10 @@ static struct block *new_block(size_t size, bool pinned)
         free(blocks);
         blocks = larger;
     }
-    if (size >= HUGE) /* large pages: less to do each time it is opened */
-        next_free += (HUGE - ((uintptr_t)next_free & (HUGE - 1))) & (HUGE - 1);
+    const uint64_t low = (uint32_t)(uintptr_t)next_free;
+    if (low < least_low) next_free += least_low - low;
+    if (low + size > UINT32_MAX - least_low)
+        next_free += ((uint64_t)1 << 32) - (uint32_t)(uintptr_t)next_free + least_low;
     struct block *block = &blocks[block_count];
     *block = (struct block){.base = next_free,
                             .pages = (size + PAGE - 1) / PAGE * PAGE,
@@ -195,10 +226,8 @@ static struct block *new_block(size_t size, bool pinned)
                             .pinned = pinned,
                             .live = true};
     if (size > (size_t)(region + reserved - next_free) - 2 * PAGE ||
-        mprotect(block->base, block->pages, PROT_READ | PROT_WRITE) != 0)
+        !map_poison(block->base, block->pages))
         return NULL;
-    if (size >= HUGE) madvise(block->base, block->pages, MADV_HUGEPAGE);
-    memset(block->base, POISON, block->pages);
     next_free += block->pages + 2 * PAGE;
     /* At the end of its pages, unless that is not as aligned as cudaMalloc promises;
      * `flush` takes what kernels need, 16 bytes. */

@@ -39,7 +39,9 @@ struct vgg__simulated {
     uint64_t memory;    /* bytes of device memory; 0: what the device has */
     bool flush;         /* allocations end exactly at their guard page */
     unsigned refuse;    /* SIMULATED_NO_... */
-    uint64_t delay;     /* nanoseconds added to every finalised plan's work */
+    /* Where the host waits for an event that keeps time, work that is queued before it
+     * many times over is done once: nobody looks at the results of what is timed. */
+    bool hurry;
 
     /* The fail_call'th call from now fails, 1 being the next; counted are the calls of
      * `fail_name` ("malloc", "dnnExecute"), or of all if it is NULL. 0: none fails. */
