@@ -238,24 +238,76 @@ __device__ __forceinline__ void put_forward(const vgg__conv_mma_args &args,
     }
 }
 
-/* The better of two values and its place in the window; as ref/pool.c, a NaN wins, and
- * of several NaN the last. */
-struct best {
-    float value;
-    uint32_t place;
+/* The larger of two; NaN if either is. */
+__device__ __forceinline__ float larger(float a, float b)
+{
+#if VGG_MMA && !defined VGG_HOST_CUDA
+    float c;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+    return c;
+#else
+    return a > b || a != a ? a : b;
+#endif
+}
+
+/* One column of a window, for each channel: the larger of its two rows, and a bit that
+ * says that it is the lower. */
+template <int Tiles> struct columns {
+    float value[2 * Tiles];
+    uint32_t lower;
+
+    __device__ __forceinline__ columns(const sums<Tiles> &sum, int m) : lower(0)
+    {
+#pragma unroll
+        for (int i = 0; i < 2 * Tiles; i++) {
+            const float top = sum[m][i / 2][i % 2], bottom = sum[m][i / 2][2 + i % 2];
+            value[i] = larger(top, bottom);
+            if (bottom > top) lower |= 1u << i;
+        }
+    }
 };
 
-__device__ __forceinline__ best better(best a, best b)
+/* Winners of windows, a bit for each channel: place 2 row + col. */
+struct winners {
+    uint32_t row, col;
+};
+
+/* Where a window has NaN, the last of them wins, as in ref/pool.c. */
+template <int Tiles>
+__device__ __forceinline__ void let_nan_win(winners &place, const sums<Tiles> &sum,
+                                            int m, const float *bias, uint32_t odd)
 {
-    const bool later = b.place > a.place;
-    const bool nan_a = a.value != a.value, nan_b = b.value != b.value;
-    const bool b_wins = b.value > a.value || (b.value == a.value && !later) ||
-                        (nan_b && (!nan_a || later));
-    return b_wins ? b : a;
+    uint32_t nan[2] = {0,
+                       0}; /* of the window of m and m + 1: row 0, from bit 8 row 1 */
+#pragma unroll
+    for (int i = 0; i < 4 * Tiles; i++) {
+        const int channel = i % (2 * Tiles), row = i / (2 * Tiles);
+        const float add = bias != nullptr ? bias[channel] : 0;
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            const float x = sum[m + j][channel / 2][row * 2 + channel % 2] + add;
+            if (x != x) nan[j] |= 1u << (channel + 8 * row);
+        }
+    }
+    const uint32_t mine = odd ? nan[1] : nan[0];
+    const uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? nan[0] : nan[1], 4);
+    const uint32_t left = odd ? other : mine, right = odd ? mine : other;
+    const uint32_t any = (left | right | left >> 8 | right >> 8) & 0xff;
+    const uint32_t row = (left | right) >> 8;
+    const uint32_t col = right >> 8 | (~(left >> 8) & right);
+    place.row = (place.row & ~any) | (row & any);
+    place.col = (place.col & ~any) | (col & any);
+}
+
+/* Four bits to the lowest bits of four bytes. */
+__device__ __forceinline__ uint32_t bits_to_bytes(uint32_t bits)
+{
+    return (bits & 15) * 0x00204081u & 0x01010101u;
 }
 
 /* Threads of neighbouring columns have half of each window. The one with the even
- * column takes the window of product m, the other that of m + 1. */
+ * column takes the window of product m, the other that of m + 1. Values are compared
+ * before the bias is added, which could only make different ones equal. */
 template <int Tiles>
 __device__ __forceinline__ void put_pooled(const vgg__conv_mma_args &args,
                                            const sums<Tiles> &sum, const spot &at)
@@ -265,40 +317,50 @@ __device__ __forceinline__ void put_pooled(const vgg__conv_mma_args &args,
     const uint32_t odd = threadIdx.x / 4 % 2;
 #pragma unroll
     for (int m = 0; m < 4; m += 2) {
-        best mine[2][count]; /* of my column, in the windows of m and m + 1 */
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            float top[count], bottom[count];
-            take_channels<Tiles>(top, sum, m + i, 0);
-            take_channels<Tiles>(bottom, sum, m + i, 1);
-            finish<count>(top, bias, args.relu);
-            finish<count>(bottom, bias, args.relu);
-#pragma unroll
-            for (int j = 0; j < count; j++)
-                mine[i][j] = better({top[j], odd}, {bottom[j], odd + 2});
-        }
-        uint32_t given = 0; /* rows of what the other thread gets, a bit a channel */
-#pragma unroll
-        for (int j = 0; j < count; j++)
-            given |= (odd ? mine[0][j] : mine[1][j]).place / 2 << j;
-        const uint32_t taken = __shfl_xor_sync(0xffffffffu, given, 4);
+        const columns<Tiles> first(sum, m), second(sum, m + 1);
+        const uint32_t mine = odd ? second.lower : first.lower;
+        const uint32_t other =
+            __shfl_xor_sync(0xffffffffu, odd ? first.lower : second.lower, 4);
+        uint32_t more = 0, same = 0, above = 0;
         float value[count];
-        packet<uint8_t, count> winner;
 #pragma unroll
-        for (int j = 0; j < count; j++) {
-            const best own = odd ? mine[1][j] : mine[0][j];
-            const float other = __shfl_xor_sync(
-                0xffffffffu, odd ? mine[0][j].value : mine[1][j].value, 4);
-            const best both = better(own, {other, (taken >> j & 1) * 2 + 1 - odd});
-            value[j] = both.value;
-            winner.at[j] = (uint8_t)both.place;
+        for (int i = 0; i < count; i++) {
+            const float own = odd ? second.value[i] : first.value[i];
+            const float given = odd ? first.value[i] : second.value[i];
+            const float taken = __shfl_xor_sync(0xffffffffu, given, 4);
+            if (own > taken) more |= 1u << i;
+            if (own == taken) same |= 1u << i;
+            value[i] = larger(own, taken);
         }
+        finish<count>(value, bias, 0);
+        bool nan = false;
+#pragma unroll
+        for (int i = 0; i < count; i++) {
+            nan |= value[i] != value[i];
+            if (args.relu == 0 || value[i] > 0) above |= 1u << i;
+            if (args.relu != 0 && value[i] <= 0) value[i] = 0;
+        }
+        /* Of equals mine wins if it comes first. */
+        const uint32_t before = (~mine & other) | (odd ? 0 : ~(mine ^ other));
+        const uint32_t win = more | (same & before);
+        winners place = {((win & mine) | (~win & other)) & above,
+                         (odd ? win : ~win) & above};
+        if (__any_sync(0xffffffffu, nan)) let_nan_win<Tiles>(place, sum, m, bias, odd);
         const uint32_t y = at.y / 2 + m + odd, x = at.x / 2;
-        if (y >= args.h / 2 || x >= args.wd / 2) continue;
-        const size_t pixel = ((size_t)at.image * (args.h / 2) + y) * (args.wd / 2) + x;
-        const size_t to = pixel * args.oc + at.channel;
-        store<count>((bf16 *)args.y + to, value);
-        if (args.winner != nullptr) store_packet(args.winner + to, winner);
+        if (y < args.h / 2 && x < args.wd / 2) {
+            const size_t pixel =
+                ((size_t)at.image * (args.h / 2) + y) * (args.wd / 2) + x;
+            const size_t to = pixel * args.oc + at.channel;
+            store<count>((bf16 *)args.y + to, value);
+            if (args.winner != nullptr) {
+                uint32_t bytes[Tiles / 2];
+#pragma unroll
+                for (int i = 0; i < Tiles / 2; i++)
+                    bytes[i] = bits_to_bytes(place.row >> 4 * i) * 2 +
+                               bits_to_bytes(place.col >> 4 * i);
+                copy<count>(args.winner + to, bytes);
+            }
+        }
     }
 }
 

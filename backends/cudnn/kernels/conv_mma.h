@@ -49,12 +49,14 @@ struct vgg__conv_mma_args {
     void *dx;          /* [n][h][wd][ic] */
     float *partial;    /* [blocks][oc * 9 * ic + oc], as vgg__conv_first_back_args */
     uint32_t n, h, wd, ic, oc;
-    uint32_t relu, pool;            /* pool: 1: by maximum; of equals the first wins */
+    uint32_t relu, pool; /* pool: 1: by maximum; of equals the first wins */
+    uint32_t rank; /* 0: the tile that should be the fastest; 1, 2, 3: the next best */
     struct vgg__conv_mma_tile tile; /* filled in by vgg__conv_mma_fit */
 };
 
-/* Choose the tile. 0: this shape or device is not taken. Forward's and data's results
- * do not depend on the tile; the order of weights' sums does. */
+/* Choose the tile. 0: this shape or device is not taken, or there are not so many tiles
+ * as `rank` says. Forward's and data's results do not depend on the tile; the order of
+ * weights' sums does. */
 int vgg__conv_mma_fit(enum vgg__conv_mma_what what,
                       const struct vgg__conv_mma_device *device,
                       struct vgg__conv_mma_args *args);

@@ -25,12 +25,17 @@ struct problem {
     uint32_t k, n;           /* channels of input and output; weights: of x and dz */
 };
 
-/* What a region costs a multiprocessor: cycles of a quarter's products and of reading
- * shared memory, of memory, and of what a block does without products. */
+/* What a region costs a multiprocessor in cycles: a quarter's products, reading shared
+ * memory, a quarter's instructions, global memory, and what a block does while it has
+ * no products. */
 struct cost {
-    double products, loads, bytes, other;
+    double products, loads, issued, bytes, other;
     bool ahead; /* the next region is on its way meanwhile */
 };
+
+/* Instructions: of a warp for each region, of a thread for each 16 bytes that it
+ * fetches or window that it spreads. */
+constexpr double REGION = 300, FETCH = 35, SPREAD = 80;
 
 double most_of(double a, double b)
 {
@@ -80,9 +85,14 @@ cost cost_of(const problem &p, uint32_t beside)
     cost c;
     c.products = quarter * steps * 3 * 4 * tiles * PRODUCT / share_of(warps * beside);
     c.loads = spots * steps * (5 + 1.5 * tiles) * 4;
+    const bool spreads = pooled && !forward;
+    const double chunks = border * p.k / 8 / (spreads ? 4 : 1);
+    const double finish = forward ? pooled ? 600 : 200 : 300;
+    c.issued = tile.warps / 4 * REGION + chunks / 128 * (spreads ? 3 * FETCH : FETCH) +
+               quarter * (steps * (15 + 14 * tiles) + 250 + finish * tiles / 4);
     c.bytes = (in + out) / 32;
-    c.other = pooled && !forward ? border * p.k / 64 : 0;
-    c.ahead = tile.buffers == 2 || (pooled && !forward);
+    c.other = spreads ? chunks / 128 * SPREAD : 0;
+    c.ahead = tile.buffers == 2 || spreads;
     return c;
 }
 
@@ -111,8 +121,11 @@ cost cost_of_weights(const problem &p, uint32_t beside)
     c.products = (strips + shares - 1) / shares * warps * steps * 18 * PRODUCT /
                  share_of(warps * beside);
     c.loads = units * strips * (steps * 4.0 + 3) * 4;
+    const double chunks = pixels * tile.group / 8 / (pooled ? 4 : 1);
+    c.issued = warps * REGION + (x / 16 + chunks * (pooled ? 3 : 1)) / 128 * FETCH +
+               (strips + shares - 1) / shares * warps * (steps * 36.0 + 60);
     c.bytes = (x + pixels * tile.group * (pooled ? 0.75 : 2)) / 32;
-    c.other = pooled ? pixels * tile.group / 64 : 0;
+    c.other = pooled ? chunks / 128 * SPREAD : 0;
     c.ahead = tile.buffers == 2;
     return c;
 }
@@ -125,8 +138,9 @@ double estimate(const problem &p, uint32_t beside)
     const vgg__conv_mma_tile &tile = p.args.tile;
     const bool weights = p.what == VGG__CONV_MMA_WEIGHTS;
     const cost c = weights ? cost_of_weights(p, beside) : cost_of(p, beside);
-    const double work = most_of(c.products, c.loads), wait = LATENCY + c.bytes;
-    const double own = TURN + work + c.other;
+    const double work = most_of(most_of(c.products, c.loads), c.issued + c.other) +
+                        (c.issued + c.other) * 0.15;
+    const double wait = LATENCY + c.bytes, own = TURN + work + c.other;
     const double alone = c.ahead ? most_of(own, wait) : own + wait;
     const double period = most_of(most_of(work, c.bytes) * beside, alone);
 
@@ -138,10 +152,16 @@ double estimate(const problem &p, uint32_t beside)
     return rounds * period + ends + LATENCY;
 }
 
-/* Try a tile with 1 to 4 blocks beside each other, and keep the best. */
-void try_tile(problem &p, vgg__conv_mma_tile &found, double &least)
+/* The best tile for one number of blocks beside each other on a multiprocessor. */
+struct candidate {
+    vgg__conv_mma_tile tile;
+    double cycles; /* -1: none */
+};
+constexpr uint32_t MOST_BESIDE = 4;
+
+void try_tile(problem &p, candidate (&best)[MOST_BESIDE])
 {
-    for (uint32_t beside = 1; beside <= 4; beside++) {
+    for (uint32_t beside = 1; beside <= MOST_BESIDE; beside++) {
         const uint32_t most = MOST_WARPS / beside / 4 * 4;
         if (!(p.what == VGG__CONV_MMA_WEIGHTS ? set_warps_weights(p, most)
                                               : set_warps(p, most)))
@@ -150,19 +170,37 @@ void try_tile(problem &p, vgg__conv_mma_tile &found, double &least)
         if (shared > p.device->shared_block ||
             beside * shared > p.device->shared_multiprocessor)
             continue;
+        candidate &own = best[beside - 1];
         const double cycles = estimate(p, beside);
-        if (least >= 0 && cycles >= least) continue;
-        least = cycles;
-        found = p.args.tile;
-        const uint32_t blocks =
-            beside * p.device->multiprocessors / (p.n / found.group);
-        found.blocks = min(regions_of(p.args), max(blocks, 1u));
+        if (own.cycles >= 0 && cycles >= own.cycles) continue;
+        own = {p.args.tile, cycles};
+        const uint32_t groups = p.n / own.tile.group;
+        const uint32_t blocks = beside * p.device->multiprocessors / groups;
+        own.tile.blocks = min(regions_of(p.args), max(blocks, 1u));
     }
+}
+
+/* The candidate with so many before it. */
+bool pick(const candidate (&best)[MOST_BESIDE], uint32_t rank,
+          vgg__conv_mma_tile &found)
+{
+    for (uint32_t i = 0; i < MOST_BESIDE; i++) {
+        uint32_t before = 0;
+        for (uint32_t j = 0; j < MOST_BESIDE; j++)
+            before +=
+                best[j].cycles >= 0 && (best[j].cycles < best[i].cycles ||
+                                        (best[j].cycles == best[i].cycles && j < i));
+        if (best[i].cycles < 0 || before != rank) continue;
+        found = best[i].tile;
+        return true;
+    }
+    return false;
 }
 
 bool fit(problem &p, vgg__conv_mma_tile &found)
 {
-    double least = -1;
+    candidate best[MOST_BESIDE];
+    for (candidate &none : best) none = {{}, -1};
     const bool weights = p.what == VGG__CONV_MMA_WEIGHTS;
     const uint32_t widest = (p.args.wd + SPOT - 1) / SPOT * SPOT;
     const uint32_t unit = weights ? 16 : 8 * tiles_of(p.n);
@@ -172,9 +210,9 @@ bool fit(problem &p, vgg__conv_mma_tile &found)
             for (uint32_t cols = SPOT; cols <= min(widest, 128u); cols += SPOT)
                 for (uint32_t count = 1; count <= buffers; count++) {
                     p.args.tile = {rows, cols, group, 0, count, 0};
-                    try_tile(p, found, least);
+                    try_tile(p, best);
                 }
-    return least >= 0;
+    return pick(best, p.args.rank, found);
 }
 
 bool takes(uint32_t channels)
