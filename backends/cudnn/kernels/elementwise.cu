@@ -70,10 +70,8 @@ template <typename T, int V> struct mask_work {
     __device__ held load(uint64_t row, uint32_t channel) const
     {
         const uint64_t at = row * a.c + channel;
-        held h = {};
-        h.dy = vgg::load_packet<V>((const T *)a.dy + at);
-        if (a.y != nullptr) h.y = vgg::load_packet<V>((const T *)a.y + at);
-        return h;
+        return held{vgg::load_packet<V>((const T *)a.dy + at),
+                    vgg::load_if<V>((const T *)a.y + at, a.y != nullptr)};
     }
 
     __device__ void use(const held &h, uint64_t row, uint32_t channel)
@@ -104,24 +102,51 @@ __global__ void __launch_bounds__(threads) mask(const vgg__mask_args a)
 
 /* ---- Sums of rows ------------------------------------------------------------------ */
 
-/* A block has 8 columns and 32 rows at a time. */
+/* Of a column, every `down`th row from `row` on: many are read before the first is
+ * added. */
+__device__ __forceinline__ float sum_column(const vgg__sum_rows_args &a, uint32_t row,
+                                            uint32_t down, uint64_t column)
+{
+    constexpr uint32_t ahead = 18;
+    const uint64_t step = (uint64_t)down * a.c;
+    const float *from = a.partial + (uint64_t)row * a.c + column;
+    float sum = 0;
+#pragma unroll 1
+    for (; row < a.rows; row += ahead * down) {
+        float of[ahead];
+#pragma unroll
+        for (uint32_t i = 0; i < ahead; i++, from += step)
+            of[i] = row + i * down < a.rows ? *from : 0;
+#pragma unroll
+        for (uint32_t i = 0; i < ahead; i++) sum += of[i];
+    }
+    return sum;
+}
+
+/* A block has 8 columns and 32 rows at a time, a warp 4 of them. */
 __global__ void __launch_bounds__(threads) sum_rows(const vgg__sum_rows_args a)
 {
     constexpr uint32_t across = VGG__SUM_COLUMNS, down = threads / across;
-    const vgg::share s = {across, across, down, threadIdx.x % across,
-                          threadIdx.x / across};
+    using table = float[threads / 32][across];
+    table &of_warps = vgg::shared<table>();
+    const uint32_t place = threadIdx.x % across;
     for (uint64_t first = (uint64_t)blockIdx.x * across; first < a.c;
          first += (uint64_t)gridDim.x * across) {
-        const uint64_t column = first + s.column;
-        float sum[1] = {0};
-        if (column < a.c) {
-#pragma unroll 8
-            for (uint32_t row = s.row; row < a.rows; row += down)
-                sum[0] += a.partial[(uint64_t)row * a.c + column];
-        }
-        vgg::sum_block_rows(s, sum);
-        if (s.row == 0 && column < a.c)
-            a.out[column] = a.add != 0 ? a.out[column] + sum[0] : sum[0];
+        const uint64_t column = first + place;
+        const bool writes = threadIdx.x < across && column < a.c;
+        float total = writes && a.add != 0 ? a.out[column] : 0, sum = 0;
+        if (column < a.c) sum = sum_column(a, threadIdx.x / across, down, column);
+#pragma unroll
+        for (uint32_t lanes = across; lanes < 32; lanes *= 2)
+            sum += __shfl_xor_sync(0xffffffffu, sum, (int)lanes);
+        __syncthreads(); /* who still reads the sums before */
+        if (threadIdx.x % 32 < across) of_warps[threadIdx.x / 32][place] = sum;
+        __syncthreads();
+        sum = of_warps[0][place];
+#pragma unroll
+        for (uint32_t i = 1; i < threads / 32; i++) sum += of_warps[i][place];
+        total += sum;
+        if (writes) a.out[column] = total;
     }
 }
 

@@ -8,11 +8,13 @@
 #define THREADS         VGG__THREADS
 #define FULL            (MULTIPROCESSORS * 8) /* blocks that fill the device */
 
+#define RESIDENT (MULTIPROCESSORS * 4) /* blocks with sums that fit at once */
+
 #define ELEMENTS 4    /* of a thread, before there are more blocks */
 #define ROWS     4096 /* elements of a block that leaves a row of sums */
 #define WARPS    (THREADS / 32)
 
-_Static_assert(FULL <= VGG__MAX_PARTIAL, "a block leaves a row of sums");
+_Static_assert(RESIDENT <= VGG__MAX_PARTIAL, "a block leaves a row of sums");
 
 static struct vgg__grid grid_of(uint64_t blocks, uint64_t most)
 {
@@ -35,7 +37,7 @@ struct vgg__grid vgg__grid_elements(uint64_t count)
 struct vgg__grid vgg__grid_rows(uint64_t rows, uint32_t c)
 {
     const uint64_t by_size = parts(rows, parts(ROWS, c)), by_rows = parts(rows, 16);
-    return grid_of(by_size < by_rows ? by_size : by_rows, FULL);
+    return grid_of(by_size < by_rows ? by_size : by_rows, RESIDENT);
 }
 
 struct vgg__grid vgg__grid_columns(uint32_t c)

@@ -107,16 +107,15 @@ template <typename T, int V, bool Maximum> struct unpool_work {
         const uint64_t line = vgg::divide(row, across), n = vgg::divide(line, down);
         const uint32_t h = (uint32_t)(line - n * down);
         const uint32_t w = (uint32_t)(row - line * across);
-        held v = {};
+        const bool whole = h < a.h && w < a.w;
+        const uint64_t at = ((n * a.h + h) * a.w + w) * a.c + channel;
+        held v;
         v.pixel = (n * a.ih + 2 * h) * a.iw + 2 * w;
         v.right = 2 * w + 1 < a.iw;
         v.below = 2 * h + 1 < a.ih;
-        if (h >= a.h || w >= a.w) return v;
-        const uint64_t at = ((n * a.h + h) * a.w + w) * a.c + channel;
-        v.dy = vgg::load_packet<V>((const T *)a.dy + at);
-        if (!Maximum) return v;
-        v.winner = vgg::load_packet<V>(a.winner + at);
-        if (a.y != nullptr) v.y = vgg::load_packet<V>((const T *)a.y + at);
+        v.dy = vgg::load_if<V>((const T *)a.dy + at, whole);
+        v.winner = vgg::load_if<V>(a.winner + at, Maximum && whole);
+        v.y = vgg::load_if<V>((const T *)a.y + at, Maximum && whole && a.y != nullptr);
         return v;
     }
 
@@ -169,7 +168,7 @@ __device__ __forceinline__ void unpool_rows(const vgg__unpool_args &a)
 }
 
 template <typename T>
-__global__ void __launch_bounds__(threads, 3) unpool(const vgg__unpool_args a)
+__global__ void __launch_bounds__(threads, 4) unpool(const vgg__unpool_args a)
 {
     if (a.c % lanes<T> == 0)
         unpool_rows<T, lanes<T>>(a);

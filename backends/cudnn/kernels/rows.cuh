@@ -14,6 +14,19 @@ namespace vgg
 
 constexpr uint32_t threads = VGG__THREADS;
 
+/* Zeros if not `there`, and then nothing is read. Whole words come out of the branch:
+ * elements would be taken apart in it, where their arrival is waited for. */
+template <int N, typename T>
+__device__ __forceinline__ packet<T, N> load_if(const T *from, bool there)
+{
+    constexpr int bytes = N * (int)sizeof(T), each = bytes < 16 ? bytes : 16;
+    typename word<each>::type words[bytes / each] = {};
+    if (there) copy<bytes>(words, from);
+    packet<T, N> p;
+    memcpy(&p, words, sizeof p);
+    return p;
+}
+
 /* Of a block: `across` threads side by side, each with V channels, `down` rows. */
 struct share {
     uint32_t groups; /* of V channels */
