@@ -27,7 +27,7 @@ static bool set_one(const struct vgg__api *api, cudnnBackendDescriptor_t descrip
 /* What a configuration's engine says of itself. */
 struct engine_notes {
     int64_t number;
-    bool tensor_cores, cuts, varies, transforms, compiles;
+    bool tensor_cores, cuts, varies, transforms, keeps_nan, compiles;
 };
 
 static bool read_notes(const struct vgg__api *api, cudnnBackendDescriptor_t config,
@@ -55,6 +55,7 @@ static bool read_notes(const struct vgg__api *api, cudnnBackendDescriptor_t conf
         out->varies |= numerical[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
         out->transforms |= numerical[i] == CUDNN_NUMERICAL_NOTE_WINOGRAD ||
                            numerical[i] == CUDNN_NUMERICAL_NOTE_FFT;
+        out->keeps_nan |= numerical[i] == CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP;
     }
     count = 0;
     if (known && api->dnnGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE,
@@ -199,37 +200,65 @@ bool vgg__dnn_plan_read(const struct vgg__dnn_target *target, const char *text,
     return made;
 }
 
+/* Looking for plans. */
+struct search {
+    const struct vgg__dnn_target *target;
+    const struct vgg__dnn_problem *problem;
+    struct vgg__dnn_plan *plans;
+    uint32_t most, made, refused;
+};
+
+/* Whether an engine computes what was asked for. With `careful` it also says that it
+ * treats NaN as IEEE does. */
+static bool is_exact(const struct search *s, const struct engine_notes *notes,
+                     bool careful)
+{
+    if (notes->cuts || (careful && !notes->keeps_nan)) return false;
+    return !s->problem->strict || (!notes->tensor_cores && !notes->transforms);
+}
+
+static void search_list(struct search *s, const cudnnBackendDescriptor_t *configs,
+                        uint32_t count, bool careful)
+{
+    for (uint32_t i = 0; i < count && s->made < s->most; i++) {
+        struct engine_notes notes;
+        if (!read_notes(s->target->api, configs[i], &notes)) continue;
+        if (!is_exact(s, &notes, careful)) continue;
+        if (notes.varies)
+            s->refused++;
+        else if (make_plan(s->target, configs[i], &notes, &s->plans[s->made]))
+            s->made++;
+    }
+}
+
+/* Some engines make products of f32 from parts with fewer bits and have no note for it:
+ * gradients of weights, an H200, cuDNN 9.14. None that keeps NaN does. */
+static bool wants_care(const struct vgg__dnn_problem *problem)
+{
+    return problem->strict && problem->what == VGG__DNN_WEIGHTS;
+}
+
 uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
                         const struct vgg__dnn_problem *problem,
                         struct vgg__dnn_plan *plans, uint32_t most, uint32_t *refused)
 {
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A,
                                                    CUDNN_HEUR_MODE_FALLBACK};
-    const struct vgg__api *api = target->api;
-    uint32_t made = 0;
+    struct search search = {target, problem, plans, most, 0, 0};
     *refused = 0;
     cudnnBackendDescriptor_t graph = vgg__dnn_graph(target, problem);
     if (graph == NULL) return 0;
     /* The fallback list is what works when the best do not: looked at only then. */
-    for (size_t m = 0; m < sizeof modes / sizeof *modes && made == 0; m++) {
+    for (size_t m = 0; m < sizeof modes / sizeof *modes && search.made == 0; m++) {
         cudnnBackendDescriptor_t configs[MOST_CONFIGS];
         const uint32_t count = list_configs(target, graph, modes[m], configs);
-        for (uint32_t i = 0; i < count; i++) {
-            struct engine_notes notes;
-            if (made < most && read_notes(api, configs[i], &notes)) {
-                const bool exact =
-                    !notes.cuts &&
-                    (!problem->strict || (!notes.tensor_cores && !notes.transforms));
-                if (exact && notes.varies)
-                    ++*refused;
-                else if (exact && make_plan(target, configs[i], &notes, &plans[made]))
-                    made++;
-            }
-            destroy(api, configs[i]);
-        }
+        if (wants_care(problem)) search_list(&search, configs, count, true);
+        if (search.made == 0) search_list(&search, configs, count, false);
+        for (uint32_t i = 0; i < count; i++) destroy(target->api, configs[i]);
     }
-    destroy(api, graph);
-    return made;
+    destroy(target->api, graph);
+    *refused = search.refused;
+    return search.made;
 }
 
 /* ---- Running --------------------------------------------------------------------- */
