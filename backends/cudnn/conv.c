@@ -200,8 +200,11 @@ vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
     const vgg_stage *s = call->stage;
     if (route->way == VGG__CONV_FIRST) return forward_first(call);
     if (route->way == VGG__CONV_MMA)
-        return vgg__conv_mma_run(call, VGG__CONV_MMA_FORWARD, NULL,
-                                 s->pool == VGG_MAX_POOL);
+        return vgg__conv_mma_run(call,
+                                 &(struct vgg__conv_mma){VGG__CONV_MMA_FORWARD,
+                                                         s->pool == VGG_MAX_POOL,
+                                                         route->tile},
+                                 NULL);
     const bool keeps = s->pool == VGG_AVERAGE_POOL && call->mode != VGG_MODE_INFER;
     void *full = s->pool == VGG_NO_POOL ? call->y : keeps ? call->saved : call->scratch;
     const bool fused = route->way == VGG__CONV_DNN_FUSED;
@@ -221,7 +224,8 @@ vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
 {
     if (route->way == VGG__CONV_PLAIN) return run_plain(call, 1, dz, call->dx);
     if (route->way == VGG__CONV_MMA)
-        return vgg__conv_mma_run(call, VGG__CONV_MMA_DATA, dz, pooled);
+        return vgg__conv_mma_run(
+            call, &(struct vgg__conv_mma){VGG__CONV_MMA_DATA, pooled, route->tile}, dz);
     const struct vgg__dnn_pointers pointers = {
         .w = call->weight_typed,
         .dy = dz,
@@ -237,7 +241,9 @@ vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
 {
     const vgg_stage *s = call->stage;
     if (route->way == VGG__CONV_MMA)
-        return vgg__conv_mma_run(call, VGG__CONV_MMA_WEIGHTS, dz, pooled);
+        return vgg__conv_mma_run(
+            call, &(struct vgg__conv_mma){VGG__CONV_MMA_WEIGHTS, pooled, route->tile},
+            dz);
     const struct vgg__conv_scratch at = scratch_of(call);
     void *dw = (unsigned char *)call->scratch + at.dw;
     const struct vgg__dnn_pointers pointers = {.x = call->x, .dy = dz, .out = dw};

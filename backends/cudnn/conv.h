@@ -19,11 +19,15 @@ enum vgg__conv_way {
     VGG__CONV_WAYS
 };
 
+/* Tiles that the tensor-core kernels may be cut by. */
+#define VGG__CONV_TILES 4
+
 /* One product's way. */
 struct vgg__conv_route {
     enum vgg__conv_way way;
     struct vgg__dnn_plan plan; /* of cuDNN's ways */
     bool single_out;           /* weights: the plan's result is f32 */
+    uint32_t tile;             /* of VGG__CONV_MMA: 0 .. VGG__CONV_TILES - 1 */
     float us;                  /* measured; 0: not */
 };
 
@@ -68,14 +72,18 @@ vgg_status vgg__conv_make_dz(const struct vgg__cudnn_call *call, bool pooled,
 vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call, float *total,
                                  uint32_t rows);
 
-/* conv_mma.c: the engine's kernels on tensor cores. `pooled` as above; forward: the
- * stage's own. */
+/* conv_mma.c: the engine's kernels on tensor cores. */
+struct vgg__conv_mma {
+    enum vgg__conv_mma_what what;
+    bool pooled; /* the gradient is the pooled one; forward: the stage pools */
+    uint32_t tile;
+};
 bool vgg__conv_mma_takes(const struct vgg__cudnn *device, const vgg_stage *stage,
                          uint32_t batch, enum vgg__type type,
-                         enum vgg__conv_mma_what what, bool pooled);
+                         const struct vgg__conv_mma *how);
 uint32_t vgg__conv_mma_rows(const struct vgg__cudnn *device, const vgg_stage *stage,
                             uint32_t batch, enum vgg__type type);
 vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
-                             enum vgg__conv_mma_what what, const void *dz, bool pooled);
+                             const struct vgg__conv_mma *how, const void *dz);
 
 #endif

@@ -157,9 +157,11 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
     char text[QUESTION];
     struct vgg__cached answer;
     if (!vgg__cache_load(device, text, question(p, text), &answer)) return false;
-    *out = (struct vgg__conv_route){
-        .way = answer.way, .single_out = answer.flag, .us = (float)answer.ns / 1000};
-    bool good = answer.way < VGG__CONV_WAYS;
+    *out = (struct vgg__conv_route){.way = answer.way,
+                                    .single_out = answer.flag & 1,
+                                    .tile = answer.flag >> 1,
+                                    .us = (float)answer.ns / 1000};
+    bool good = answer.way < VGG__CONV_WAYS && out->tile < VGG__CONV_TILES;
     if (good && answer.length > 0)
         good = vgg__dnn_plan_read(&target, answer.text, answer.length, &out->plan);
     const bool needs = answer.way == VGG__CONV_DNN || answer.way == VGG__CONV_DNN_FUSED;
@@ -175,7 +177,7 @@ static void remember(const struct product *p, const struct vgg__conv_route *rout
     const struct vgg__dnn_target target = target_of(device);
     char text[QUESTION];
     struct vgg__cached answer = {.way = route->way,
-                                 .flag = route->single_out,
+                                 .flag = route->single_out | route->tile << 1,
                                  .ns = (uint32_t)(route->us * 1000)};
     if (route->plan.plan != NULL &&
         !vgg__dnn_plan_write(&target, &device->machine.host, &route->plan, &answer.text,
@@ -193,12 +195,15 @@ static void try_mma(const struct product *p, struct vgg__conv_route *best)
         [VGG__DNN_WEIGHTS] = VGG__CONV_MMA_WEIGHTS,
     };
     const struct vgg__cudnn_call *call = p->call;
-    const bool pooled =
-        p->what == VGG__DNN_FORWARD ? call->stage->pool == VGG_MAX_POOL : p->pooled;
-    struct vgg__conv_route route = {.way = VGG__CONV_MMA, .single_out = true};
-    if (vgg__conv_mma_takes(call->device, call->stage, call->batch, call->type,
-                            whats[p->what], pooled))
-        compete(p, &route, best);
+    struct vgg__conv_mma how = {.what = whats[p->what], .pooled = p->pooled};
+    if (p->what == VGG__DNN_FORWARD) how.pooled = call->stage->pool == VGG_MAX_POOL;
+    for (; how.tile < VGG__CONV_TILES; how.tile++) {
+        struct vgg__conv_route route = {
+            .way = VGG__CONV_MMA, .single_out = true, .tile = how.tile};
+        if (vgg__conv_mma_takes(call->device, call->stage, call->batch, call->type,
+                                &how))
+            compete(p, &route, best);
+    }
 }
 
 static void choose_by_timing(const struct product *p, struct vgg__conv_route *best)
@@ -272,11 +277,13 @@ static bool takes_pooled(const struct vgg__cudnn_call *call)
 {
     const struct vgg__cudnn *device = call->device;
     const vgg_stage *s = call->stage;
+    const struct vgg__conv_mma weights = {VGG__CONV_MMA_WEIGHTS, true, 0};
+    const struct vgg__conv_mma data = {VGG__CONV_MMA_DATA, true, 0};
     return call->tune && s->pool == VGG_MAX_POOL &&
-           (!call->trains || vgg__conv_mma_takes(device, s, call->batch, call->type,
-                                                 VGG__CONV_MMA_WEIGHTS, true)) &&
-           (!call->wants_dx || vgg__conv_mma_takes(device, s, call->batch, call->type,
-                                                   VGG__CONV_MMA_DATA, true));
+           (!call->trains ||
+            vgg__conv_mma_takes(device, s, call->batch, call->type, &weights)) &&
+           (!call->wants_dx ||
+            vgg__conv_mma_takes(device, s, call->batch, call->type, &data));
 }
 
 /* The gradient before pooling as a whole, or as the pooled one and its winners:

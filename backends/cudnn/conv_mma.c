@@ -4,8 +4,7 @@
 
 /* A question of shape; false: it is not taken. */
 static bool fit(const struct vgg__cudnn *device, const vgg_stage *s, uint32_t batch,
-                enum vgg__conv_mma_what what, bool pooled,
-                struct vgg__conv_mma_args *out)
+                const struct vgg__conv_mma *how, struct vgg__conv_mma_args *out)
 {
     *out = (struct vgg__conv_mma_args){.n = batch,
                                        .h = s->in.h,
@@ -13,29 +12,31 @@ static bool fit(const struct vgg__cudnn *device, const vgg_stage *s, uint32_t ba
                                        .ic = s->in.c,
                                        .oc = s->out.c,
                                        .relu = s->relu,
-                                       .pool = pooled};
-    return s->kernel == 3 && vgg__conv_mma_fit(what, &device->mma, out) != 0;
+                                       .pool = how->pooled,
+                                       .rank = how->tile};
+    return s->kernel == 3 && vgg__conv_mma_fit(how->what, &device->mma, out) != 0;
 }
 
 bool vgg__conv_mma_takes(const struct vgg__cudnn *device, const vgg_stage *stage,
                          uint32_t batch, enum vgg__type type,
-                         enum vgg__conv_mma_what what, bool pooled)
+                         const struct vgg__conv_mma *how)
 {
     struct vgg__conv_mma_args args;
-    if (type != VGG__BF16) return false;
-    if (what == VGG__CONV_MMA_FORWARD && stage->pool == VGG_AVERAGE_POOL) return false;
-    return fit(device, stage, batch, what, pooled, &args);
+    const bool forward = how->what == VGG__CONV_MMA_FORWARD;
+    if (type != VGG__BF16 || (forward && stage->pool == VGG_AVERAGE_POOL)) return false;
+    return fit(device, stage, batch, how, &args);
 }
 
 uint32_t vgg__conv_mma_rows(const struct vgg__cudnn *device, const vgg_stage *stage,
                             uint32_t batch, enum vgg__type type)
 {
     uint32_t most = 0;
-    for (int pooled = 0; type == VGG__BF16 && pooled < 2; pooled++) {
+    for (uint32_t i = 0; type == VGG__BF16 && i < 2 * VGG__CONV_TILES; i++) {
+        const struct vgg__conv_mma how = {VGG__CONV_MMA_WEIGHTS, i % 2 != 0, i / 2};
         struct vgg__conv_mma_args args;
-        if (fit(device, stage, batch, VGG__CONV_MMA_WEIGHTS, pooled != 0, &args) &&
-            args.tile.blocks > most)
-            most = args.tile.blocks;
+        if (!fit(device, stage, batch, &how, &args)) continue;
+        const uint32_t rows = vgg__conv_mma_grid(how.what, &args).blocks[0];
+        if (rows > most) most = rows;
     }
     return most;
 }
@@ -50,32 +51,31 @@ static vgg_status launch(const struct vgg__cudnn_call *call,
 }
 
 vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
-                             enum vgg__conv_mma_what what, const void *dz, bool pooled)
+                             const struct vgg__conv_mma *how, const void *dz)
 {
     const vgg_stage *s = call->stage;
     const struct vgg__conv_scratch at =
         vgg__conv_scratch(call->device, s, call->batch, call->type);
     struct vgg__conv_mma_args args;
-    fit(call->device, s, call->batch, what, pooled,
-        &args); /* it was taken when chosen */
+    fit(call->device, s, call->batch, how, &args); /* it was taken when chosen */
     args.w = call->weight_typed;
-    args.winner = pooled ? call->saved : NULL;
+    args.winner = how->pooled ? call->saved : NULL;
     args.x = call->x;
     args.dy = dz;
-    if (what == VGG__CONV_MMA_FORWARD) {
+    if (how->what == VGG__CONV_MMA_FORWARD) {
         args.bias = call->bias;
         args.y = call->y;
-        return launch(call, what, &args);
+        return launch(call, how->what, &args);
     }
-    if (what == VGG__CONV_MMA_DATA) {
+    if (how->what == VGG__CONV_MMA_DATA) {
         args.x = s->input_relu ? call->x : NULL;
         args.dx = call->dx;
-        return launch(call, what, &args);
+        return launch(call, how->what, &args);
     }
     const size_t row = (size_t)s->out.c * 9 * s->in.c + s->out.c;
     float *total = (float *)((unsigned char *)call->scratch + at.partial);
     args.partial = total + row;
-    const vgg_status status = launch(call, what, &args);
-    return status == VGG_OK ? vgg__conv_add_partial(call, total, args.tile.blocks)
-                            : status;
+    const uint32_t rows = vgg__conv_mma_grid(how->what, &args).blocks[0];
+    const vgg_status status = launch(call, how->what, &args);
+    return status == VGG_OK ? vgg__conv_add_partial(call, total, rows) : status;
 }
