@@ -218,6 +218,8 @@ class Consumer:
         run(["meson", "setup", folder / "build", folder, "-Doptimization=0"])
         tests = run(["meson", "introspect", "--tests", folder / "build"])
         expect(tests.strip() == "[]", f"brings its tests along: {tests}")
+        targets = run(["meson", "introspect", "--targets", folder / "build"])
+        expect("vgg-cudnn" not in targets, "brings its plugin along")
         run(["ninja", "-C", folder / "build"])
         self.runs(folder / "build" / "shapes", self.moved.env(shared=False))
 
