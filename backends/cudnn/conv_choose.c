@@ -77,8 +77,8 @@ static float time_route(const struct product *p, const struct vgg__conv_route *r
 }
 
 /* What masking costs the stage before if this one does not do it: it must read the mask
- * and write the gradient besides summing it up; at 3.4 TB/s, what such passes reach on an
- * H200. */
+ * and write the gradient besides summing it up; at 3.4 TB/s, what such passes reach on
+ * an H200. */
 static float mask_us(const struct vgg__cudnn_call *call)
 {
     return 2 *

@@ -38,9 +38,9 @@ void compare_bounded(const char *what, const double *got, const double *want,
 /* An array of zeros would agree with another: fewer than 30 % may be. */
 void compare_not_zero(const char *what, const double *got, size_t count);
 
-/* How close two outcomes must be: element by element up to a rounding to so many bits if
- * `bits` is not 0, else by tolerances, where 0 is exactly. Gradients with a tolerance of
- * their own are compared roughly. */
+/* How close two outcomes must be: element by element up to a rounding to so many bits
+ * if `bits` is not 0, else by tolerances, where 0 is exactly. Gradients with a
+ * tolerance of their own are compared roughly. */
 struct closeness {
     double values, gradients;
     int bits;

@@ -24,6 +24,11 @@ __attribute__((weak)) void session_closed(void)
 {
 }
 
+__attribute__((weak)) bool session_takes(const struct net *net, uint32_t batch)
+{
+    return true;
+}
+
 /* ---- Data ------------------------------------------------------------ */
 
 struct stream {

@@ -64,10 +64,13 @@ struct session {
     void *device, *store, *program;
 };
 
-/* Called before a session opens its device and after it has closed it. They do nothing;
- * a test program may have others. */
+/* A test program may have others of these three. Called before a session opens its
+ * device and after it has closed it: they do nothing. */
 void session_opening(void);
 void session_closed(void);
+/* Can a network be computed in a test's time? It can; for those that can't, smaller
+ * ones with the same stages and channels are among the cases. */
+bool session_takes(const struct net *net, uint32_t batch);
 
 /* The first part of session_open(): a context and the target's device, open. */
 void session_open_device(struct session *s, const vgg_context_options *opts);

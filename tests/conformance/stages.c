@@ -35,7 +35,7 @@ static bool parse_case(struct net *net, int index)
 {
     const struct test_case *test = &test_cases[index];
     net_parse(net, test->net);
-    return test->batch > 0 && target_takes(net, test->batch);
+    return test->batch > 0 && session_takes(net, test->batch);
 }
 
 /* The oracle is not judged by itself. */

@@ -10,11 +10,6 @@ const struct target targets[] = {
 };
 const uint32_t target_count = sizeof targets / sizeof *targets;
 
-bool target_takes(const struct net *net, uint32_t batch)
-{
-    return true;
-}
-
 void target_vary(struct target *target, uint32_t round)
 {
     static const uint32_t threads[TARGET_ROUNDS] = {1, 2, 3, 8};

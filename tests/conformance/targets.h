@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the suites run on. Every set of test programs links a list of its own: the host's
- * engines here, a GPU's elsewhere. */
+/* What the suites run on. Every set of test programs links a list of its own: the
+ * host's engines here, a GPU's elsewhere. */
 #ifndef VGG_TEST_TARGETS_H
 #define VGG_TEST_TARGETS_H
 
@@ -10,10 +10,6 @@ enum { MOST_TARGETS = 8 };
 
 extern const struct target targets[];
 extern const uint32_t target_count; /* at most MOST_TARGETS */
-
-/* Can a network be computed in a test's time? Of those that can't, smaller ones with the
- * same stages and channels are among the cases. */
-bool target_takes(const struct net *net, uint32_t batch);
 
 /* Make `target` differ in what must not change a result: threads, or the order of work
  * that does not wait for each other. `round` counts from 0, of TARGET_ROUNDS. */

@@ -56,7 +56,7 @@ uint64_t sim_random(uint64_t below)
     return sim_hash(0x5eed0000000000 + draws++) % below;
 }
 
-/* ---- Complaints -------------------------------------------------------------------- */
+/* ---- Complaints ------------------------------------------------------------------ */
 
 static void complain(const char *format, va_list args)
 {
@@ -145,7 +145,7 @@ void vgg__simulated_reset(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* ---- Calls ------------------------------------------------------------------------- */
+/* ---- Calls ----------------------------------------------------------------------- */
 
 /* The call's injected failure, if its turn has come. */
 static cudaError_t injected(const char *name)
@@ -215,7 +215,7 @@ cublasStatus_t sim_lt_leave(cublasStatus_t status)
     return status;
 }
 
-/* ---- Errors as text -------------------------------------------------------------------- */
+/* ---- Errors as text -------------------------------------------------------------- */
 
 static cudaError_t get_last_error(void)
 {
@@ -255,7 +255,7 @@ static const char *get_error_string(cudaError_t error)
     return complaint[0] != '\0' ? complaint : "an error of the simulated device";
 }
 
-/* ---- The table ------------------------------------------------------------------------ */
+/* ---- The table ------------------------------------------------------------------- */
 
 static struct vgg__api table;
 static pthread_once_t filled = PTHREAD_ONCE_INIT;

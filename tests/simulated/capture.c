@@ -46,7 +46,7 @@ static struct sim_capture *captures;
 static struct sim_graph *graphs;
 static struct exec *execs;
 
-/* ---- Graphs ------------------------------------------------------------------------- */
+/* ---- Graphs ---------------------------------------------------------------------- */
 
 static struct sim_graph *new_graph(void)
 {
@@ -92,7 +92,7 @@ static uint32_t add_node(struct sim_graph *graph, struct sim_op *op,
     return graph->count++;
 }
 
-/* ---- Recording ------------------------------------------------------------------------ */
+/* ---- Recording ------------------------------------------------------------------- */
 
 void sim_front_end(struct sim_front *front)
 {
@@ -235,7 +235,7 @@ cudaError_t sim_capture_forbids(const char *name)
     return cudaSuccess;
 }
 
-/* ---- Replays ---------------------------------------------------------------------------- */
+/* ---- Replays --------------------------------------------------------------------- */
 
 struct sim_replay *sim_replay_new(struct sim_graph *graph)
 {
@@ -285,7 +285,7 @@ bool sim_replay_uses(const struct sim_replay *replay, const void *memory, size_t
     return false;
 }
 
-/* ---- Calls ------------------------------------------------------------------------------- */
+/* ---- Calls ----------------------------------------------------------------------- */
 
 static struct sim_graph *graph_of(cudaGraph_t handle)
 {

@@ -18,7 +18,7 @@ static struct handle *handles;
 static struct descriptor *descriptors;
 static _Thread_local char last_text[256];
 
-/* ---- Objects ---------------------------------------------------------------------- */
+/* ---- Objects --------------------------------------------------------------------- */
 
 struct dnn_object *dnn_new(cudnnBackendDescriptorType_t type)
 {
@@ -113,7 +113,7 @@ static struct descriptor *descriptor_of(cudnnBackendDescriptor_t descriptor)
     return NULL;
 }
 
-/* ---- Handles ------------------------------------------------------------------------ */
+/* ---- Handles --------------------------------------------------------------------- */
 
 static struct handle *handle_of(cudnnHandle_t handle)
 {
@@ -177,7 +177,7 @@ static cudnnStatus_t set_stream(cudnnHandle_t handle, cudaStream_t stream)
     return sim_dnn_leave(status);
 }
 
-/* ---- Descriptors --------------------------------------------------------------------- */
+/* ---- Descriptors ----------------------------------------------------------------- */
 
 static cudnnStatus_t create_descriptor(cudnnBackendDescriptorType_t type,
                                        cudnnBackendDescriptor_t *descriptor)
@@ -403,7 +403,7 @@ static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan
     return sim_dnn_leave(status);
 }
 
-/* ---- Texts and the end ------------------------------------------------------------------- */
+/* ---- Texts and the end ----------------------------------------------------------- */
 
 static size_t get_version(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simulated cuDNN: what its files share. A descriptor that the engine holds names an
- * object; setting one as an attribute of another keeps the object as it is then, so the
- * descriptor may be destroyed. */
+/* The simulated cuDNN: what its files share. A descriptor that the engine holds names
+ * an object; setting one as an attribute of another keeps the object as it is then, so
+ * the descriptor may be destroyed. */
 #ifndef VGG_TEST_SIMULATED_DNN_H
 #define VGG_TEST_SIMULATED_DNN_H
 
@@ -26,7 +26,7 @@ struct dnn_object {
     struct dnn_object *about; /* the graph that heuristics, engines, plans are about */
 };
 
-/* ---- Descriptions of descriptors (dnn_schema.c) --------------------------------------- */
+/* ---- Descriptions of descriptors (dnn_schema.c) ---------------------------------- */
 
 enum { DNN_REQUIRED = 1, DNN_READ_ONLY = 2 };
 
@@ -50,7 +50,7 @@ const struct dnn_field *dnn_field(cudnnBackendDescriptorType_t type,
                                   cudnnBackendAttributeName_t name);
 size_t dnn_type_size(cudnnBackendAttributeType_t type); /* 0: unknown */
 
-/* ---- Objects (dnn.c) ----------------------------------------------------------------- */
+/* ---- Objects (dnn.c) ------------------------------------------------------------- */
 
 struct dnn_object *dnn_new(cudnnBackendDescriptorType_t type);
 struct dnn_object *dnn_hold(struct dnn_object *object);
@@ -79,7 +79,7 @@ struct dnn_config {
     cudnnStatus_t refusal; /* of its plan; CUDNN_STATUS_SUCCESS: it works */
 };
 
-/* ---- Finalisation (dnn_check.c) ----------------------------------------------------- */
+/* ---- Finalisation (dnn_check.c) -------------------------------------------------- */
 
 /* Check what a descriptor holds when it is finalised, and make its info; complains. */
 cudnnStatus_t dnn_check(struct dnn_object *object);
@@ -89,7 +89,7 @@ int dnn_device(const struct dnn_object *object);
 struct dnn_object *dnn_config_object(struct dnn_object *graph,
                                      const struct dnn_config *config);
 
-/* ---- Tensors and graphs (dnn_graph.c) --------------------------------------------------- */
+/* ---- Tensors and graphs (dnn_graph.c) -------------------------------------------- */
 
 struct dnn_tensor {
     int64_t uid, align, dims[DNN_AXES], strides[DNN_AXES];
@@ -142,14 +142,14 @@ size_t dnn_extent(const struct dnn_tensor *tensor);
 /* Is the tensor in memory, and not made by the graph? */
 bool dnn_is_input(const struct dnn_graph *graph, int tensor);
 
-/* ---- Heuristics (dnn_heuristics.c) ------------------------------------------------------- */
+/* ---- Heuristics (dnn_heuristics.c) ----------------------------------------------- */
 
 enum { DNN_CONFIGS = 24 };
 /* What heuristics answer for a graph on a device, best first; returns how many. */
 int dnn_configs(const struct dnn_graph *graph, const struct cudaDeviceProp *device,
                 cudnnBackendHeurMode_t mode, struct dnn_config configs[DNN_CONFIGS]);
 
-/* ---- Plans (dnn_plan.c) ------------------------------------------------------------------ */
+/* ---- Plans (dnn_plan.c) ---------------------------------------------------------- */
 
 cudnnStatus_t dnn_plan_finalize(struct dnn_object *plan);
 cudnnStatus_t dnn_plan_json(struct dnn_object *plan, int64_t room, int64_t *count,
@@ -158,7 +158,7 @@ cudnnStatus_t dnn_plan_load(struct dnn_object *plan, int64_t count, const char *
 cudnnStatus_t dnn_execute(cudnnHandle_t handle, struct dnn_object *plan,
                           struct dnn_object *pack);
 
-/* ---- Carrying out (dnn_run.c, dnn_conv.c) ------------------------------------------------ */
+/* ---- Carrying out (dnn_run.c, dnn_conv.c) ---------------------------------------- */
 
 /* A tensor's elements in the order of its axes, last fastest. */
 struct dnn_value {

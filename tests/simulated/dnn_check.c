@@ -28,7 +28,7 @@ static int64_t count_of(const struct dnn_object *object,
     return at ? at->count : 0;
 }
 
-/* ---- Tensors ------------------------------------------------------------------------ */
+/* ---- Tensors --------------------------------------------------------------------- */
 
 static cudnnStatus_t check_tensor(struct dnn_object *object)
 {
@@ -56,7 +56,7 @@ static struct dnn_tensor child_tensor(const struct dnn_object *object,
     return t;
 }
 
-/* ---- Operations --------------------------------------------------------------------- */
+/* ---- Operations ------------------------------------------------------------------ */
 
 static cudnnStatus_t check_convolution(struct dnn_object *object)
 {
@@ -224,7 +224,7 @@ static cudnnStatus_t check_matmul(struct dnn_object *object)
     return fits ? CUDNN_STATUS_SUCCESS : wrong(object, "a, b and c do not fit");
 }
 
-/* ---- Engines ------------------------------------------------------------------------- */
+/* ---- Engines --------------------------------------------------------------------- */
 
 static int handle_device(const struct dnn_object *object,
                          cudnnBackendAttributeName_t name)
@@ -383,7 +383,7 @@ static cudnnStatus_t check_pack(struct dnn_object *object)
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* ---- By type -------------------------------------------------------------------------- */
+/* ---- By type --------------------------------------------------------------------- */
 
 static const struct {
     cudnnBackendDescriptorType_t type;

@@ -50,7 +50,7 @@ size_t dnn_extent(const struct dnn_tensor *tensor)
     return (size_t)(last + 1) * dnn_element_size(tensor->type);
 }
 
-/* ---- Operations ---------------------------------------------------------------------- */
+/* ---- Operations ------------------------------------------------------------------ */
 
 /* Which attributes hold an operation's tensors and its descriptor; 0 pads, which is no
  * tensor's. */
@@ -218,7 +218,7 @@ static bool read_op(struct dnn_graph *graph, const struct dnn_object *object)
     return fits;
 }
 
-/* ---- Order ------------------------------------------------------------------------------ */
+/* ---- Order ----------------------------------------------------------------------- */
 
 static int writer_of(const struct dnn_graph *graph, int tensor)
 {

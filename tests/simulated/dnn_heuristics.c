@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which graphs the simulated cuDNN can run, and by which engines: what cuDNN 9.19 says
- * of the same graphs (asked without a GPU, with descriptions of these devices), in lists
- * that are shorter and made to be stumbled over: the first entry never becomes a plan,
- * others cut their inputs, vary, or want more work space than there is.
+ * of the same graphs (asked without a GPU, with descriptions of these devices), in
+ * lists that are shorter and made to be stumbled over: the first entry never becomes a
+ * plan, others cut their inputs, vary, or want more work space than there is.
  *
  *   - one convolution alone, or a forward one with bias [and ReLU] of its own type, is
  *     compiled already; all else is compiled at run time;
@@ -126,7 +126,7 @@ static bool runs_compiled(const struct pattern *p)
     return p->in > 1 || !(p->pool || p->main->kind == DNN_CONV_WEIGHTS);
 }
 
-/* ---- Lists ------------------------------------------------------------------------------ */
+/* ---- Lists ----------------------------------------------------------------------- */
 
 static const struct dnn_config refused = {10, true,
                                           .refusal = CUDNN_STATUS_NOT_SUPPORTED};

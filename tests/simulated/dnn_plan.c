@@ -13,7 +13,7 @@ struct plan {
     char name[64]; /* of a device, from text; empty: any */
 };
 
-/* ---- Making ---------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------- */
 
 cudnnStatus_t dnn_plan_finalize(struct dnn_object *object)
 {
@@ -41,7 +41,7 @@ cudnnStatus_t dnn_plan_finalize(struct dnn_object *object)
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* ---- Text -------------------------------------------------------------------------------- */
+/* ---- Text ------------------------------------------------------------------------ */
 
 /* What the text holds in hexadecimal. */
 struct content {
@@ -139,7 +139,7 @@ cudnnStatus_t dnn_plan_load(struct dnn_object *object, int64_t count, const char
     return status;
 }
 
-/* ---- Running ------------------------------------------------------------------------------- */
+/* ---- Running --------------------------------------------------------------------- */
 
 struct run {
     struct sim_op op;
@@ -258,7 +258,7 @@ static void drop_run(struct sim_op *op)
     dnn_drop(((struct run *)op)->about);
 }
 
-/* ---- Binding -------------------------------------------------------------------------------- */
+/* ---- Binding --------------------------------------------------------------------- */
 
 static bool overlap(const void *a, size_t a_size, const void *b, size_t b_size)
 {

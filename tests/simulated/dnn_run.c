@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* ---- Elements ------------------------------------------------------------------------ */
+/* ---- Elements -------------------------------------------------------------------- */
 
 double sim_round(double value, int bits)
 {
@@ -131,7 +131,7 @@ static struct walk along(const struct dnn_tensor *small, const struct dnn_tensor
     return (struct walk){.tensor = dense};
 }
 
-/* ---- Pointwise ------------------------------------------------------------------------ */
+/* ---- Pointwise ------------------------------------------------------------------- */
 
 static double combine(const struct dnn_op *op, double x, double b, double t)
 {
@@ -185,7 +185,7 @@ static void pointwise(const struct dnn_graph *graph, const struct dnn_op *op,
     }
 }
 
-/* ---- Reductions ------------------------------------------------------------------------- */
+/* ---- Reductions ------------------------------------------------------------------ */
 
 /* Sum `power` of x into a smaller tensor. */
 static void reduce(const struct dnn_graph *graph, int from, int to, int power,
@@ -215,7 +215,7 @@ static void statistics(const struct dnn_graph *graph, const struct dnn_op *op,
     reduce(graph, op->in[0], op->out[1], 2, values);
 }
 
-/* ---- Pooling ----------------------------------------------------------------------------- */
+/* ---- Pooling --------------------------------------------------------------------- */
 
 /* One window: which elements of x it has, by place in the window; -1: padding. */
 static int64_t window_element(const struct dnn_op *op, const struct dnn_tensor *x,
@@ -299,7 +299,7 @@ static void unpool(const struct dnn_graph *graph, const struct dnn_op *op,
     }
 }
 
-/* ---- Products ------------------------------------------------------------------------------ */
+/* ---- Products -------------------------------------------------------------------- */
 
 static double *rounded_operand(const struct dnn_graph *graph, int tensor,
                                const struct dnn_config *config, const double *values)
@@ -349,7 +349,7 @@ static void product(const struct dnn_graph *graph, const struct dnn_op *op,
     }
 }
 
-/* ---- Graphs -------------------------------------------------------------------------------- */
+/* ---- Graphs ---------------------------------------------------------------------- */
 
 void dnn_compute(const struct dnn_graph *graph, const struct dnn_config *config,
                  struct dnn_value *values)

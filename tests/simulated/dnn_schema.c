@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which attributes each kind of cuDNN descriptor has: of what type, how many, which must
- * be there. */
+/* Which attributes each kind of cuDNN descriptor has: of what type, how many, which
+ * must be there. */
 #include "dnn.h"
 
 #define REQ DNN_REQUIRED
@@ -191,8 +191,8 @@ const struct dnn_schema *dnn_schema(cudnnBackendDescriptorType_t type)
     return NULL;
 }
 
-/* Unused fields are all zero, and the name of the first pointwise attribute is zero too:
- * what can be set has room for an element. */
+/* Unused fields are all zero, and the name of the first pointwise attribute is zero
+ * too: what can be set has room for an element. */
 const struct dnn_field *dnn_field(cudnnBackendDescriptorType_t type,
                                   cudnnBackendAttributeName_t name)
 {

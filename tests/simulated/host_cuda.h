@@ -32,7 +32,7 @@
 
 #define __syncthreads() vgg__host_barrier(__FILE__, __LINE__)
 
-/* ---- Types ------------------------------------------------------------------------- */
+/* ---- Types ----------------------------------------------------------------------- */
 
 struct alignas(8) uint2 {
     uint32_t x, y;
@@ -76,7 +76,7 @@ static inline float4 make_float4(float x, float y, float z, float w)
     return float4{x, y, z, w};
 }
 
-/* ---- Arithmetic -------------------------------------------------------------------- */
+/* ---- Arithmetic ------------------------------------------------------------------ */
 
 using std::isfinite;
 using std::isnan;
@@ -211,7 +211,7 @@ static inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector)
     return result;
 }
 
-/* ---- Memory ------------------------------------------------------------------------ */
+/* ---- Memory ---------------------------------------------------------------------- */
 
 /* The hardware faults on an address that is not a multiple of the access' size. */
 template <typename T> static inline void vgg__host_aligned(const T *at)
@@ -236,7 +236,7 @@ static inline void __threadfence(void)
     vgg__host_fault("trap");
 }
 
-/* ---- Warps ------------------------------------------------------------------------- */
+/* ---- Warps ----------------------------------------------------------------------- */
 
 static inline void __syncwarp(uint32_t mask = 0xffffffffu)
 {

@@ -66,7 +66,7 @@ static _Thread_local char result[512];
 
 struct vgg__host_place vgg__host_now;
 
-/* ---- Chance ------------------------------------------------------------------------ */
+/* ---- Chance ---------------------------------------------------------------------- */
 
 static uint32_t below(uint32_t bound)
 {
@@ -94,7 +94,7 @@ void vgg__host_seed(uint64_t seed)
     pthread_mutex_unlock(&one_launch);
 }
 
-/* ---- Faults ------------------------------------------------------------------------ */
+/* ---- Faults ---------------------------------------------------------------------- */
 
 static void say(const char *format, va_list list)
 {
@@ -124,7 +124,7 @@ void vgg__host_fault(const char *format, ...)
     vgg__host_fiber_end(run.threads[run.current].fiber);
 }
 
-/* ---- Shared memory ----------------------------------------------------------------- */
+/* ---- Shared memory --------------------------------------------------------------- */
 
 static void reset_shared(void)
 {
@@ -179,7 +179,7 @@ static void check_shared(void)
         fail_block("written behind %zu bytes of dynamic shared memory", run.dynamic);
 }
 
-/* ---- Waiting ----------------------------------------------------------------------- */
+/* ---- Waiting --------------------------------------------------------------------- */
 
 static void wait_as(enum state state)
 {
@@ -301,7 +301,7 @@ static bool release_block(void)
     return true;
 }
 
-/* ---- A block ----------------------------------------------------------------------- */
+/* ---- A block --------------------------------------------------------------------- */
 
 static void thread_main(void)
 {
@@ -390,7 +390,7 @@ static void run_block(void)
     if (run.failed) drop_all();
 }
 
-/* ---- A launch ---------------------------------------------------------------------- */
+/* ---- A launch -------------------------------------------------------------------- */
 
 static uint32_t common_divisor(uint32_t a, uint32_t b)
 {

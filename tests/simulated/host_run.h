@@ -4,8 +4,8 @@
  * A launch is a loop over blocks in shuffled order. Every thread of a block is a fiber:
  * it runs until it ends or has to wait, and whoever can go on is resumed in shuffled
  * order: all by turns, or one warp as far as it gets before the next. Barriers and warp
- * collectives wait for exactly those threads for which the hardware waits. Shared memory
- * is full of NaN when a block begins.
+ * collectives wait for exactly those threads for which the hardware waits. Shared
+ * memory is full of NaN when a block begins.
  *
  * Launches of several threads of the process run one after the other. */
 #ifndef VGG_TEST_HOST_RUN_H
@@ -28,7 +28,7 @@ const char *vgg__host_launch(const struct vgg__kernel *kernel, struct vgg__grid 
 /* From now on, shuffle by this seed. */
 void vgg__host_seed(uint64_t seed);
 
-/* ---- For host_cuda.h: called by kernels -------------------------------------------- */
+/* ---- For host_cuda.h: called by kernels ------------------------------------------ */
 
 #define VGG__HOST_WORDS 16 /* most words that a lane can hand over at once */
 

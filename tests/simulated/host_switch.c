@@ -37,7 +37,7 @@ static struct {
     size_t stack_size;
 } all;
 
-/* ---- The switch -------------------------------------------------------------------- */
+/* ---- The switch ------------------------------------------------------------------ */
 
 #if VGG_HOST_UCONTEXT
 
@@ -101,7 +101,7 @@ static void start_context(struct vgg__host_fiber *fiber, void (*entry)(void))
 
 #endif
 
-/* ---- AddressSanitizer -------------------------------------------------------------- */
+/* ---- AddressSanitizer ------------------------------------------------------------ */
 
 static void leave_to(void **shadow, const void *stack, size_t size)
 {
@@ -117,7 +117,7 @@ static void arrive(void *shadow, const void **stack, size_t *size)
 #endif
 }
 
-/* ---- Fibers ------------------------------------------------------------------------ */
+/* ---- Fibers ---------------------------------------------------------------------- */
 
 bool vgg__host_fibers_make(size_t count, size_t size)
 {

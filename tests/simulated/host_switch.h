@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fibers: several stacks, of which one runs. On x86-64 a switch saves the registers that
- * a call keeps, and no more; elsewhere it is swapcontext(). AddressSanitizer is told. */
+/* Fibers: several stacks, of which one runs. On x86-64 a switch saves the registers
+ * that a call keeps, and no more; elsewhere it is swapcontext(). AddressSanitizer is
+ * told. */
 #ifndef VGG_TEST_HOST_SWITCH_H
 #define VGG_TEST_HOST_SWITCH_H
 

@@ -11,7 +11,7 @@
 #include "cudnn/api.h"
 #include "simulated.h"
 
-/* ---- Calls (api.c) ------------------------------------------------------------------ */
+/* ---- Calls (api.c) --------------------------------------------------------------- */
 
 /* Begin call `name` of the table: the error that it is to end with before it has done
  * anything (an injected one, or that of a lost device), or success. */
@@ -47,7 +47,7 @@ uint64_t sim_hash_bytes(uint64_t before, const void *bytes, size_t size);
 /* Memory of the simulator itself; ends the test program if there is none. */
 void *sim_new(size_t size);
 
-/* ---- Memory (memory.c) -------------------------------------------------------------- */
+/* ---- Memory (memory.c) ----------------------------------------------------------- */
 
 /* Between these, device memory can be read and written. They nest. */
 void sim_memory_open(void);
@@ -64,7 +64,7 @@ void sim_memory_reset(void);
 /* What is being carried out, for the text of a fault. */
 void sim_memory_running(const char *what);
 
-/* ---- Work (stream.c) ---------------------------------------------------------------- */
+/* ---- Work (stream.c) ------------------------------------------------------------- */
 
 /* A piece of work, first member of every kind of it. It may be carried out many times
  * (a captured one); what one time needs from step to step is in `state`. */
@@ -100,7 +100,7 @@ bool sim_streams_unjoined(const struct sim_capture *capture, const bool *joined)
 bool sim_stream_leak(char *text, size_t room);
 void sim_stream_reset(void);
 
-/* ---- Capture (capture.c) ------------------------------------------------------------- */
+/* ---- Capture (capture.c) --------------------------------------------------------- */
 
 struct sim_graph;
 
@@ -145,13 +145,13 @@ cudaError_t sim_queue_replay(cudaStream_t stream, struct sim_graph *graph,
                              struct sim_ticket **last);
 void sim_ticket_drop(struct sim_ticket *ticket);
 
-/* ---- Devices (device.c) -------------------------------------------------------------- */
+/* ---- Devices (device.c) ---------------------------------------------------------- */
 
 int sim_device(void); /* the thread's */
 const struct cudaDeviceProp *sim_properties(int device);
 void sim_device_reset(void);
 
-/* ---- The rest ------------------------------------------------------------------------ */
+/* ---- The rest -------------------------------------------------------------------- */
 
 bool sim_dnn_leak(char *text, size_t room);
 void sim_dnn_reset(void);

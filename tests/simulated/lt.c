@@ -24,7 +24,7 @@ struct object {
 static struct object *objects;
 static const uint64_t magic = 0x6c742d616c676f31;
 
-/* ---- Objects ------------------------------------------------------------------------ */
+/* ---- Objects --------------------------------------------------------------------- */
 
 static struct object *find(const void *pointer, enum what what)
 {
@@ -212,7 +212,7 @@ static cublasStatus_t preference_set(cublasLtMatmulPreference_t preference,
     return sim_lt_leave(status);
 }
 
-/* ---- Problems ------------------------------------------------------------------------ */
+/* ---- Problems -------------------------------------------------------------------- */
 
 size_t lt_element(cudaDataType type)
 {
@@ -292,7 +292,7 @@ static uint64_t problem_of(const struct lt_desc *desc, const struct lt_layout l[
     return sum;
 }
 
-/* ---- Heuristics ----------------------------------------------------------------------- */
+/* ---- Heuristics ------------------------------------------------------------------ */
 
 static void put_algo(const struct lt_algo *algo, float waves,
                      cublasLtMatmulHeuristicResult_t *result)
@@ -304,8 +304,8 @@ static void put_algo(const struct lt_algo *algo, float waves,
     memcpy(&result->algo, algo, sizeof *algo);
 }
 
-/* Split sums first, where they are allowed and there is room; then one without; then, in
- * a place that a careful reader skips, one that can't be used. */
+/* Split sums first, where they are allowed and there is room; then one without; then,
+ * in a place that a careful reader skips, one that can't be used. */
 static int list_algos(const struct preference *p, uint64_t problem,
                       const struct lt_layout *d, int requested,
                       cublasLtMatmulHeuristicResult_t *results)
@@ -361,7 +361,7 @@ lt_get_heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
     return sim_lt_leave(status);
 }
 
-/* ---- Products --------------------------------------------------------------------------- */
+/* ---- Products -------------------------------------------------------------------- */
 
 static cublasStatus_t wrong(const char *what)
 {
@@ -471,7 +471,7 @@ static cublasStatus_t lt_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
     return sim_lt_leave(status);
 }
 
-/* ---- The end ------------------------------------------------------------------------------ */
+/* ---- The end --------------------------------------------------------------------- */
 
 static size_t get_version(void)
 {

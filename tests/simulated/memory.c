@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Device and page-locked memory: every allocation in pages of its own, between two that
  * nobody may touch, at addresses that are never used again. Device memory is readable
- * only while queued work is carried out; whoever touches it at another time, or what was
- * released, or beyond an end, gets SIGSEGV, and the handler says what it was.
+ * only while queued work is carried out; whoever touches it at another time, or what
+ * was released, or beyond an end, gets SIGSEGV, and the handler says what it was.
  *
  * New memory is 0xFF bytes. The bytes between an allocation's end and its guard page
  * stay so, or somebody wrote there. */
@@ -36,7 +36,7 @@ void sim_memory_running(const char *what)
     running = what;
 }
 
-/* ---- Finding ----------------------------------------------------------------------- */
+/* ---- Finding --------------------------------------------------------------------- */
 
 static bool in_region(const void *memory)
 {
@@ -111,7 +111,7 @@ bool sim_bad_pointer(uint64_t word, char *why, size_t room)
     return true;
 }
 
-/* ---- Opening ------------------------------------------------------------------------ */
+/* ---- Opening --------------------------------------------------------------------- */
 
 static void protect(const struct block *block, int how)
 {
@@ -180,10 +180,10 @@ static bool begin(void)
     return true;
 }
 
-/* ---- Taking and giving back ----------------------------------------------------------- */
+/* ---- Taking and giving back ------------------------------------------------------ */
 
-/* Pages of poison at `base`: copies, made when they are written to, of one piece that is
- * a file's, so that large memory costs nothing where nobody uses it. */
+/* Pages of poison at `base`: copies, made when they are written to, of one piece that
+ * is a file's, so that large memory costs nothing where nobody uses it. */
 static bool map_poison(uint8_t *base, size_t size)
 {
     static int file = -1;
@@ -343,7 +343,7 @@ void sim_memory_reset(void)
         if (blocks[i].live) release(&blocks[i]);
 }
 
-/* ---- Moving ----------------------------------------------------------------------------- */
+/* ---- Moving ---------------------------------------------------------------------- */
 
 struct move {
     struct sim_op op;

@@ -40,7 +40,7 @@ static struct stream *streams;
 static struct event *events;
 static uint64_t now;
 
-/* ---- Small parts ------------------------------------------------------------------ */
+/* ---- Small parts ----------------------------------------------------------------- */
 
 void *sim_op_new(size_t size, const char *name,
                  void (*run)(struct sim_op *op, uint32_t step, void **state))
@@ -119,7 +119,7 @@ static void take_first(struct stream *stream)
     end_entry(entry);
 }
 
-/* ---- Carrying out ------------------------------------------------------------------ */
+/* ---- Carrying out ---------------------------------------------------------------- */
 
 bool sim_op_step(struct sim_op *op, uint32_t *step, void **state)
 {
@@ -222,7 +222,7 @@ void sim_finish_all(void)
     finish(NULL, NULL);
 }
 
-/* ---- Queueing ------------------------------------------------------------------------ */
+/* ---- Queueing -------------------------------------------------------------------- */
 
 cudaError_t sim_stream_check(cudaStream_t handle, const char *what)
 {
@@ -275,7 +275,7 @@ bool sim_host_in_use(const void *memory, size_t size)
     return false;
 }
 
-/* ---- Streams ------------------------------------------------------------------------- */
+/* ---- Streams --------------------------------------------------------------------- */
 
 static cudaError_t stream_create(cudaStream_t *handle, unsigned flags)
 {
@@ -391,7 +391,7 @@ bool sim_streams_unjoined(const struct sim_capture *capture, const bool *joined)
     return false;
 }
 
-/* ---- Events --------------------------------------------------------------------------- */
+/* ---- Events ---------------------------------------------------------------------- */
 
 static cudaError_t event_create(cudaEvent_t *handle, unsigned flags)
 {
@@ -479,7 +479,7 @@ static cudaError_t event_destroy(cudaEvent_t handle)
     return sim_leave(error);
 }
 
-/* ---- The end ---------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------- */
 
 bool sim_stream_leak(char *text, size_t room)
 {

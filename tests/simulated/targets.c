@@ -3,8 +3,8 @@
  *
  * Tolerances are what rounding of operands does: half of the last place of 8 bits is
  * 2^-9 = 0.2 % of each, of 11 bits 0.024 %; sums of random products keep about the
- * relative error of one, stages one after the other add theirs up, and normalisation and
- * the loss take differences. */
+ * relative error of one, stages one after the other add theirs up, and normalisation
+ * and the loss take differences. */
 #include "targets.h"
 
 #include <check.h>
@@ -27,7 +27,7 @@ const struct target targets[] = {
 };
 const uint32_t target_count = sizeof targets / sizeof *targets;
 
-bool target_takes(const struct net *net, uint32_t batch)
+bool session_takes(const struct net *net, uint32_t batch)
 {
     return net_macs(net) * batch <= 2e6;
 }

@@ -56,15 +56,15 @@ struct vgg__loss_result {
     uint32_t correct, reserved;
 };
 
-/* *to = value (step.cu): a launch carries the step to the device, so that no host memory
- * has to outlive it. */
+/* *to = value (step.cu): a launch carries the step to the device, so that no host
+ * memory has to outlive it. */
 struct vgg__set_step_args {
     struct vgg__step value;
     struct vgg__step *to;
 };
 extern const struct vgg__kernel vgg__kernel_set_step; /* one thread */
 
-/* ---- Boundary ---------------------------------------------------------------------- */
+/* ---- Boundary -------------------------------------------------------------------- */
 
 /* f32 [n][c][h][w] to [n][h][w][c] of the type; padding samples become zeros. */
 struct vgg__take_in_args {
@@ -92,9 +92,9 @@ struct vgg__flatten_args {
 };
 extern const struct vgg__kernel vgg__kernel_flatten[VGG__TYPES];
 
-/* One axis of a resize, in device memory; see vgg_axis in backend.h. Along the axis, and
- * from tap to tap of a pixel, at[] does not descend; a tap of weight 0 may be anywhere
- * on it. */
+/* One axis of a resize, in device memory; see vgg_axis in backend.h. Along the axis,
+ * and from tap to tap of a pixel, at[] does not descend; a tap of weight 0 may be
+ * anywhere on it. */
 struct vgg__kernel_axis {
     uint32_t in, out, taps;
     const uint32_t *at;
@@ -126,7 +126,7 @@ struct vgg__gather_args {
 extern const struct vgg__kernel vgg__kernel_gather[VGG__TYPES];
 struct vgg__grid vgg__gather_grid(const struct vgg__gather_args *args);
 
-/* ---- Elementwise and small stages ---------------------------------------------------- */
+/* ---- Elementwise and small stages ------------------------------------------------ */
 
 /* y = max(x + bias[c], 0), each part optional; in place allowed. NaN stays NaN. */
 struct vgg__bias_relu_args {
@@ -139,8 +139,9 @@ struct vgg__bias_relu_args {
 };
 extern const struct vgg__kernel vgg__kernel_bias_relu[VGG__TYPES];
 
-/* dz = (y > 0 ? dy * scale : 0), and partial sums of dz over rows for the bias. A NaN in
- * y passes the gradient, as in PyTorch. dz may be dy; NULL: only the sums are wanted. */
+/* dz = (y > 0 ? dy * scale : 0), and partial sums of dz over rows for the bias. A NaN
+ * in y passes the gradient, as in PyTorch. dz may be dy; NULL: only the sums are
+ * wanted. */
 struct vgg__mask_args {
     const void *dy;
     const void *y; /* NULL: nothing is masked */
@@ -208,11 +209,11 @@ struct vgg__dropout_args {
 };
 extern const struct vgg__kernel vgg__kernel_dropout[VGG__TYPES];
 
-/* ---- Batch normalisation --------------------------------------------------------------
+/* ---- Batch normalisation ------------------------------------------------------------
  * statistics: two sums over the run's samples in partial [blocks][2][c] doubles: of x
  * and x * x about the channel's first value (x - x[0][c]); `finish` turns them into
- * mean and 1 / sqrt(var + epsilon), and moves the running statistics unless they are not
- * finite. */
+ * mean and 1 / sqrt(var + epsilon), and moves the running statistics unless they are
+ * not finite. */
 struct vgg__norm_sums_args {
     const void *x;
     double *partial;
@@ -254,8 +255,8 @@ struct vgg__norm_back_sums_args {
 };
 extern const struct vgg__kernel vgg__kernel_norm_back_sums[VGG__TYPES];
 
-/* Adds them up: dbeta += sum dy, dgamma += sum dy * xhat (each NULL: frozen), and writes
- * both sums to total [2][c]. */
+/* Adds them up: dbeta += sum dy, dgamma += sum dy * xhat (each NULL: frozen), and
+ * writes both sums to total [2][c]. */
 struct vgg__norm_back_finish_args {
     const double *partial;
     double *total;
@@ -264,8 +265,8 @@ struct vgg__norm_back_finish_args {
 };
 extern const struct vgg__kernel vgg__kernel_norm_back_finish;
 
-/* dx = gamma * inverse * (dy - [sum dy + xhat * sum dy xhat] / values), the bracket only
- * with `batch`; padding samples get 0. */
+/* dx = gamma * inverse * (dy - [sum dy + xhat * sum dy xhat] / values), the bracket
+ * only with `batch`; padding samples get 0. */
 struct vgg__norm_back_args {
     const void *x, *dy, *y;
     void *dx;
@@ -276,7 +277,7 @@ struct vgg__norm_back_args {
 };
 extern const struct vgg__kernel vgg__kernel_norm_back[VGG__TYPES];
 
-/* ---- Linear layers ---------------------------------------------------------------------
+/* ---- Linear layers ------------------------------------------------------------------
  * y = dropout(relu(acc + bias)), acc f32 [n][c]. Output is of the kernel's type, or f32
  * with `out_f32` (the network's output). Element [i][j] is number i * c + j for
  * dropout. */
@@ -292,9 +293,9 @@ struct vgg__linear_finish_args {
 };
 extern const struct vgg__kernel vgg__kernel_linear_finish[VGG__TYPES];
 
-/* dz of the type from dy (f32 with `in_f32`): as vgg__mask_args, rows = n. With `y` NULL
- * a conversion. bias: db[c] += the sum over rows, in row order; NULL: not wanted. `y` is
- * of the kernel's type. */
+/* dz of the type from dy (f32 with `in_f32`): as vgg__mask_args, rows = n. With `y`
+ * NULL a conversion. bias: db[c] += the sum over rows, in row order; NULL: not wanted.
+ * `y` is of the kernel's type. */
 struct vgg__linear_mask_args {
     const void *dy;
     const void *y;
@@ -325,7 +326,7 @@ struct vgg__grid vgg__linear_step_grid(const struct vgg__linear_step_args *args)
 size_t vgg__linear_step_shared(const struct vgg__linear_step_args *args,
                                enum vgg__type type);
 
-/* ---- Loss ------------------------------------------------------------------------------
+/* ---- Loss ---------------------------------------------------------------------------
  * As ref/loss.c: one warp a sample. dlogits f32 (NULL: not wanted) is 0 for padding. */
 struct vgg__loss_args {
     const void *logits; /* f32 with `in_f32`, else of the type; [n][classes] */
@@ -348,7 +349,7 @@ struct vgg__loss_sum_args {
 };
 extern const struct vgg__kernel vgg__kernel_loss_sum;
 
-/* ---- Parameters ------------------------------------------------------------------------
+/* ---- Parameters ---------------------------------------------------------------------
  * The store keeps all parameters in one array, gradients and optimiser state in arrays
  * of the same form. A chunk is part of one parameter. */
 struct vgg__chunk {
@@ -413,7 +414,7 @@ struct vgg__permute_args {
 };
 extern const struct vgg__kernel vgg__kernel_permute;
 
-/* ---- Convolutions: the plain one, for whatever nothing else takes ----------------------
+/* ---- Convolutions: the plain one, for whatever nothing else takes -------------------
  * x [n][h][w][ic], w of the type [oc][k][k][ic], y [n][h][w][oc]; stride 1, padding
  * k / 2. Forward writes x * w without bias. `what`: 0 forward; 1 data: dx from dy;
  * 2 weights: dw f32 [oc][k][k][ic] (overwritten) from x and dy. A thread an element, a
@@ -427,10 +428,10 @@ struct vgg__conv_plain_args {
 extern const struct vgg__kernel vgg__kernel_conv_plain[VGG__TYPES];
 struct vgg__grid vgg__conv_plain_grid(const struct vgg__conv_plain_args *args);
 
-/* First layer, ic <= 4: 3x3 convolution, bias, ReLU and 2x2 pooling in one pass, for oc a
- * multiple of 8 up to 64 (vgg__conv_first_takes). Weights are f32 [oc][3][3][ic], rounded
- * to bf16 first by the kernel for bf16 (tensor cores), and by that for f32 (FMA) with
- * `round_weights`. */
+/* First layer, ic <= 4: 3x3 convolution, bias, ReLU and 2x2 pooling in one pass, for oc
+ * a multiple of 8 up to 64 (vgg__conv_first_takes). Weights are f32 [oc][3][3][ic],
+ * rounded to bf16 first by the kernel for bf16 (tensor cores), and by that for f32
+ * (FMA) with `round_weights`. */
 struct vgg__conv_first_args {
     const void *x; /* [n][h][w][ic] */
     const float *w, *bias;
@@ -459,10 +460,10 @@ extern const struct vgg__kernel vgg__kernel_conv_first_back[VGG__TYPES];
 struct vgg__grid
 vgg__conv_first_back_grid(const struct vgg__conv_first_back_args *args);
 
-/* ---- Grids -----------------------------------------------------------------------------
+/* ---- Grids --------------------------------------------------------------------------
  * How to launch what has no function of its own. They depend on shapes alone. `partial`
- * arrays have blocks[0] rows. Every kernel computes everything with any number of blocks
- * of 256 threads in one dimension; these are the numbers that make them fast. */
+ * arrays have blocks[0] rows. Every kernel computes everything with any number of
+ * blocks of 256 threads in one dimension; these are the numbers that make them fast. */
 
 /* `count` elements, at most what fills the device: take_in, give_out, flatten,
  * bias_relu, pool (of y), adaptive_pool and dropout, norm_apply, norm_back,

@@ -25,7 +25,7 @@ struct buffer {
 static struct buffer buffers[MOST];
 static size_t buffer_count;
 
-/* ---- Memory ------------------------------------------------------------------------ */
+/* ---- Memory ---------------------------------------------------------------------- */
 
 static size_t page(void)
 {
@@ -81,7 +81,7 @@ static void check_guards(const struct buffer *b, const char *kernel)
     }
 }
 
-/* ---- Numbers ----------------------------------------------------------------------- */
+/* ---- Numbers --------------------------------------------------------------------- */
 
 float number(uint32_t sequence, size_t i)
 {
@@ -161,7 +161,7 @@ const struct vgg__step *step_of(struct vgg__step step)
     return to;
 }
 
-/* ---- Launches ---------------------------------------------------------------------- */
+/* ---- Launches -------------------------------------------------------------------- */
 
 struct vgg__grid grid_1d(uint32_t blocks, uint32_t threads)
 {
@@ -203,7 +203,7 @@ void launch(const struct vgg__kernel *kernel, struct vgg__grid grid, const void 
     }
 }
 
-/* ---- Comparisons ------------------------------------------------------------------- */
+/* ---- Comparisons ----------------------------------------------------------------- */
 
 void expect_near(struct near how, const void *array, size_t i, double expected)
 {

@@ -2,9 +2,9 @@
 /* Device memory for tests of kernels, and launches that are looked at from all sides.
  *
  * A buffer begins and ends with bytes that must stay as they are, and lies between two
- * pages that fault. What is not written yet is NaN. A launch is done twice from the same
- * contents, with threads and blocks in different orders: both must leave the same bits
- * in all buffers, and nothing but those meant for it must have changed. */
+ * pages that fault. What is not written yet is NaN. A launch is done twice from the
+ * same contents, with threads and blocks in different orders: both must leave the same
+ * bits in all buffers, and nothing but those meant for it must have changed. */
 #ifndef VGG_TEST_BUFFERS_H
 #define VGG_TEST_BUFFERS_H
 

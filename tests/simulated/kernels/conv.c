@@ -86,7 +86,7 @@ static size_t w_count(const struct conv *v)
     return v->oc * v->k * v->k * v->ic;
 }
 
-/* ---- The plain one ----------------------------------------------------------------- */
+/* ---- The plain one --------------------------------------------------------------- */
 
 static const struct conv plains[] = {{2, 5, 7, 3, 10, 3},
                                      {1, 4, 4, 16, 8, 1},
@@ -138,7 +138,7 @@ START_TEST(plain)
 }
 END_TEST
 
-/* ---- The first layer --------------------------------------------------------------- */
+/* ---- The first layer ------------------------------------------------------------- */
 
 /* Every number of channels, chunks of 16 with a half of one behind them, tiles that end
  * within the image, more than one in both directions, odd sides. */
@@ -253,7 +253,7 @@ START_TEST(first)
 }
 END_TEST
 
-/* ---- Its way back ------------------------------------------------------------------ */
+/* ---- Its way back ---------------------------------------------------------------- */
 
 /* The gradient of the full map. */
 static double *spread_gradient(const struct first *f,

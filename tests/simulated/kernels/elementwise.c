@@ -20,7 +20,7 @@ static struct vgg__grid some_grid(int i, uint64_t count)
     return i % 2 == 0 ? vgg__grid_elements(count) : grid_1d(3, 256);
 }
 
-/* ---- Bias and ReLU ----------------------------------------------------------------- */
+/* ---- Bias and ReLU --------------------------------------------------------------- */
 
 static void check_bias_relu(enum vgg__type type, struct shape s, int how, int grid)
 {
@@ -64,7 +64,7 @@ START_TEST(bias_relu_in_place)
 }
 END_TEST
 
-/* ---- Mask and sums ----------------------------------------------------------------- */
+/* ---- Mask and sums --------------------------------------------------------------- */
 
 struct masking {
     enum vgg__type type;
@@ -150,7 +150,7 @@ START_TEST(sum_rows)
 }
 END_TEST
 
-/* ---- Flat arrays ------------------------------------------------------------------- */
+/* ---- Flat arrays ----------------------------------------------------------------- */
 
 static const size_t counts[] = {1, 3, 8, 31, 1024, 5000, 20003};
 #define COUNTS (int)(sizeof counts / sizeof counts[0])

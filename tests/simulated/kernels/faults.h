@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kernels that do what is forbidden, each in its own way; and some that may do what they
- * do. */
+/* Kernels that do what is forbidden, each in its own way; and some that may do what
+ * they do. */
 #ifndef VGG_TEST_FAULTS_H
 #define VGG_TEST_FAULTS_H
 

@@ -28,7 +28,7 @@ static uint8_t *kept(struct vgg__step step, vgg_extent extent, uint32_t layer,
 static const struct vgg__step drawn = {
     .seed = 0x123456789abcdef0, .step = 0xfedc87654321, .first = 96, .count = 3};
 
-/* ---- Dropout ----------------------------------------------------------------------- */
+/* ---- Dropout --------------------------------------------------------------------- */
 
 static void check_dropout(enum vgg__type type, uint32_t n, vgg_extent e, float rate)
 {
@@ -81,7 +81,7 @@ START_TEST(dropout_at_the_rate)
 }
 END_TEST
 
-/* ---- Behind the product ------------------------------------------------------------ */
+/* ---- Behind the product ---------------------------------------------------------- */
 
 struct finishing {
     enum vgg__type type;
@@ -128,7 +128,7 @@ START_TEST(finish)
 }
 END_TEST
 
-/* ---- Before the product ------------------------------------------------------------ */
+/* ---- Before the product ---------------------------------------------------------- */
 
 struct masking {
     enum vgg__type type;
@@ -178,7 +178,7 @@ START_TEST(mask)
 }
 END_TEST
 
-/* ---- Loss -------------------------------------------------------------------------- */
+/* ---- Loss ------------------------------------------------------------------------ */
 
 struct scoring {
     enum vgg__type type;

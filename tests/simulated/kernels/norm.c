@@ -58,7 +58,7 @@ static size_t live(const struct layer *l)
     return (size_t)l->s.count * l->s.hw;
 }
 
-/* ---- Forward ----------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------- */
 
 static void queue_statistics(struct layer *l, bool batch)
 {
@@ -186,7 +186,7 @@ START_TEST(not_finite)
 }
 END_TEST
 
-/* ---- Backward ---------------------------------------------------------------------- */
+/* ---- Backward -------------------------------------------------------------------- */
 
 struct gradient {
     const void *dy, *y;

@@ -33,7 +33,7 @@ static void *levels(enum vgg__type type, size_t count, uint32_t sequence)
     return to;
 }
 
-/* ---- Forward ----------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------- */
 
 struct pooling {
     enum vgg__type type;
@@ -106,7 +106,7 @@ START_TEST(pool)
 }
 END_TEST
 
-/* ---- Backward ---------------------------------------------------------------------- */
+/* ---- Backward -------------------------------------------------------------------- */
 
 struct unpooling {
     enum vgg__type type;
@@ -176,7 +176,7 @@ START_TEST(unpool)
 }
 END_TEST
 
-/* ---- Adaptive ---------------------------------------------------------------------- */
+/* ---- Adaptive -------------------------------------------------------------------- */
 
 static const struct adaptive {
     struct map in;

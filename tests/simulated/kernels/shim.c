@@ -130,7 +130,7 @@ START_TEST(kernels_that_cannot_run)
 }
 END_TEST
 
-/* ---- The tests' own checks --------------------------------------------------------- */
+/* ---- The tests' own checks ------------------------------------------------------- */
 
 /* Launches that write where they must not; each is a test of a process of its own. */
 START_TEST(input_is_written)

@@ -110,6 +110,8 @@ START_TEST(odd_numbers)
         x[(3 * 12 + 5) * 16 + 2] = 0x7fc0;
         x[(6 * 12 + 8) * 16 + 9] = 0xffc0;
         x[7] = 0x8000;
+        /* a window with NaN at places 0, 1 and 2 */
+        x[(5 * 12 + 3) * 16] = x[(7 * 12 + 1) * 16] = 0x7fc0;
         try(what, &args);
         arrays_free();
     }
