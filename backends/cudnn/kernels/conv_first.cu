@@ -228,7 +228,8 @@ template <int IC> struct tensor {
             for (int i = 0; i < 16; i++) sums[b][i / 4][i % 4] = bias[2 * b + i % 2];
         multiply(patch[0], patch[1], sums);
         if (a.pool != 0) {
-            const first_place_of two = {place, {first + g < count, first + g + 8 < count}};
+            const first_place_of two = {place,
+                                        {first + g < count, first + g + 8 < count}};
             write_pairs(t, two, sums);
             return;
         }
@@ -256,10 +257,10 @@ __device__ __forceinline__ void run(const vgg__conv_first_args &a, uint4 *memory
     for (uint64_t i = blockIdx.x; i < tiling.count(a.n); i += gridDim.x) {
         const first_tile t = tiling.tile(i);
         __syncthreads(); /* who still reads the tile before */
-        vgg::bring_pixels<IC>(x, a.h, a.wd, t, t.columns,
-                              [&](uint32_t line, uint32_t e, bf16 value) {
-                                  ((bf16 *)memory)[line * tensor_pitch<IC> + e] = value;
-                              });
+        vgg::bring_pixels<IC>(
+            x, a.h, a.wd, t, t.columns, [&](uint32_t line, uint32_t e, uint16_t bits) {
+                ((uint16_t *)memory)[line * tensor_pitch<IC> + e] = bits;
+            });
         __syncthreads();
         const uint32_t inverse = vgg::inverse_of(t.columns);
 #pragma unroll 1
@@ -324,10 +325,10 @@ __device__ __forceinline__ void run(const vgg__conv_first_args &a, uint4 *memory
     for (uint64_t i = blockIdx.x; i < tiling.count(a.n); i += gridDim.x) {
         const first_tile t = tiling.tile(i);
         __syncthreads(); /* who still reads the tile before */
-        vgg::bring_pixels<IC>(x, a.h, a.wd, t, t.columns,
-                              [&](uint32_t line, uint32_t e, float value) {
-                                  staged[line * fma_pitch<IC> + e] = value;
-                              });
+        vgg::bring_pixels<IC>(
+            x, a.h, a.wd, t, t.columns, [&](uint32_t line, uint32_t e, uint32_t bits) {
+                staged[line * fma_pitch<IC> + e] = __uint_as_float(bits);
+            });
         __syncthreads();
         const uint32_t inverse = vgg::inverse_of(t.columns);
         for (uint32_t m = threadIdx.x / across; m < t.rows * t.columns;

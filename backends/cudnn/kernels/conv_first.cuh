@@ -55,8 +55,19 @@ struct first_tiling {
     }
 };
 
-/* Window i of a tile that is `columns` wide, up to 64; a division by multiplication,
- * exact for the 512 windows that there may be. */
+/* i / columns by a multiplication with inverse_of(columns), for up to 64 columns and the
+ * numbers up to 1023 that occur. */
+__device__ __forceinline__ uint32_t inverse_of(uint32_t columns)
+{
+    return (65536 + columns - 1) / columns;
+}
+
+__device__ __forceinline__ uint32_t line_of(uint32_t i, uint32_t inverse)
+{
+    return i * inverse >> 16;
+}
+
+/* Window i of a tile. */
 struct first_place {
     uint32_t row, column;
 };
@@ -64,13 +75,8 @@ struct first_place {
 __device__ __forceinline__ first_place place_in_tile(uint32_t i, uint32_t columns,
                                                      uint32_t inverse)
 {
-    const uint32_t row = i * inverse >> 16;
+    const uint32_t row = line_of(i, inverse);
     return first_place{row, i - row * columns};
-}
-
-__device__ __forceinline__ uint32_t inverse_of(uint32_t columns)
-{
-    return (65536 + columns - 1) / columns;
 }
 
 /* Two words of shared memory that are not kept in registers from one turn of a loop to
@@ -96,27 +102,37 @@ __device__ __forceinline__ void read_again()
 #endif
 }
 
-/* put(line, element, value) for the pixels of `columns` windows of each of the tile's
+/* put(line, element, bits) for the pixels of `columns` windows of each of the tile's
  * rows and those around them: elements count along [pixel][ic]; zeros outside of the
- * image. */
+ * image. Warps take pieces of 32 elements, and read many before they put the first. */
 template <int IC, typename T, typename Put>
 __device__ __forceinline__ void bring_pixels(const T *x, uint32_t h, uint32_t w,
                                              const first_tile &t, uint32_t columns,
                                              const Put &put)
 {
-    const uint32_t lane = threadIdx.x % 32, lines = 2 * t.rows + 2;
+    constexpr uint32_t ahead = 9;
+    using bits =
+        typename word<sizeof(T)>::type; /* a plain number stays in a register */
     const int32_t first = ((int32_t)t.column * 2 - 1) * IC, end = (int32_t)w * IC;
-    const uint32_t width = (2 * columns + 2) * IC;
-    for (uint32_t line = threadIdx.x / 32; line < lines; line += first_warps) {
-        const int64_t y = (int64_t)2 * t.row + line - 1;
-        const bool inside = y >= 0 && y < h;
-        const T *const from = x + ((int64_t)t.n * h + (inside ? y : 0)) * end;
-#pragma unroll 4
-        for (uint32_t e = lane; e < width; e += 32) {
-            const int32_t at = first + (int32_t)e;
-            T value = {};
-            if (inside && at >= 0 && at < end) value = from[at];
-            put(line, e, value);
+    const uint32_t width = (2 * columns + 2) * IC, pieces = (width + 31) / 32;
+    const uint32_t all = (2 * t.rows + 2) * pieces, inverse = inverse_of(pieces);
+    const bits *const image = (const bits *)x + (int64_t)t.n * h * end;
+    for (uint32_t i = threadIdx.x / 32; i < all; i += ahead * first_warps) {
+        bits values[ahead];
+#pragma unroll
+        for (uint32_t k = 0; k < ahead; k++) {
+            const first_place p = place_in_tile(i + k * first_warps, pieces, inverse);
+            const int32_t y = (int32_t)(2 * t.row + p.row) - 1;
+            const int32_t at = first + (int32_t)(p.column * 32 + threadIdx.x % 32);
+            const bool inside = i + k * first_warps < all && y >= 0 && y < (int32_t)h &&
+                                at >= 0 && at < end;
+            values[k] = inside ? image[(int64_t)y * end + at] : (bits)0;
+        }
+#pragma unroll
+        for (uint32_t k = 0; k < ahead; k++) {
+            const first_place p = place_in_tile(i + k * first_warps, pieces, inverse);
+            const uint32_t e = p.column * 32 + threadIdx.x % 32;
+            if (i + k * first_warps < all && e < width) put(p.row, e, values[k]);
         }
     }
 }

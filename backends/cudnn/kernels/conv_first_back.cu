@@ -275,19 +275,19 @@ __device__ __forceinline__ void run(const vgg__conv_first_back_args &a, uint4 *m
                                     const bf16 *x)
 {
     tensor<IC> work(a);
-    bf16 *const staged = (bf16 *)memory;
+    uint16_t *const staged = (uint16_t *)memory;
     const first_tiling tiling(a.h, a.wd, a.pool != 0);
     for (uint64_t i = blockIdx.x; i < tiling.count(a.n); i += gridDim.x) {
         const first_tile t = tiling.tile(i);
         const uint32_t across = (t.columns + 1) / 2 * 2;
         __syncthreads(); /* who still reads the tile before */
         vgg::bring_pixels<IC>(
-            x, a.h, a.wd, t, across, [&](uint32_t line, uint32_t e, bf16 value) {
+            x, a.h, a.wd, t, across, [&](uint32_t line, uint32_t e, uint16_t bits) {
                 const uint32_t pixel = e / IC, c = e % IC, w = pixel / 2, s = pixel % 2;
-                bf16 *const to =
+                uint16_t *const to =
                     staged + line * 2 * planes_pitch<IC> + (s * IC + c) * 2 * plane + w;
-                if (w < across) to[0] = value;
-                if (w > 0) to[2 * IC * 2 * plane - 1] = value;
+                if (w < across) to[0] = bits;
+                if (w > 0) to[2 * IC * 2 * plane - 1] = bits;
             });
         __syncthreads();
 #pragma unroll 1
@@ -351,23 +351,46 @@ template <int IC> struct fma {
         }
     }
 
-    __device__ void add_place(const first_tile &t, const vgg::first_place &p,
-                              const float *patch, uint32_t i)
+    /* Of two channels: gradients, 0 where there is none, and their places. */
+    struct gradients {
+        float d[2];
+        uint32_t place[2];
+    };
+
+    __device__ gradients load(const first_tile &t, const vgg::first_place &p, bool live,
+                              uint32_t i) const
     {
+        gradients of = {{0, 0}, {i, i}};
         const gradient_at at = find_gradient(a, t, p, i, lane.channel);
-        if (!at.there) return;
-        float d[2], y[2] = {1, 1};
-        uint32_t place[2] = {i, i};
-        vgg::load<2>((const float *)a.dy + at.element, d);
+        if (!live || !at.there) return of;
+        float y[2] = {1, 1};
+        vgg::load<2>((const float *)a.dy + at.element, of.d);
         if (a.y != nullptr) vgg::load<2>((const float *)a.y + at.element, y);
         if (a.pool != 0) {
             const uint32_t both = *(const uint16_t *)(a.winner + at.element);
-            place[0] = both & 3;
-            place[1] = both >> 8 & 3;
+            of.place[0] = both & 3;
+            of.place[1] = both >> 8 & 3;
         }
         for (int c = 0; c < 2; c++)
-            if (y[c] <= 0) d[c] = 0;
-        add(patch, d, place);
+            if (y[c] <= 0) of.d[c] = 0;
+        return of;
+    }
+
+    /* Windows m and m + `step` of the tile: both are read before the first is used. */
+    __device__ void windows(const first_tile &t, uint32_t m, uint32_t step,
+                            uint32_t inverse, const float *staged)
+    {
+        const bool live = m + step < t.rows * t.columns;
+        const vgg::first_place p[2] = {
+            vgg::place_in_tile(m, t.columns, inverse),
+            vgg::place_in_tile(live ? m + step : m, t.columns, inverse)};
+        for (uint32_t i = 0; i < (a.pool != 0 ? 1u : 4u); i++) {
+            const gradients of[2] = {load(t, p[0], true, i), load(t, p[1], live, i)};
+#pragma unroll
+            for (int k = 0; k < 2; k++)
+                add(staged + 2 * p[k].row * fma_pitch<IC> + 2 * p[k].column * IC,
+                    of[k].d, of[k].place);
+        }
     }
 
     /* The thread's sums over the four windows that a warp works on at a time. */
@@ -396,21 +419,16 @@ __device__ __forceinline__ void run(const vgg__conv_first_back_args &a, uint4 *m
     for (uint64_t i = blockIdx.x; i < tiling.count(a.n); i += gridDim.x) {
         const first_tile t = tiling.tile(i);
         __syncthreads(); /* who still reads the tile before */
-        vgg::bring_pixels<IC>(x, a.h, a.wd, t, t.columns,
-                              [&](uint32_t line, uint32_t e, float value) {
-                                  staged[line * fma_pitch<IC> + e] = value;
-                              });
+        vgg::bring_pixels<IC>(
+            x, a.h, a.wd, t, t.columns, [&](uint32_t line, uint32_t e, uint32_t bits) {
+                staged[line * fma_pitch<IC> + e] = __uint_as_float(bits);
+            });
         __syncthreads();
         const uint32_t inverse = vgg::inverse_of(t.columns);
 #pragma unroll 1
         for (uint32_t m = threadIdx.x / 32 * 4 + work.lane.q; m < t.rows * t.columns;
-             m += first_warps * 4) {
-            const vgg::first_place p = vgg::place_in_tile(m, t.columns, inverse);
-            const float *const patch =
-                staged + 2 * p.row * fma_pitch<IC> + 2 * p.column * IC;
-            for (uint32_t place = 0; place < (a.pool != 0 ? 1u : 4u); place++)
-                work.add_place(t, p, patch, place);
-        }
+             m += 2 * first_warps * 4)
+            work.windows(t, m, first_warps * 4, inverse, staged);
     }
     __syncthreads();
     work.leave((float *)memory);
