@@ -338,7 +338,6 @@ struct vgg__loss_args {
     const struct vgg__step *step;
 };
 extern const struct vgg__kernel vgg__kernel_loss[VGG__TYPES];
-struct vgg__grid vgg__loss_grid(uint32_t n);
 
 /* Sums in sample order; one block. */
 struct vgg__loss_sum_args {
