@@ -35,12 +35,29 @@ __device__ __forceinline__ taps taps_of(const vgg__kernel_axis &axis, uint32_t i
     return taps{axis.at + first, axis.weight + first, axis.taps};
 }
 
-/* Each has: type, what a mixed element is; mix(), of a row of bytes; blend(), of V
- * columns of mixed rows: rows(k) are those of tap k. */
+/* Two taps in registers. */
+struct two_taps {
+    uint32_t at[2];
+    int32_t weight[2];
+};
+
+__device__ __forceinline__ two_taps read_two(const taps &t)
+{
+    return two_taps{{t.at[0], t.at[1]}, {t.weight[0], t.weight[1]}};
+}
+
+/* Each has: type, what a mixed element is; read(), what of a column's taps is kept from
+ * row to row; mix(), of a row of bytes; blend(), of V columns of mixed rows: rows(k) are
+ * those of tap k. */
 struct opencv {
     using type = int16_t;
 
-    __device__ static int mix(const uint8_t *row, const taps &t)
+    __device__ static two_taps read(const taps &t)
+    {
+        return read_two(t);
+    }
+
+    __device__ static int mix(const uint8_t *row, const two_taps &t)
     {
         return (int16_t)((row[t.at[0]] * t.weight[0] + row[t.at[1]] * t.weight[1]) >>
                          4);
@@ -64,7 +81,12 @@ struct opencv {
 struct exact {
     using type = int32_t;
 
-    __device__ static int mix(const uint8_t *row, const taps &t)
+    __device__ static two_taps read(const taps &t)
+    {
+        return read_two(t);
+    }
+
+    __device__ static int mix(const uint8_t *row, const two_taps &t)
     {
         return row[t.at[0]] * t.weight[0] + row[t.at[1]] * t.weight[1];
     }
@@ -92,6 +114,11 @@ struct pillow {
     {
         sum >>= bits;
         return (uint8_t)(sum > 255 ? 255 : sum);
+    }
+
+    __device__ static const taps &read(const taps &t)
+    {
+        return t;
     }
 
     __device__ static int mix(const uint8_t *row, const taps &t)
@@ -151,10 +178,14 @@ struct view {
         return a.images + ((sample.index * a.c + channel) * a.y.in + y) * a.x.in;
     }
 
-    __device__ bool erases(uint32_t y, uint32_t x) const
+    __device__ bool erases(uint32_t y) const
     {
-        return y - sample.erase_top < sample.erase_height &&
-               x - sample.erase_left < sample.erase_width;
+        return y - sample.erase_top < sample.erase_height;
+    }
+
+    __device__ bool erases_column(uint32_t x) const
+    {
+        return x - sample.erase_left < sample.erase_width;
     }
 };
 
@@ -189,29 +220,51 @@ struct band {
     uint32_t column, width;
 };
 
-template <typename Rule>
-__device__ __forceinline__ int mix_one(const view &v, uint32_t row, uint32_t column)
+/* One column of some input rows; `line` counts them from the first. */
+template <typename Rule, typename Put>
+__device__ __forceinline__ void mix_column(const view &v, uint32_t first,
+                                           uint32_t column, span lines, uint32_t step,
+                                           const Put &put)
 {
     const uint32_t x = v.a.c == 1 ? column : column / v.a.c;
     const int64_t from = v.column(x);
-    if (from < 0) return 0;
-    const uint8_t *const line = v.input_row(column - x * v.a.c, row);
-    if constexpr (resizes<Rule>)
-        return Rule::mix(line, taps_of(v.a.x, (uint32_t)from));
-    else
-        return line[from];
+    const uint8_t *const image = v.input_row(column - x * v.a.c, first);
+    if (from < 0) {
+        for (uint32_t line = lines.begin; line < lines.end; line += step) put(line, 0);
+    } else if constexpr (resizes<Rule>) {
+        const auto t = Rule::read(taps_of(v.a.x, (uint32_t)from));
+#pragma unroll 4
+        for (uint32_t line = lines.begin; line < lines.end; line += step)
+            put(line, Rule::mix(image + (uint64_t)line * v.a.x.in, t));
+    } else {
+        for (uint32_t line = lines.begin; line < lines.end; line += step)
+            put(line, image[(uint64_t)line * v.a.x.in + from]);
+    }
 }
 
+template <typename Rule>
+__device__ __forceinline__ int mix_one(const view &v, uint32_t row, uint32_t column)
+{
+    int to = 0;
+    mix_column<Rule>(v, row, column, span{0, 1}, 1,
+                     [&](uint32_t, int value) { to = value; });
+    return to;
+}
+
+/* Threads lie side by side along a row, and in several rows of a narrow image. */
 template <typename Rule>
 __device__ __forceinline__ void mix_rows(const view &v, const band &b,
                                          typename Rule::type *mixed, uint32_t stride)
 {
     const uint32_t lines = b.rows.end - b.rows.begin;
-    for (uint32_t i = threadIdx.x; i < lines * b.width; i += threads) {
-        const uint32_t line = i / b.width, column = i - line * b.width;
-        mixed[line * stride + column] = (typename Rule::type)mix_one<Rule>(
-            v, b.rows.begin + line, b.column + column);
-    }
+    const uint32_t across = min(b.width, threads), down = threads / across;
+    const uint32_t line = threadIdx.x / across, place = threadIdx.x - line * across;
+    if (line >= down) return;
+    for (uint32_t column = place; column < b.width; column += across)
+        mix_column<Rule>(v, b.rows.begin, b.column + column, span{line, lines}, down,
+                         [&](uint32_t at, int value) {
+                             mixed[at * stride + column] = (typename Rule::type)value;
+                         });
 }
 
 /* Pixel values of V columns of a resized row, from mixed rows in shared memory. */
@@ -280,33 +333,50 @@ __device__ __forceinline__ void write_run(const view &v, const Rows &rows,
                                           const band &b, uint32_t y, uint32_t at,
                                           const float *table, T *out)
 {
-    const uint32_t column = b.column + at;
-    uint32_t x = v.a.c == 1 ? column : column / v.a.c;
-    uint32_t channel = column - x * v.a.c;
+    const uint32_t column = b.column + at, c = v.a.c;
+    const uint32_t first = c == 1 ? column : column / c; /* pixel */
     const int64_t row = v.row(y);
     uint32_t values[V] = {};
     if (row >= 0) rows.values(v.a, (uint32_t)row, at, values);
     float to[V];
+    if (c == 1) {
 #pragma unroll
-    for (int i = 0; i < V; i++) {
-        to[i] = v.erases(y, x) ? 0 : table[channel * 256 + values[i]];
-        if (++channel == v.a.c) {
-            channel = 0;
-            x++;
+        for (int i = 0; i < V; i++) to[i] = table[values[i]];
+    } else {
+        uint32_t channel = column - first * c;
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            to[i] = table[channel * 256 + values[i]];
+            if (++channel == c) channel = 0;
+        }
+    }
+    if (v.erases(y)) {
+        uint32_t x = first, rest = c - (column - first * c);
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            if (v.erases_column(x)) to[i] = 0;
+            if (--rest == 0) {
+                rest = c;
+                x++;
+            }
         }
     }
     vgg::store(out, to);
 }
 
+/* Threads lie as in mix_rows(). */
 template <typename T, int V, typename Rows>
 __device__ __forceinline__ void write_band(const view &v, const Rows &rows,
                                            const band &b, const float *table, T *image)
 {
     const uint32_t width = v.a.w * v.a.c, runs = b.width / V;
-    for (uint32_t i = threadIdx.x; i < b.count * runs; i += threads) {
-        const uint32_t line = i / runs, at = (i - line * runs) * V, y = b.y + line;
-        write_run<T, V>(v, rows, b, y, at, table,
-                        image + (uint64_t)y * width + b.column + at);
+    const uint32_t across = min(runs, threads), down = threads / across;
+    const uint32_t line = threadIdx.x / across, place = threadIdx.x - line * across;
+    if (line >= down) return;
+    for (uint32_t at = place * V; at < b.width; at += across * V) {
+        T *const column = image + b.column + at;
+        for (uint32_t y = b.y + line; y < b.y + b.count; y += down)
+            write_run<T, V>(v, rows, b, y, at, table, column + (uint64_t)y * width);
     }
 }
 

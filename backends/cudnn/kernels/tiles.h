@@ -6,7 +6,7 @@
 #define VGG__THREADS 256 /* of a block, in every kernel of grids.c */
 
 /* gather: output rows of one image that a block makes. */
-#define VGG__GATHER_ROWS 32
+#define VGG__GATHER_ROWS 56
 
 /* sum_rows and its like: columns that a block sums at a time. */
 #define VGG__SUM_COLUMNS 8
