@@ -86,6 +86,14 @@ static vgg_status fill(struct data *d, const vgg_data_desc *desc)
     if (desc->count > SIZE_MAX / (image > 0 ? image : 1))
         return device->machine.host.fail(
             VGG_ELIMIT, "data set: more bytes than an address can say");
+    /* Room must be left for the network that the images are for. */
+    size_t available = 0, total = 0;
+    if (device->api->memGetInfo(&available, &total) == cudaSuccess &&
+        desc->count * image > available / 2)
+        return device->machine.host.fail(
+            VGG_ENOMEM,
+            "cuda:%d: a data set of %zu MiB takes more than half of the %zu MiB free",
+            device->ordinal, (size_t)(desc->count * image) >> 20, available >> 20);
     vgg_status status = vgg__cudnn_grow_pieces(device, image);
     if (status == VGG_OK)
         status = vgg__cudnn_malloc(device, desc->count * image, &d->images);
