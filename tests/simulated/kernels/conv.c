@@ -228,7 +228,9 @@ static void check_first(const struct first *f)
         .pool = f->pool,
         .round_weights = f->winner};
     ck_assert(vgg__conv_first_takes(args.ic, args.oc, 3, args.pool));
-    launch(&vgg__kernel_conv_first[f->type], vgg__conv_first_grid(&args), &args);
+    struct vgg__grid grid = vgg__conv_first_grid(&args);
+    if (!f->bias || f->winner) grid.blocks[0] = 2; /* several tiles a block, or none */
+    launch(&vgg__kernel_conv_first[f->type], grid, &args);
     double *const full = full_map(f, &args);
     if (f->pool)
         check_pooled(f, &args, full);
