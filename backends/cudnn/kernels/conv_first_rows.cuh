@@ -6,8 +6,8 @@
  * for all: [16 pixels] times [16 windows] times [4 places of 16 channels]. A pixel that
  * is no tap of a place is dropped at the end; in place 0 the last such pixel, in the
  * others the first, is a one instead, which gives the bias' gradient. A row's bytes are
- * fetched into the cache while the row before is worked on, and a group's gradients into
- * registers while the group before is. */
+ * fetched into the cache while the row before is worked on, and a group's gradients
+ * into registers while the group before is. */
 #ifndef VGG_CUDNN_CONV_FIRST_ROWS_CUH
 #define VGG_CUDNN_CONV_FIRST_ROWS_CUH
 
@@ -20,8 +20,8 @@ namespace vgg
 constexpr uint32_t group_windows = 16;
 constexpr uint32_t part_windows = 128; /* of a row that a warp works on at a time */
 
-/* A warp's pixels in shared memory: [line of the patch][its column][window], two windows
- * a word. Strides in words put a fragment's eight pixels into different banks. */
+/* A warp's pixels in shared memory: [line of the patch][its column][window], two
+ * windows a word. Strides in words put a fragment's eight pixels into different banks. */
 constexpr uint32_t column_pitch = part_windows / 2 + 4;
 constexpr uint32_t line_pitch = 4 * column_pitch;
 static_assert(column_pitch % 32 == 4 && line_pitch % 32 == 16, "no bank twice");
@@ -29,7 +29,7 @@ constexpr uint32_t warp_pixels = 4 * line_pitch;
 
 constexpr uint32_t warp_sums = 4 * 16 * first_channels; /* [place][pixel][channel] */
 
-/* Four bytes, each the sign bit of one of x's: of bytes 0 and 2, or of 1 and 3, twice. */
+/* Four bytes, each the sign bit of one of x's: of bytes 0 and 2, or 1 and 3, twice. */
 template <int Which> __device__ __forceinline__ uint32_t signs(uint32_t x)
 {
 #ifdef VGG_HOST_CUDA
@@ -95,7 +95,7 @@ struct row_sums {
         for (int i = 0; i < 32; i++) sums[i / 8][i / 4 % 2][i % 4] = 0;
     }
 
-    /* ---- Pixels -------------------------------------------------------------------- */
+    /* ---- Pixels ------------------------------------------------------------------ */
 
     /* The row's elements of dy and winner begin with this one. */
     __device__ uint64_t first_element(const window_row &r) const
@@ -176,7 +176,7 @@ struct row_sums {
         }
     }
 
-    /* ---- Gradients ----------------------------------------------------------------- */
+    /* ---- Gradients --------------------------------------------------------------- */
 
     /* Words of the lane's two channels of its four windows of a group, and the winners
      * of each. */
@@ -274,7 +274,7 @@ struct row_sums {
         }
     }
 
-    /* ---- All ----------------------------------------------------------------------- */
+    /* ---- All --------------------------------------------------------------------- */
 
     __device__ void add_row(const window_row &r)
     {
@@ -321,8 +321,8 @@ struct row_sums {
     }
 };
 
-/* Of all warps' sums, in their order: those of a tap (the one behind the last: the bias)
- * and a channel of the block's. */
+/* Of all warps' sums, in their order: those of a tap (the one behind the last: the
+ * bias) and a channel of the block's. */
 __device__ __forceinline__ float sum_of_rows(const float *of, uint32_t tap,
                                              uint32_t channel)
 {
