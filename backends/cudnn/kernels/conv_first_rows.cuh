@@ -21,7 +21,8 @@ constexpr uint32_t group_windows = 16;
 constexpr uint32_t part_windows = 128; /* of a row that a warp works on at a time */
 
 /* A warp's pixels in shared memory: [line of the patch][its column][window], two
- * windows a word. Strides in words put a fragment's eight pixels into different banks. */
+ * windows a word. Strides in words put a fragment's eight pixels into different
+ * banks. */
 constexpr uint32_t column_pitch = part_windows / 2 + 4;
 constexpr uint32_t line_pitch = 4 * column_pitch;
 static_assert(column_pitch % 32 == 4 && line_pitch % 32 == 16, "no bank twice");
