@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Average pooling to a given size: output i of `out` covers the inputs from
- * floor(i * in / out) to ceil((i + 1) * in / out), the end not included. Windows overlap
- * where the sizes do not divide; the way back gathers from every window that covers a
- * place. */
+ * floor(i * in / out) to ceil((i + 1) * in / out), the end not included. Windows
+ * overlap where the sizes do not divide; the way back gathers from every window that
+ * covers a place. */
 #include "kernel.cuh"
 #include "tiles.h"
 

@@ -55,8 +55,8 @@ struct first_tiling {
     }
 };
 
-/* i / columns by a multiplication with inverse_of(columns), for up to 64 columns and the
- * numbers up to 1023 that occur. */
+/* i / columns by a multiplication with inverse_of(columns), for up to 64 columns and
+ * the numbers up to 1023 that occur. */
 __device__ __forceinline__ uint32_t inverse_of(uint32_t columns)
 {
     return (65536 + columns - 1) / columns;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* First layer backward: gradients of its weights and bias, straight from the gradient of
- * what the forward wrote, pooled or not.
+/* First layer backward: gradients of its weights and bias, straight from the gradient
+ * of what the forward wrote, pooled or not.
  *
  * The sum over pixels is one over places of windows; behind a pool only the winner's
  * place has a gradient. bf16: products on tensor cores, [taps and a row of ones] times
@@ -22,7 +22,7 @@ using vgg::first_tile;
 using vgg::first_tiling;
 using vgg::first_warps;
 
-/* ---- What both do ------------------------------------------------------------------ */
+/* ---- What both do ---------------------------------------------------------------- */
 
 /* A thread works on two neighbouring channels: pair g of the block's 8. */
 struct lane_place {
@@ -82,7 +82,7 @@ __device__ __forceinline__ void write_sums(const vgg__conv_first_back_args &a,
     }
 }
 
-/* ---- bf16: tensor cores ------------------------------------------------------------ */
+/* ---- bf16: tensor cores ---------------------------------------------------------- */
 
 /* Pixels in shared memory: [line][3 - 0 shift][channel][window], element w of shift s
  * being pixel 2 w + s of the line, so that neighbouring windows are neighbours. Strides
@@ -125,8 +125,8 @@ template <int IC> struct tensor {
         return window[at + shift];
     }
 
-    /* Words of the lane's two channels: of its four windows' gradients, and for each the
-     * winners. */
+    /* Words of the lane's two channels: of its four windows' gradients, and for each
+     * the winners. */
     struct gradients {
         uint32_t d[4], winner[4];
     };
@@ -319,7 +319,7 @@ __device__ __forceinline__ void run_rows(const vgg__conv_first_back_args &a,
     }
 }
 
-/* ---- f32: FMA ---------------------------------------------------------------------- */
+/* ---- f32: FMA -------------------------------------------------------------------- */
 
 template <int IC> constexpr uint32_t fma_pitch = 130 * IC; /* floats */
 
@@ -436,7 +436,7 @@ __device__ __forceinline__ void run(const vgg__conv_first_back_args &a, uint4 *m
     write_sums<IC>(a, (const float *)memory);
 }
 
-/* ---- Both -------------------------------------------------------------------------- */
+/* ---- Both ------------------------------------------------------------------------ */
 
 /* Quarters of a tile's pixels, of as many channels as there may be. */
 constexpr uint32_t tensor_memory = (first_lines * planes_pitch<4> + 3) / 4;

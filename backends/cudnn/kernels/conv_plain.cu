@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution by its definition, stride 1 and zeros around the map, for whatever nothing
- * else takes. x [n][h][w][ic], w [oc][k][k][ic], y and dy [n][h][w][oc]. */
+/* Convolution by its definition, stride 1 and zeros around the map, for whatever
+ * nothing else takes. x [n][h][w][ic], w [oc][k][k][ic], y and dy [n][h][w][oc]. */
 #include "kernel.cuh"
 #include "tiles.h"
 

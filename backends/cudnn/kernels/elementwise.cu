@@ -10,7 +10,7 @@ using vgg::lanes;
 using vgg::packet;
 using vgg::threads;
 
-/* ---- Bias and ReLU ----------------------------------------------------------------- */
+/* ---- Bias and ReLU --------------------------------------------------------------- */
 
 template <typename T, int V> struct bias_relu_work {
     using held = packet<T, V>;
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(threads) bias_relu(const vgg__bias_relu_args a
     }
 }
 
-/* ---- The gradient behind a ReLU ---------------------------------------------------- */
+/* ---- The gradient behind a ReLU -------------------------------------------------- */
 
 template <typename T, int V> struct mask_work {
     struct held {
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(threads) mask(const vgg__mask_args a)
     }
 }
 
-/* ---- Sums of rows ------------------------------------------------------------------ */
+/* ---- Sums of rows ---------------------------------------------------------------- */
 
 /* Of a column, every `down`th row from `row` on: many are read before the first is
  * added. */
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(threads) sum_rows(const vgg__sum_rows_args a)
     }
 }
 
-/* ---- Flat arrays ------------------------------------------------------------------- */
+/* ---- Flat arrays ----------------------------------------------------------------- */
 
 /* work(i, V elements at once) for all, then one by one for the rest. */
 template <int V, typename Work>

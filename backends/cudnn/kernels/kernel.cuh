@@ -17,7 +17,7 @@
 namespace vgg
 {
 
-/* ---- Elements ---------------------------------------------------------------------- */
+/* ---- Elements -------------------------------------------------------------------- */
 
 struct bf16 {
     uint16_t bits;
@@ -77,7 +77,7 @@ template <typename T> __device__ __forceinline__ float rounded(float x)
     return to_float(from_float<T>(x));
 }
 
-/* ---- Wide loads and stores --------------------------------------------------------- */
+/* ---- Wide loads and stores ------------------------------------------------------- */
 
 /* What moves so many bytes at once. */
 template <int Bytes> struct word;
@@ -191,7 +191,7 @@ __device__ __forceinline__ void store(T *to, const float (&from)[N])
     store_packet(to, pack<T, N>(from));
 }
 
-/* ---- Places ------------------------------------------------------------------------ */
+/* ---- Places ---------------------------------------------------------------------- */
 
 /* Number of this thread among all of the launch, and how many there are. */
 __device__ __forceinline__ uint64_t thread_number()
@@ -210,10 +210,10 @@ __device__ __forceinline__ uint64_t divide(uint64_t a, uint32_t b)
     return a >> 32 == 0 ? (uint32_t)a / b : a / b;
 }
 
-/* ---- Shared memory ----------------------------------------------------------------- */
+/* ---- Shared memory --------------------------------------------------------------- */
 
-/* A variable of the block, which begins without a value. `Tag` tells several of the same
- * type apart. */
+/* A variable of the block, which begins without a value. `Tag` tells several of the
+ * same type apart. */
 template <typename T, int Tag = 0> __device__ __forceinline__ T &shared()
 {
 #ifdef VGG_HOST_CUDA
@@ -236,7 +236,7 @@ __device__ __forceinline__ uint8_t *dynamic_shared()
 #endif
 }
 
-/* ---- Sums in a fixed order --------------------------------------------------------- */
+/* ---- Sums in a fixed order ------------------------------------------------------- */
 
 /* Over the 32 lanes of a warp; all get the same bits. */
 template <typename T> __device__ __forceinline__ T warp_sum(T x)
@@ -262,7 +262,7 @@ template <int Threads, typename T> __device__ __forceinline__ T block_sum(T x)
     return total;
 }
 
-/* ---- Random numbers ---------------------------------------------------------------- */
+/* ---- Random numbers -------------------------------------------------------------- */
 
 /* Philox4x32-10: the four words of vgg__random() in core/random.h. */
 __device__ __forceinline__ uint4 random_words(uint64_t seed, uint32_t purpose,
@@ -288,7 +288,7 @@ __device__ __forceinline__ float uniform(uint32_t word)
     return (float)(word >> 8) * 0x1p-24f;
 }
 
-/* ---- Table entries ----------------------------------------------------------------- */
+/* ---- Table entries --------------------------------------------------------------- */
 
 template <typename Args> constexpr size_t args_size(void (*)(Args))
 {

@@ -11,7 +11,7 @@ using vgg::bf16;
 using vgg::lanes;
 using vgg::threads;
 
-/* ---- Forward ----------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------- */
 
 template <typename Out, int V>
 __device__ __forceinline__ void finish(const vgg__linear_finish_args &a)
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(threads)
         finish_as<T>(a);
 }
 
-/* ---- Backward ---------------------------------------------------------------------- */
+/* ---- Backward -------------------------------------------------------------------- */
 
 /* A block has 8 groups of V columns and 32 rows at a time. */
 template <typename T, typename In, int V>

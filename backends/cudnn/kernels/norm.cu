@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batch normalisation. Sums are in double, of the samples of the run alone; those behind
- * them are padding. The forward's are taken about a channel's first value, so that a
- * mean far from 0 does not swallow the spread. */
+/* Batch normalisation. Sums are in double, of the samples of the run alone; those
+ * behind them are padding. The forward's are taken about a channel's first value, so
+ * that a mean far from 0 does not swallow the spread. */
 #include "rows.cuh"
 
 namespace
@@ -14,7 +14,7 @@ using vgg::threads;
 
 constexpr int wide = 4; /* channels of a thread where it has sums of them */
 
-/* ---- Forward: sums ----------------------------------------------------------------- */
+/* ---- Forward: sums --------------------------------------------------------------- */
 
 template <typename T, int V> struct sums_work {
     using held = packet<T, V>;
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(threads) norm_sums(const vgg__norm_sums_args a
     }
 }
 
-/* ---- Sums of the blocks' sums ------------------------------------------------------ */
+/* ---- Sums of the blocks' sums ---------------------------------------------------- */
 
 constexpr uint32_t columns = VGG__SUM_COLUMNS;
 
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(threads) norm_finish(const vgg__norm_finish_ar
     }
 }
 
-/* ---- Forward: y -------------------------------------------------------------------- */
+/* ---- Forward: y ------------------------------------------------------------------ */
 
 template <typename T, int V> struct apply_work {
     using held = packet<T, V>;
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(threads) norm_apply(const vgg__norm_apply_args
     }
 }
 
-/* ---- Backward: sums ---------------------------------------------------------------- */
+/* ---- Backward: sums -------------------------------------------------------------- */
 
 template <typename T, int V> struct triple {
     packet<T, V> x, dy, y;
@@ -276,7 +276,7 @@ __global__ void __launch_bounds__(threads)
     }
 }
 
-/* ---- Backward: dx ------------------------------------------------------------------ */
+/* ---- Backward: dx ---------------------------------------------------------------- */
 
 template <typename T, int V> struct back_work {
     using held = triple<T, V>;

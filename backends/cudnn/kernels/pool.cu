@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 2x2 pooling with stride 2, and its way back. The last row and column of an odd map are
- * in no window.
+/* 2x2 pooling with stride 2, and its way back. The last row and column of an odd map
+ * are in no window.
  *
  * Maximum: of equal values the first in row-major order wins; a NaN wins over numbers,
  * and the last of several NaN over the others (window.cuh). */
@@ -15,7 +15,7 @@ using vgg::lanes;
 using vgg::packet;
 using vgg::threads;
 
-/* ---- Forward ----------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------- */
 
 /* A row is a pixel of the output. */
 template <typename T, int V> struct pool_work {
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(threads) pool(const vgg__pool_args a)
     }
 }
 
-/* ---- Backward ---------------------------------------------------------------------- */
+/* ---- Backward -------------------------------------------------------------------- */
 
 /* A row is a window of the input, those cut off by the border too, whose gradient is
  * 0. */

@@ -103,7 +103,8 @@ __device__ __forceinline__ void for_rows(uint64_t rows, uint32_t c, Work &work)
 }
 
 /* The same, and `Work` has sums of every channel (N = V, or V of each of several
- * kinds): S sums[N], cleared by begin(). partial is [blocks][N / V][c]; NULL: no sums. */
+ * kinds): S sums[N], cleared by begin(). partial is [blocks][N / V][c]; NULL: no
+ * sums. */
 template <int V, typename Work, typename S>
 __device__ __forceinline__ void for_rows_with_sums(uint64_t rows, uint32_t c,
                                                    Work &work, S *partial)

@@ -13,7 +13,7 @@ constexpr uint32_t threads = VGG__THREADS;
 constexpr int width = 4;
 constexpr uint32_t sgd = 0; /* VGG_SGD; the others are Adam and AdamW */
 
-/* ---- Rules, of one element --------------------------------------------------------- */
+/* ---- Rules, of one element ------------------------------------------------------- */
 
 /* A decay of 0 leaves the gradient alone, so that an infinite weight does not turn it
  * into NaN. */
@@ -61,7 +61,7 @@ struct adam_rule {
     }
 };
 
-/* ---- Chunks ------------------------------------------------------------------------ */
+/* ---- Chunks ---------------------------------------------------------------------- */
 
 /* States earlier than the first step count as zero. */
 template <int N>

@@ -30,9 +30,9 @@ __device__ __forceinline__ winner find_winner(float a, float b, float c, float d
                   below ? 2 + (uint32_t)lower_right : (uint32_t)right};
 }
 
-/* The same of two windows of bf16 at once, which lie in the halves of a word: the values
- * as they are kept, and the places as halves. With `relu` what is not above 0 becomes 0,
- * and its place 0. A NaN wins, by place 3 wherever it was. */
+/* The same of two windows of bf16 at once, which lie in the halves of a word: the
+ * values as they are kept, and the places as halves. With `relu` what is not above 0
+ * becomes 0, and its place 0. A NaN wins, by place 3 wherever it was. */
 struct pooled_pair {
     uint32_t value, place;
 };
