@@ -2,6 +2,7 @@
 /* The convolutions of conv_mma.h against plain loops, bit for bit: by the tiles that
  * vgg__conv_mma_fit chooses, and by others. */
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
