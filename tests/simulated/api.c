@@ -117,6 +117,11 @@ const char *vgg__simulated_complaint(void)
     return complaint[0] != '\0' ? complaint : NULL;
 }
 
+void vgg__simulated_forget(void)
+{
+    complaint[0] = '\0';
+}
+
 const char *vgg__simulated_leak(void)
 {
     static char text[256];

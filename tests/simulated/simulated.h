@@ -57,6 +57,8 @@ extern struct vgg__simulated vgg__simulated;
 
 /* The first misuse since the last reset, in one line; NULL if there was none. */
 const char *vgg__simulated_complaint(void);
+/* Forget it, as if there had been none; what it has done to the device stays. */
+void vgg__simulated_forget(void);
 /* What was not given back: one line, or NULL. Valid until the next call. */
 const char *vgg__simulated_leak(void);
 /* Everything as at the start of the process, the hooks above included. Memory that is
