@@ -3,8 +3,8 @@
  * vgg__api_open(), linked in place of the engine's. What is called is carried out on
  * the host, from the attributes that were given to it, and every misuse is refused.
  *
- *   - Device memory holds 0xFF bytes (a NaN in every type) and faults when host code,
- *     or anybody after its release, touches it; it ends at a page that nobody may touch.
+ *   - Device memory holds 0xFF bytes (a NaN in every type) and faults when host code
+ *     touches it, or anybody after its release, or beyond its end.
  *   - Work is queued and carried out late, in an order that `seed` draws among all that
  *     streams and events allow; host memory is read and written then.
  *   - Capture records; a replay is carried out in any order that its edges allow.

@@ -32,7 +32,7 @@ static void begin(struct record *r)
     ck_good(api->streamBeginCapture(r->stream, local));
 }
 
-/* ---- Forbidden calls -------------------------------------------------------------------- */
+/* ---- Forbidden calls ------------------------------------------------------------- */
 
 static cudaError_t take(struct record *r)
 {
@@ -174,7 +174,7 @@ START_TEST(another_thread)
 }
 END_TEST
 
-/* ---- Streams and edges ------------------------------------------------------------------- */
+/* ---- Streams and edges ----------------------------------------------------------- */
 
 START_TEST(unjoined)
 {
@@ -230,7 +230,7 @@ START_TEST(two_captures)
 END_TEST
 
 /* Two branches and what comes after both: how many of 40 orders sum up too early. With
- * `joins` the second branch is waited for where it must be; without, only at the end. */
+ * `joins` the second branch is waited for where it must be; without, at the end. */
 static int count_early(bool joins)
 {
     int early = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See graph.h. Sums are of 18 products of integers from -2 to 2, exact in every type. */
+/* See graph.h. Sums are of 18 products of integers from -2 to 2, exact in all types. */
 #include "graph.h"
 
 enum {
@@ -112,7 +112,7 @@ cudnnStatus_t finish_graph(const cudnnBackendDescriptor_t *ops, int64_t count,
     return api->dnnFinalize(*graph);
 }
 
-/* ---- One convolution --------------------------------------------------------------------- */
+/* ---- One convolution ------------------------------------------------------------- */
 
 static float number(int i)
 {

@@ -144,7 +144,7 @@ START_TEST(giving_back)
 }
 END_TEST
 
-/* What a copy reads is what is there when it is done: written too early, it is wrong. */
+/* A copy reads what is there when it is done: what was written too early is wrong. */
 START_TEST(staging_overwritten)
 {
     cudaStream_t stream = new_stream();

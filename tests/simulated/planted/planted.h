@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Misuse of the simulated device, and that it is found out. A test calls the table as the
- * engine would, but for one fault. */
+/* Misuse of the simulated device, and that it is found out. A test calls the table as
+ * the engine would, but for one fault. */
 #ifndef VGG_TEST_PLANTED_H
 #define VGG_TEST_PLANTED_H
 

@@ -150,7 +150,7 @@ START_TEST(nothing_there)
 }
 END_TEST
 
-/* ---- Injected failures ------------------------------------------------------------------ */
+/* ---- Injected failures ----------------------------------------------------------- */
 
 START_TEST(one_call_fails)
 {
