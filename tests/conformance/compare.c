@@ -106,6 +106,21 @@ void compare_not_zero(const char *what, const double *got, size_t count)
                   label, what, zeros, count);
 }
 
+/* Where operands are rounded to fewer bits than float has, signs and maxima are decided
+ * otherwise here and there, and each carries a gradient to another place, whole: the
+ * share of these gradients in all is that of the places, and the error of the vector is
+ * its root. An input of many products is off by 2^-bits of its size, times a few. */
+struct closeness closeness_of(const struct target *target, const struct net *net,
+                              const struct data *data, uint32_t mode)
+{
+    struct closeness closeness = {target->tolerance, 0, 0};
+    if (target->multiplies < 24)
+        closeness.gradients =
+            2 * target->tolerance +
+            sqrt(net_kink_share(net, data, mode, ldexp(4, -target->multiplies)));
+    return closeness;
+}
+
 static void compare(const char *what, const double *got, const double *want,
                     size_t count, struct closeness closeness)
 {

@@ -46,6 +46,10 @@ struct closeness {
     int bits;
 };
 
+/* What a target may be asked for on random data. */
+struct closeness closeness_of(const struct target *target, const struct net *net,
+                              const struct data *data, uint32_t mode);
+
 /* All arrays of two outcomes of one network. */
 void compare_outcomes(const struct net *net, const struct data *data,
                       const struct outcome *got, const struct outcome *want,

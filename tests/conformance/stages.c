@@ -74,22 +74,6 @@ static void check_zeros(const struct trial *trial, const struct outcome *got)
     if (got->dx) compare_not_zero("dx", got->dx, count * net_input_count(net));
 }
 
-/* Where operands are rounded to fewer bits than float has, signs and maxima are decided
- * otherwise here and there, and each carries a gradient to another place, whole: the
- * share of these gradients in all is that of the places, and the error of the vector is
- * its root. An input of many products is off by 2^-bits of its size, times a few. */
-static struct closeness closeness_of(const struct trial *trial,
-                                     const struct target *target)
-{
-    struct closeness closeness = {target->tolerance, 0, 0};
-    if (target->multiplies < 24)
-        closeness.gradients =
-            2 * target->tolerance +
-            sqrt(net_kink_share(&trial->net, &trial->data, trial->mode,
-                                ldexp(4, -target->multiplies)));
-    return closeness;
-}
-
 START_TEST(random_data)
 {
     for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
@@ -101,8 +85,9 @@ START_TEST(random_data)
             struct outcome got;
             if (!is_subject(i)) continue;
             run_subject(&trial, i, &got);
-            compare_outcomes(&trial.net, &trial.data, &got, &trial.want,
-                             closeness_of(&trial, &targets[i]));
+            compare_outcomes(
+                &trial.net, &trial.data, &got, &trial.want,
+                closeness_of(&targets[i], &trial.net, &trial.data, trial.mode));
             check_zeros(&trial, &got);
             outcome_free(&got);
         }

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One program run again and again, as in training: engines that record what they do and
+ * replay it must do the right thing each time. And steps: backward and update in one. */
+#include <math.h>
+
+#include "compare.h"
+#include "guard.h"
+#include "harness.h"
+#include "targets.h"
+
+static const char small_net[] =
+    "2x8x8 conv3:4 bn relu max conv3:8 relu max linear:9 relu "
+    "dropout:0.5 linear:5 loss";
+static const char plain_net[] =
+    "3x8x8 conv3:8 relu max conv3:4 relu avg linear:12 relu linear:5 loss";
+
+static double *read_slot(struct session *s, uint32_t param, vgg_slot slot)
+{
+    double *array = guard_array(s->net.params[param].count, sizeof *array);
+    ck_ok(s->target->engine->store_read(s->store, param, slot, array, VGG_F64));
+    return array;
+}
+
+static void run_phase(struct session *s, const struct data *data, vgg_phase phase,
+                      const vgg_update *update)
+{
+    double sum = 0;
+    uint32_t correct = 0;
+    vgg_run run = session_run_desc(data);
+    run.update = update;
+    run.loss_sum = &sum;
+    run.correct = &correct;
+    ck_ok(s->target->engine->run(s->program, phase, &run));
+}
+
+/* Against the tolerance of both. */
+static void compare_twice(const struct target *target, const char *what,
+                          const double *got, const double *want, size_t count)
+{
+    if (target->apart)
+        compare_rough(what, got, want, count, 2 * target->tolerance);
+    else
+        compare_exact(what, got, want, count);
+}
+
+static void compare_fresh(struct session *s, const struct net *net,
+                          const struct data *data)
+{
+    struct outcome want;
+    run_net(s->target, net, data, VGG_MODE_TRAIN, &want);
+    const size_t outputs = data->count * net_output_count(net);
+    const size_t inputs = data->count * net_input_count(net);
+    double *output = guard_array(outputs, sizeof *output);
+    double *dx = guard_array(inputs, sizeof *dx);
+    ck_ok(s->target->engine->read(s->program, VGG_VIEW_OUTPUT, 0, output, VGG_F64));
+    ck_ok(s->target->engine->read(s->program, VGG_VIEW_INPUT_GRADIENT, 0, dx, VGG_F64));
+    compare_twice(s->target, "output", output, want.output, outputs);
+    compare_twice(s->target, "dx", dx, want.dx, inputs);
+    for (uint32_t i = 0; i < net->param_count; i++) {
+        if (!net->params[i].trainable || (i == 1 && net_has(net, VGG_STAGE_BATCH_NORM)))
+            continue; /* a bias that is taken away again has no gradient but rounding */
+        double *gradient = read_slot(s, i, VGG_SLOT_GRADIENT);
+        compare_twice(s->target, "gradient", gradient, want.dparams[i],
+                      net->params[i].count);
+        guard_free(gradient);
+    }
+    guard_free(output);
+    guard_free(dx);
+    outcome_free(&want);
+}
+
+/* Other samples, weights and counts each time. */
+START_TEST(repeated)
+{
+    static const uint32_t counts[] = {4, 3, 4, 1, 2, 4};
+    const struct target *target = &targets[_i];
+    struct net net;
+    struct session s;
+    net_parse(&net, small_net);
+    session_open(&s, target, &net, 4, VGG_MODE_TRAIN, false);
+    for (uint32_t round = 0; round < sizeof counts / sizeof *counts; round++) {
+        struct data data;
+        data_create(&data, &net, counts[round], DATA_REAL, 20 + round);
+        compare_label("%s, round %u", target->label, round);
+        session_write(&s, &data);
+        ck_ok(target->engine->store_zero_gradients(s.store));
+        session_forward(&s, &data);
+        run_phase(&s, &data, VGG_PHASE_LOSS, NULL);
+        run_phase(&s, &data, VGG_PHASE_BACKWARD, NULL);
+        compare_fresh(&s, &net, &data);
+        data_free(&data);
+    }
+    session_close(&s);
+}
+END_TEST
+
+/* Micro-batches: gradients of replays add up. */
+START_TEST(accumulated)
+{
+    const struct target *target = &targets[_i];
+    struct net net;
+    struct session s;
+    struct data data;
+    struct outcome once;
+    net_parse(&net, plain_net);
+    data_create(&data, &net, 3, DATA_REAL, 5);
+    run_net(target, &net, &data, VGG_MODE_TRAIN, &once);
+    session_open(&s, target, &net, 3, VGG_MODE_TRAIN, false);
+    session_write(&s, &data);
+    for (int k = 0; k < 5; k++) {
+        session_forward(&s, &data);
+        run_phase(&s, &data, VGG_PHASE_LOSS, NULL);
+        run_phase(&s, &data, VGG_PHASE_BACKWARD, NULL);
+    }
+    for (uint32_t i = 0; i < net.param_count; i++) {
+        double *five = read_slot(&s, i, VGG_SLOT_GRADIENT);
+        for (size_t k = 0; k < net.params[i].count; k++) once.dparams[i][k] *= 5;
+        compare_label("%s, parameter %u", target->label, i);
+        compare_rough("gradient", five, once.dparams[i], net.params[i].count,
+                      target->tunes ? 2 * target->tolerance : 1e-6);
+        guard_free(five);
+    }
+    session_close(&s);
+    outcome_free(&once);
+    data_free(&data);
+}
+END_TEST
+
+/* ---- Steps ------------------------------------------------------------------------ */
+
+static void open_stepper(struct session *s, const struct target *target,
+                         const struct net *net, uint32_t batch)
+{
+    *s = (struct session){.target = target};
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.allocator = &guard_allocator;
+    opts.threads = target->threads;
+    net_fuse(net, target->engine->fusions, &s->net);
+    session_open_device(s, &opts);
+    ck_ok(target->engine->store_create(s->device, s->net.params, s->net.param_count,
+                                       target->precision, &s->store));
+    const vgg_program_desc desc = {.stages = s->net.stages,
+                                   .stage_count = s->net.stage_count,
+                                   .batch = batch,
+                                   .mode = VGG_MODE_TRAIN,
+                                   .precision = target->precision,
+                                   .deterministic = !target->tunes,
+                                   .step = 1,
+                                   .params = s->net.params,
+                                   .param_count = s->net.param_count};
+    ck_ok(target->engine->compile(s->device, s->store, &desc, &s->program));
+}
+
+/* Steps of the oracle, one after the other. */
+static void step_oracle(struct session *s, const struct data *data,
+                        const vgg_update *update)
+{
+    ck_ok(s->target->engine->store_zero_gradients(s->store));
+    session_forward(s, data);
+    run_phase(s, data, VGG_PHASE_LOSS, NULL);
+    run_phase(s, data, VGG_PHASE_BACKWARD, NULL);
+    ck_ok(s->target->engine->store_update(s->store, update));
+}
+
+/* What changed, against what the oracle changed. A step leaves errors in the weights,
+ * and with them in the next step's gradients. */
+static void compare_changes(struct session *s, struct session *oracle,
+                            const struct data *start, double tolerance)
+{
+    for (uint32_t i = 0; i < s->net.param_count; i++) {
+        const size_t count = s->net.params[i].count;
+        double *got = read_slot(s, i, VGG_SLOT_VALUE);
+        double *want = read_slot(oracle, i, VGG_SLOT_VALUE);
+        for (size_t k = 0; k < count; k++) {
+            got[k] -= start->params[i][k];
+            want[k] -= start->params[i][k];
+        }
+        compare_label("%s, parameter %u", s->target->label, i);
+        if (s->net.params[i].trainable)
+            compare_rough("change", got, want, count, tolerance);
+        else
+            compare_exact("change", got, want, count);
+        guard_free(got);
+        guard_free(want);
+    }
+}
+
+/* Rates, decays and counts that differ from step to step; one layer is frozen. */
+START_TEST(stepped)
+{
+    static const struct {
+        uint32_t count;
+        double lr, weight_decay;
+    } steps[] = {{4, 0.1, 0.01}, {4, 0.05, 0}, {3, 0.2, 0.1}, {4, 0.01, 0}};
+    const struct target *target = &targets[_i];
+    if (!(target->engine->abilities & VGG_CAN_STEP)) return;
+    struct net net;
+    struct data first;
+    struct session s, oracle;
+    net_parse(&net, plain_net);
+    net.params[2].trainable = net.params[3].trainable = 0;
+    data_create(&first, &net, 4, DATA_REAL, 30);
+    open_stepper(&s, target, &net, 4);
+    session_open(&oracle, &target_ref64, &net, 4, VGG_MODE_TRAIN, false);
+    session_write(&s, &first);
+    session_write(&oracle, &first);
+    double tolerance = 4 * target->tolerance;
+    for (uint32_t k = 0; k < sizeof steps / sizeof *steps; k++) {
+        struct data data;
+        const vgg_update update = {.kind = VGG_SGD,
+                                   .lr = steps[k].lr,
+                                   .weight_decay = steps[k].weight_decay,
+                                   .t = k + 1};
+        data_create(&data, &net, steps[k].count, DATA_REAL, 30 + k);
+        tolerance +=
+            closeness_of(target, &net, &data, VGG_MODE_TRAIN).gradients / (k + 1);
+        session_forward(&s, &data);
+        run_phase(&s, &data, VGG_PHASE_LOSS, NULL);
+        run_phase(&s, &data, VGG_PHASE_STEP, &update);
+        step_oracle(&oracle, &data, &update);
+        compare_changes(&s, &oracle, &first, tolerance);
+        data_free(&data);
+    }
+    session_close(&oracle);
+    session_close(&s);
+    data_free(&first);
+}
+END_TEST
+
+/* A step and what it stands for give the same, to a rounding. */
+START_TEST(step_by_step)
+{
+    const struct target *target = &targets[_i];
+    if (!(target->engine->abilities & VGG_CAN_STEP) || target->tunes) return;
+    const vgg_update update = {
+        .kind = VGG_SGD, .lr = 0.1, .weight_decay = 0.01, .t = 1};
+    struct net net;
+    struct data data;
+    struct session one, two;
+    net_parse(&net, small_net);
+    data_create(&data, &net, 4, DATA_REAL, 40);
+    open_stepper(&one, target, &net, 4);
+    session_open(&two, target, &net, 4, VGG_MODE_TRAIN, false);
+    session_write(&one, &data);
+    session_write(&two, &data);
+    for (int k = 0; k < 3; k++) {
+        session_forward(&one, &data);
+        run_phase(&one, &data, VGG_PHASE_LOSS, NULL);
+        run_phase(&one, &data, VGG_PHASE_STEP, &update);
+        step_oracle(&two, &data, &update);
+        for (uint32_t i = 0; i < net.param_count; i++) {
+            double *a = read_slot(&one, i, VGG_SLOT_VALUE);
+            double *b = read_slot(&two, i, VGG_SLOT_VALUE);
+            compare_label("%s, step %d, parameter %u", target->label, k, i);
+            compare_close("value", a, b, net.params[i].count,
+                          target->multiplies < 24 ? target->tolerance : 1e-6);
+            guard_free(a);
+            guard_free(b);
+        }
+    }
+    session_close(&two);
+    session_close(&one);
+    data_free(&data);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("steps");
+    TCase *tcase = tcase_create("engines");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, repeated, 0, (int)target_count);
+    tcase_add_loop_test(tcase, accumulated, 0, (int)target_count);
+    tcase_add_loop_test(tcase, stepped, 0, (int)target_count);
+    tcase_add_loop_test(tcase, step_by_step, 0, (int)target_count);
+    suite_add_tcase(suite, tcase);
+    return harness_main(&suite, 1);
+}
