@@ -55,7 +55,7 @@ struct vgg__grid vgg__grid_warps(uint64_t count)
     return grid_of(parts(count, WARPS), INT32_MAX);
 }
 
-/* ---- Kernels with a grid of their own ---------------------------------------------- */
+/* ---- Kernels with a grid of their own -------------------------------------------- */
 
 /* A block's rows of one image; gather.cu. */
 struct vgg__grid vgg__gather_grid(const struct vgg__gather_args *args)
@@ -79,7 +79,8 @@ int vgg__conv_first_takes(uint32_t ic, uint32_t oc, uint32_t kernel, uint32_t po
            pool <= 1;
 }
 
-/* Blocks stay and take one tile after the other, so there are as many as fit at once. */
+/* Blocks stay and take one tile after the other, so there are as many as fit at once.
+ */
 static struct vgg__grid first_grid(uint32_t n, uint32_t h, uint32_t w, uint32_t oc)
 {
     const uint64_t tiles = n * parts(parts(h, 2), VGG__FIRST_ROWS) *

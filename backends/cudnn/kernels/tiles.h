@@ -11,8 +11,8 @@
 /* sum_rows and its like: columns that a block sums at a time. */
 #define VGG__SUM_COLUMNS 8
 
-/* conv_first and its way back: 2x2 windows of a tile, channels that a block works on, and
- * blocks of a multiprocessor at a time. */
+/* conv_first and its way back: 2x2 windows of a tile, channels that a block works on,
+ * and blocks of a multiprocessor at a time. */
 #define VGG__FIRST_ROWS     8
 #define VGG__FIRST_COLUMNS  64
 #define VGG__FIRST_CHANNELS 16
