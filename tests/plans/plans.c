@@ -2,7 +2,7 @@
 /* The engine's graph builder against the real cuDNN, for GPUs that are not there: which
  * products have plans that can be finalised, by device, precision and batch.
  *
- *   test-plans [DEVICE]     one of those in devices/; all without
+ *   test-plans [DEVICE [BATCH]]     a device of devices/; all without
  *
  * What is compiled at run time takes seconds: all of the main job is compiled for the
  * H200 in bf16, which are its device and precision; of the rest one layer in one batch.
@@ -154,15 +154,15 @@ static const char *try_product(const struct device *device, const struct subject
 
 START_TEST(test_plans)
 {
-    const struct expectation *e = &expectations[(size_t)_i / RUNS];
-    const struct network *network = runs[(size_t)_i % RUNS].network;
+    const struct expectation *e = &expectations[(size_t)_i % EXPECTATIONS];
+    const struct network *network = runs[(size_t)_i / EXPECTATIONS].network;
     struct device device;
     uint32_t tried = 0, bad = 0;
     device_open(&device, e->device);
     for (uint32_t l = 0; l < network->count; l++)
         for (enum form form = 0; form < FORMS; form++) {
             const struct subject s = {e, &network->layers[l],
-                                      runs[(size_t)_i % RUNS].batch, form};
+                                      runs[(size_t)_i / EXPECTATIONS].batch, form};
             if (!is_tried(&s, network)) continue;
             tried++;
             bad += try_product(&device, &s) != NULL;
@@ -174,25 +174,42 @@ START_TEST(test_plans)
 }
 END_TEST
 
-/* What a device's precisions share is a test case of its name. */
-static Suite *make_suite(const char *only)
+/* A test case of the device's name has its precisions in one run. */
+static void add_case(Suite *suite, size_t first, size_t end, size_t run)
 {
-    Suite *suite = suite_create("plans");
+    TCase *tc = tcase_create(expectations[first].device);
+    tcase_set_timeout(tc, 1800);
+    tcase_add_loop_test(tc, test_plans, (int)(run * EXPECTATIONS + first),
+                        (int)(run * EXPECTATIONS + end));
+    suite_add_tcase(suite, tc);
+}
+
+/* NULL and 0: all. Returns how many cases there are. */
+static int add_cases(Suite *suite, const char *device, uint32_t batch)
+{
+    int added = 0;
     for (size_t first = 0, end; first < EXPECTATIONS; first = end) {
-        const char *device = expectations[first].device;
         for (end = first; end < EXPECTATIONS; end++)
-            if (strcmp(expectations[end].device, device) != 0) break;
-        if (only != NULL && strcmp(only, device) != 0) continue;
-        TCase *tc = tcase_create(device);
-        tcase_set_timeout(tc, 1800);
-        tcase_add_loop_test(tc, test_plans, (int)(first * RUNS), (int)(end * RUNS));
-        suite_add_tcase(suite, tc);
+            if (strcmp(expectations[end].device, expectations[first].device) != 0)
+                break;
+        if (device != NULL && strcmp(device, expectations[first].device) != 0) continue;
+        for (size_t run = 0; run < RUNS; run++) {
+            if (batch != 0 && runs[run].batch != batch) continue;
+            add_case(suite, first, end, run);
+            added++;
+        }
     }
-    return suite;
+    return added;
 }
 
 int main(int argc, char **argv)
 {
-    Suite *const suite = make_suite(argc > 1 ? argv[1] : NULL);
+    Suite *const suite = suite_create("plans");
+    const char *device = argc > 1 ? argv[1] : NULL;
+    if (add_cases(suite, device, argc > 2 ? (uint32_t)atoi(argv[2]) : 0) == 0) {
+        fprintf(stderr, "test-plans: expected a device of devices/ and a batch of "
+                        "128, 96 or 64\n");
+        return EXIT_FAILURE;
+    }
     return harness_main(&suite, 1);
 }
