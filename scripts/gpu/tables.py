@@ -174,9 +174,11 @@ use while training, seen from outside.
     ours, theirs = speed_rows(rows)
     mine = ours.get("bf16")
     peer, ratio = faster(mine, theirs, "bf16")
+    # Its best way is a compiled one: without a figure of one nobody knows its best.
+    known = ratio and any(not name.endswith("eager") for name in theirs if "bf16" in name)
     text += "\n" + goal("bf16 at least 1.5 times as fast as PyTorch's best bf16 row"
-                        + (f" ({peer}): {ratio:.2f}" if ratio else ""),
-                        ratio >= 1.5 if ratio else None)
+                        + (f" ({peer}): {ratio:.2f}" if known else ""),
+                        ratio >= 1.5 if known else None)
     names = {(runs[mine["run"]].get("gpu") or "")} if mine else set()
     for gpu, most in EPOCH_GOAL.items():
         here = any(gpu in name for name in names)
