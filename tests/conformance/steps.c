@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One program run again and again, as in training: engines that record what they do and
- * replay it must do the right thing each time. And steps: backward and update in one. */
+ * replay it must do the right thing each time. And steps: backward and update in one.
+ */
 #include <math.h>
 
 #include "compare.h"
@@ -126,7 +127,7 @@ START_TEST(accumulated)
 }
 END_TEST
 
-/* ---- Steps ------------------------------------------------------------------------ */
+/* ---- Steps ----------------------------------------------------------------------- */
 
 static void open_stepper(struct session *s, const struct target *target,
                          const struct net *net, uint32_t batch)
