@@ -36,10 +36,7 @@ static cudnnStatus_t create(cudnnBackendDescriptorType_t type,
 {
     if (fails()) return CUDNN_STATUS_ALLOC_FAILED;
     const cudnnStatus_t status = cudnnBackendCreateDescriptor(type, descriptor);
-    if (status == CUDNN_STATUS_SUCCESS) {
-        device_calls.alive++;
-        device_calls.plans += type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR;
-    }
+    if (status == CUDNN_STATUS_SUCCESS) device_calls.alive++;
     return status;
 }
 

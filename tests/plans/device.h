@@ -21,7 +21,6 @@ struct device_calls {
     int64_t alive;         /* descriptors made and not destroyed */
     uint32_t count;        /* calls that can fail, since it was last set to 0 */
     uint32_t failing;      /* the call, counted from 1, that fails; 0: none */
-    uint32_t plans;        /* descriptors of plans made */
     device_spoiler *spoil; /* or NULL */
     void *context;
 };
