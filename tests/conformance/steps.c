@@ -3,6 +3,7 @@
  * replay it must do the right thing each time. And steps: backward and update in one.
  */
 #include <math.h>
+#include <string.h>
 
 #include "compare.h"
 #include "guard.h"
@@ -92,6 +93,62 @@ START_TEST(repeated)
         data_free(&data);
     }
     session_close(&s);
+}
+END_TEST
+
+/* Calls that follow each other without anything that waits: what the first was given may
+ * be overwritten by the caller, and what it computes is not what the second does. */
+START_TEST(at_once)
+{
+    const struct target *target = &targets[_i];
+    struct net net;
+    struct session s;
+    struct data first, second;
+    net_parse(&net, "3x6x6 conv3:8 relu max linear:7");
+    data_create(&first, &net, 3, DATA_REAL, 8);
+    data_create(&second, &net, 3, DATA_REAL, 9);
+    for (uint32_t i = 0; i < net.param_count; i++)
+        memcpy(second.params[i], first.params[i], net.params[i].count * sizeof(float));
+    session_open(&s, target, &net, 3, VGG_MODE_TRAIN, false);
+    session_write(&s, &first);
+    for (int round = 0; round < 4; round++) {
+        compare_label("%s, round %d", target->label, round);
+        ck_ok(target->engine->store_zero_gradients(s.store));
+        float *input = guard_array(3 * net_input_count(&net), sizeof *input);
+        memcpy(input, first.input, 3 * net_input_count(&net) * sizeof *input);
+        vgg_run run = session_run_desc(&second);
+        run.input = input;
+        ck_ok(target->engine->run(s.program, VGG_PHASE_FORWARD, &run));
+        guard_free(input); /* full of other bytes now */
+        run.input = second.input;
+        run.output_gradient = second.dy;
+        ck_ok(target->engine->run(s.program, VGG_PHASE_FORWARD, &run));
+        ck_ok(target->engine->run(s.program, VGG_PHASE_BACKWARD, &run));
+        compare_fresh(&s, &net, &second);
+    }
+    session_close(&s);
+    data_free(&first);
+    data_free(&second);
+}
+END_TEST
+
+/* More samples than an engine may move over the boundary at a time. */
+START_TEST(many_pieces)
+{
+    const struct target *target = &targets[_i];
+    if (target->tunes || target->multiplies == 11) return; /* as the others */
+    struct net net;
+    struct data data;
+    struct outcome got, want;
+    net_parse(&net, "1x1024x1024 max");
+    data_create(&data, &net, 5, DATA_INTEGER, 3);
+    run_net(&target_ref64, &net, &data, VGG_MODE_INFER, &want);
+    run_net(target, &net, &data, VGG_MODE_INFER, &got);
+    compare_label("%s", target->label);
+    compare_exact("output", got.output, want.output, 5 * net_output_count(&net));
+    outcome_free(&got);
+    outcome_free(&want);
+    data_free(&data);
 }
 END_TEST
 
@@ -271,6 +328,8 @@ int main(void)
     TCase *tcase = tcase_create("engines");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, repeated, 0, (int)target_count);
+    tcase_add_loop_test(tcase, at_once, 0, (int)target_count);
+    tcase_add_loop_test(tcase, many_pieces, 0, (int)target_count);
     tcase_add_loop_test(tcase, accumulated, 0, (int)target_count);
     tcase_add_loop_test(tcase, stepped, 0, (int)target_count);
     tcase_add_loop_test(tcase, step_by_step, 0, (int)target_count);
