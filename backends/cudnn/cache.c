@@ -75,7 +75,7 @@ static bool file_name(const struct vgg__cudnn *device, const void *question,
 static char *read_file(struct vgg__cudnn *device, const char *path, size_t *size)
 {
     const vgg_host *host = &device->machine.host;
-    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) return NULL;
     struct stat about;
     char *data = NULL;

@@ -47,6 +47,20 @@ static struct vgg__dnn_problem problem_of(const struct product *p)
                                          p->call->type == VGG__F32 && !p->call->tf32};
 }
 
+/* A product as the tensor-core kernels are asked for it. */
+static struct vgg__conv_mma mma_of(const struct product *p, uint32_t tile)
+{
+    static const enum vgg__conv_mma_what whats[] = {
+        [VGG__DNN_FORWARD] = VGG__CONV_MMA_FORWARD,
+        [VGG__DNN_DATA] = VGG__CONV_MMA_DATA,
+        [VGG__DNN_WEIGHTS] = VGG__CONV_MMA_WEIGHTS,
+    };
+    const bool forward = p->what == VGG__DNN_FORWARD;
+    return (struct vgg__conv_mma){
+        whats[p->what], forward ? p->call->stage->pool == VGG_MAX_POOL : p->pooled,
+        tile};
+}
+
 static vgg_status run(const struct product *p, const struct vgg__conv_route *route)
 {
     const bool full = p->call->stage->pool != VGG_NO_POOL && !p->pooled;
@@ -136,6 +150,9 @@ static void try_form(const struct product *p, const struct vgg__dnn_problem *pro
     }
 }
 
+/* Counts changes of the engine's own kernels after which old choices mean nothing. */
+#define KERNELS 1
+
 /* Everything that a choice depends on, in words. */
 static size_t question(const struct product *p, char text[QUESTION])
 {
@@ -143,10 +160,32 @@ static size_t question(const struct product *p, char text[QUESTION])
     const vgg_stage *s = p->call->stage;
     return (size_t)snprintf(
         text, QUESTION,
-        "conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
+        "kernels %d conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
         "relu %u pool %u input_relu %u mode %u pooled %d",
-        m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w, m.oc, m.kernel,
-        s->relu, s->pool, s->input_relu, p->call->mode, p->pooled);
+        KERNELS, m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w, m.oc,
+        m.kernel, s->relu, s->pool, s->input_relu, p->call->mode, p->pooled);
+}
+
+/* Whether a route that was read is one that could have been chosen. */
+static bool can_go(const struct product *p, const struct vgg__conv_route *route)
+{
+    const struct vgg__cudnn_call *call = p->call;
+    const vgg_stage *s = call->stage;
+    const struct vgg__conv_mma how = mma_of(p, route->tile);
+    switch (route->way) {
+    case VGG__CONV_PLAIN:
+        return !p->pooled && route->single_out && route->us > 0;
+    case VGG__CONV_DNN:
+        return !p->pooled && (call->type != VGG__F32 || route->single_out);
+    case VGG__CONV_DNN_FUSED:
+        return !p->pooled && ((p->what == VGG__DNN_FORWARD && s->relu) ||
+                              (p->what == VGG__DNN_DATA && s->input_relu));
+    case VGG__CONV_MMA:
+        return route->tile < VGG__CONV_TILES &&
+               vgg__conv_mma_takes(call->device, s, call->batch, call->type, &how);
+    default:
+        return false; /* a first layer's is never asked for */
+    }
 }
 
 /* The route that was chosen before, if it can still be taken. */
@@ -161,7 +200,7 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
                                     .single_out = answer.flag & 1,
                                     .tile = answer.flag >> 1,
                                     .us = (float)answer.ns / 1000};
-    bool good = answer.way < VGG__CONV_WAYS && out->tile < VGG__CONV_TILES;
+    bool good = can_go(p, out);
     if (good && answer.length > 0)
         good = vgg__dnn_plan_read(&target, answer.text, answer.length, &out->plan);
     const bool needs = answer.way == VGG__CONV_DNN || answer.way == VGG__CONV_DNN_FUSED;
@@ -189,17 +228,11 @@ static void remember(const struct product *p, const struct vgg__conv_route *rout
 
 static void try_mma(const struct product *p, struct vgg__conv_route *best)
 {
-    static const enum vgg__conv_mma_what whats[] = {
-        [VGG__DNN_FORWARD] = VGG__CONV_MMA_FORWARD,
-        [VGG__DNN_DATA] = VGG__CONV_MMA_DATA,
-        [VGG__DNN_WEIGHTS] = VGG__CONV_MMA_WEIGHTS,
-    };
     const struct vgg__cudnn_call *call = p->call;
-    struct vgg__conv_mma how = {.what = whats[p->what], .pooled = p->pooled};
-    if (p->what == VGG__DNN_FORWARD) how.pooled = call->stage->pool == VGG_MAX_POOL;
-    for (; how.tile < VGG__CONV_TILES; how.tile++) {
+    for (uint32_t tile = 0; tile < VGG__CONV_TILES; tile++) {
         struct vgg__conv_route route = {
-            .way = VGG__CONV_MMA, .single_out = true, .tile = how.tile};
+            .way = VGG__CONV_MMA, .single_out = true, .tile = tile};
+        const struct vgg__conv_mma how = mma_of(p, tile);
         if (vgg__conv_mma_takes(call->device, call->stage, call->batch, call->type,
                                 &how))
             compete(p, &route, best);
@@ -235,7 +268,8 @@ static void choose(const struct product *p, struct vgg__conv_route *best)
         return;
     }
     choose_by_timing(p, best);
-    remember(p, best);
+    /* What could not be timed is no choice to keep. */
+    if (best->us > 0 && !p->call->device->lost) remember(p, best);
 }
 
 /* Both products of a backward in one way of looking at the gradient. */
@@ -297,7 +331,11 @@ static void choose_backwards(struct product *p)
     const float pooled = choose_backward(p, true, &other);
     const bool complete = (!p->call->trains || other.weights.way == VGG__CONV_MMA) &&
                           (!p->call->wants_dx || other.data.way == VGG__CONV_MMA);
-    if (!complete || pooled + time_dz(p, true) >= full + time_dz(p, false)) return;
+    if (!complete || pooled + time_dz(p, true) >= full + time_dz(p, false)) {
+        vgg__dnn_plan_free(p->call->device->api, &other.weights.plan);
+        vgg__dnn_plan_free(p->call->device->api, &other.data.plan);
+        return;
+    }
     vgg__dnn_plan_free(p->call->device->api, &state->weights.plan);
     vgg__dnn_plan_free(p->call->device->api, &state->data.plan);
     state->weights = other.weights;

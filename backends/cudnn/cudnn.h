@@ -9,7 +9,7 @@
  * talks to a device.
  *
  * A CUDA error that means that the device's state is gone marks the device as lost:
- * everything on it fails from then on, and the remedy is to give it back. */
+ * everything on it fails from then on, and CUDA gives a process no second start. */
 #ifndef VGG_CUDNN_CUDNN_H
 #define VGG_CUDNN_CUDNN_H
 
@@ -79,6 +79,9 @@ static inline size_t vgg__cudnn_round_up(size_t size)
 
 /* Wait for all that was queued. */
 vgg_status vgg__cudnn_wait(struct vgg__cudnn *device);
+
+/* Before something is given back: nothing runs any more, whatever state it is in. */
+void vgg__cudnn_finish(struct vgg__cudnn *device);
 
 /* Queue a kernel on `stream` of the device; `shared`: dynamic bytes. */
 vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,

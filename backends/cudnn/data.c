@@ -21,27 +21,33 @@ static size_t axis_bytes(const vgg_axis *axis)
     return vgg__cudnn_round_up((size_t)axis->out * axis->taps * sizeof(uint32_t));
 }
 
-/* Copy images, as many at a time as fit in a piece. */
+/* One part of the images. */
+static vgg_status send_part(struct data *d, uint64_t first, const uint8_t *images,
+                            size_t size, size_t image)
+{
+    vgg_status status = vgg__cudnn_enter(d->device);
+    if (status != VGG_OK) return status;
+    status = vgg__cudnn_upload(d->device, (unsigned char *)d->images + first * image,
+                               images, size);
+    vgg__cudnn_leave(d->device);
+    return status;
+}
+
+/* Without the device's lock while images are read, by whoever's function it is. */
 static vgg_status send_images(struct data *d, const vgg_data_desc *desc)
 {
-    struct vgg__cudnn *device = d->device;
+    const vgg_host *host = &d->device->machine.host;
     const size_t image = vgg__extent_count(desc->stored);
-    const uint64_t most = device->piece / image > 0 ? device->piece / image : 1;
-    vgg_status status = vgg__cudnn_wait(device);
+    const uint64_t most = VGG__PIECE / image > 0 ? VGG__PIECE / image : 1;
+    uint8_t *part = host->alloc(host->ctx, most * image);
+    vgg_status status = part != NULL ? VGG_OK : VGG_ENOMEM;
     for (uint64_t i = 0; status == VGG_OK && i < desc->count; i += most) {
         const uint64_t count = desc->count - i < most ? desc->count - i : most;
-        unsigned char *piece = device->host_piece[0];
         for (uint64_t k = 0; status == VGG_OK && k < count; k++)
-            status = desc->read(desc->cookie, i + k, piece + k * image);
-        if (status == VGG_OK)
-            status = vgg__cudnn_check(
-                device,
-                device->api->memcpyAsync((unsigned char *)d->images + i * image, piece,
-                                         count * image, cudaMemcpyHostToDevice,
-                                         device->stream),
-                "copy images");
-        if (status == VGG_OK) status = vgg__cudnn_wait(device);
+            status = desc->read(desc->cookie, i + k, part + k * image);
+        if (status == VGG_OK) status = send_part(d, i, part, count * image, image);
     }
+    host->release(part);
     return status;
 }
 
@@ -94,10 +100,7 @@ static vgg_status fill(struct data *d, const vgg_data_desc *desc)
             VGG_ENOMEM,
             "cuda:%d: a data set of %zu MiB takes more than half of the %zu MiB free",
             device->ordinal, (size_t)(desc->count * image) >> 20, available >> 20);
-    vgg_status status = vgg__cudnn_grow_pieces(device, image);
-    if (status == VGG_OK)
-        status = vgg__cudnn_malloc(device, desc->count * image, &d->images);
-    if (status == VGG_OK) status = send_images(d, desc);
+    vgg_status status = vgg__cudnn_malloc(device, desc->count * image, &d->images);
     if (status == VGG_OK) status = send_tables(d, desc);
     d->args.images = d->images;
     d->args.resize_rule = desc->resize_rule;
@@ -122,6 +125,7 @@ vgg_status vgg__cudnn_data_create(void *opaque, const vgg_data_desc *desc, void 
         status = fill(d, desc);
         vgg__cudnn_leave(device);
     }
+    if (status == VGG_OK) status = send_images(d, desc);
     if (status != VGG_OK) {
         vgg__cudnn_data_free(d);
         return status;
@@ -136,7 +140,7 @@ void vgg__cudnn_data_free(void *data)
     if (d == NULL) return;
     struct vgg__cudnn *device = d->device;
     if (vgg__cudnn_enter_anyway(device) == VGG_OK) {
-        device->api->streamSynchronize(device->stream);
+        vgg__cudnn_finish(device);
         vgg__cudnn_free(device, d->images);
         vgg__cudnn_free(device, d->tables);
         vgg__cudnn_leave(device);

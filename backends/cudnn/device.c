@@ -37,8 +37,7 @@ static vgg_status lost(struct vgg__cudnn *device)
 {
     return device->machine.host.fail(
         VGG_EDEVICE,
-        "cuda:%d: the device was lost by an earlier error; give back everything on it "
-        "and open it again",
+        "cuda:%d: the device was lost by an earlier error; start the process again",
         device->ordinal);
 }
 
@@ -112,6 +111,12 @@ vgg_status vgg__cudnn_wait(struct vgg__cudnn *device)
                             "wait");
 }
 
+void vgg__cudnn_finish(struct vgg__cudnn *device)
+{
+    if (device->stream != NULL) device->api->streamSynchronize(device->stream);
+    if (device->side != NULL) device->api->streamSynchronize(device->side);
+}
+
 /* One stream waits for what another has queued so far. */
 static vgg_status follow(struct vgg__cudnn *device, cudaStream_t stream,
                          cudaStream_t other, cudaEvent_t event)
@@ -158,37 +163,53 @@ vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
 
 /* ---- Pieces ---------------------------------------------------------------------- */
 
-static void free_pieces(struct vgg__cudnn *device)
+/* Places for pieces, on both sides. */
+struct pieces {
+    void *host[VGG__PIECES], *device[VGG__PIECES];
+};
+
+static void free_pieces(struct vgg__cudnn *device, struct pieces *pieces)
 {
     for (int i = 0; i < VGG__PIECES; i++) {
-        if (device->host_piece[i] != NULL) device->api->freeHost(device->host_piece[i]);
-        vgg__cudnn_free(device, device->device_piece[i]);
-        device->host_piece[i] = device->device_piece[i] = NULL;
+        if (pieces->host[i] != NULL) device->api->freeHost(pieces->host[i]);
+        vgg__cudnn_free(device, pieces->device[i]);
     }
-    device->piece = 0;
 }
 
+static vgg_status make_pieces(struct vgg__cudnn *device, size_t size,
+                              struct pieces *out)
+{
+    vgg_status status = VGG_OK;
+    *out = (struct pieces){0};
+    for (int i = 0; status == VGG_OK && i < VGG__PIECES; i++) {
+        status = vgg__cudnn_check(device, device->api->mallocHost(&out->host[i], size),
+                                  "allocate pinned memory");
+        if (status == VGG_OK) status = vgg__cudnn_malloc(device, size, &out->device[i]);
+    }
+    if (status != VGG_OK) free_pieces(device, out);
+    return status;
+}
+
+/* The pieces that are there stay if there is no room for larger ones: plans use them.
+ */
 vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size)
 {
     if (size < VGG__PIECE) size = VGG__PIECE;
     if (size <= device->piece) return VGG_OK;
-    if (device->piece > 0) {
-        const vgg_status status = vgg__cudnn_wait(device);
-        if (status != VGG_OK) return status;
+    struct pieces grown, old;
+    vgg_status status = make_pieces(device, size, &grown);
+    if (status != VGG_OK) return status;
+    status = vgg__cudnn_wait(device);
+    if (status != VGG_OK) {
+        free_pieces(device, &grown);
+        return status;
     }
-    free_pieces(device);
-    for (int i = 0; i < VGG__PIECES; i++) {
-        vgg_status status = vgg__cudnn_check(
-            device, device->api->mallocHost(&device->host_piece[i], size),
-            "allocate pinned memory");
-        if (status == VGG_OK)
-            status = vgg__cudnn_malloc(device, size, &device->device_piece[i]);
-        if (status != VGG_OK) {
-            free_pieces(device);
-            return status;
-        }
-    }
+    memcpy(old.host, device->host_piece, sizeof old.host);
+    memcpy(old.device, device->device_piece, sizeof old.device);
+    memcpy(device->host_piece, grown.host, sizeof grown.host);
+    memcpy(device->device_piece, grown.device, sizeof grown.device);
     device->piece = size;
+    free_pieces(device, &old);
     return VGG_OK;
 }
 
@@ -251,8 +272,11 @@ static vgg_status start(struct vgg__cudnn *device)
 static void stop(struct vgg__cudnn *device)
 {
     const struct vgg__api *api = device->api;
-    if (device->stream != NULL) api->streamSynchronize(device->stream);
-    free_pieces(device);
+    struct pieces pieces;
+    memcpy(pieces.host, device->host_piece, sizeof pieces.host);
+    memcpy(pieces.device, device->device_piece, sizeof pieces.device);
+    vgg__cudnn_finish(device);
+    free_pieces(device, &pieces);
     vgg__cudnn_free(device, device->workspace);
     vgg__cudnn_free(device, device->side_workspace);
     if (device->fork != NULL) api->eventDestroy(device->fork);

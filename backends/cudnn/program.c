@@ -251,6 +251,21 @@ static vgg_status build_stages(struct vgg__cudnn_program *p)
     return status;
 }
 
+/* Elements of the largest sample that may go over the boundary. */
+static size_t largest_sample(const struct vgg__cudnn_program *p)
+{
+    const struct vgg__layout *layout = &p->layout;
+    size_t most = vgg__extent_count(layout->stages[0].stage.in);
+    const size_t output = vgg__extent_count(layout->output_extent);
+    if (output > most) most = output;
+    for (uint32_t i = 0; i < layout->stage_count; i++) {
+        const vgg_stage *s = &layout->stages[i].stage;
+        const size_t tap = s->tap >= 0 ? vgg__extent_count(s->out) : 0;
+        if (tap > most) most = tap;
+    }
+    return most;
+}
+
 static vgg_status allocate(struct vgg__cudnn_program *p, const vgg_program_desc *desc)
 {
     struct vgg__cudnn *device = p->device;
@@ -274,9 +289,8 @@ static vgg_status allocate(struct vgg__cudnn_program *p, const vgg_program_desc 
         device,
         device->api->eventCreateWithFlags(&p->samples_taken, cudaEventDisableTiming),
         "make an event");
-    const size_t sample =
-        vgg__extent_count(p->layout.stages[0].stage.in) * sizeof(float);
-    if (status == VGG_OK) status = vgg__cudnn_grow_pieces(device, sample);
+    if (status == VGG_OK)
+        status = vgg__cudnn_grow_pieces(device, largest_sample(p) * sizeof(float));
     if (status == VGG_OK && p->is_step)
         status = vgg__cudnn_store_chunks(p->store, desc->params, true, &p->chunks,
                                          &p->chunk_count);
@@ -297,6 +311,9 @@ vgg_status vgg__cudnn_compile(void *opaque, void *store, const vgg_program_desc 
 {
     struct vgg__cudnn *device = opaque;
     *program = NULL;
+    if (desc->step && desc->params == NULL)
+        return device->machine.host.fail(VGG_EINVAL,
+                                         "a step needs the parameters' descriptions");
     struct vgg__cudnn_program *p = vgg__machine_calloc(&device->machine, 1, sizeof *p);
     if (p == NULL) return VGG_ENOMEM;
     p->device = device;
@@ -326,7 +343,7 @@ static void free_device_parts(struct vgg__cudnn_program *p)
 {
     struct vgg__cudnn *device = p->device;
     const struct vgg__api *api = device->api;
-    api->streamSynchronize(device->stream);
+    vgg__cudnn_finish(device);
     for (int i = 0; i < VGG__RECORDED; i++)
         if (p->recorded[i].graph != NULL) api->graphExecDestroy(p->recorded[i].graph);
     for (uint32_t i = 0; i < p->layout.stage_count; i++)

@@ -61,8 +61,9 @@ static vgg_status queue_backward(struct vgg__cudnn_program *p, cudaStream_t stre
         const struct vgg__cudnn_call call = vgg__cudnn_backward_call(p, i, stream);
         status = vgg__cudnn_impl_of(s->impl)->backward(&call);
     }
-    /* The side queue must have begun here, or there is nothing to wait for. */
-    if (status == VGG_OK) status = vgg__cudnn_join(p->device, stream);
+    /* Whatever happened: what was forked must be over before anything else begins. */
+    const vgg_status joined = vgg__cudnn_join(p->device, stream);
+    if (status == VGG_OK) status = joined;
     return status == VGG_OK ? update(p, stream) : status;
 }
 
@@ -84,9 +85,12 @@ static vgg_status record(struct vgg__cudnn_program *p, int which)
         "begin recording");
     if (status != VGG_OK) return status;
     const vgg_status queued = queue(p, which, device->capture);
-    status = vgg__cudnn_check(device, api->streamEndCapture(device->capture, &graph),
-                              "end recording");
-    if (queued != VGG_OK) status = queued;
+    const cudaError_t ended = api->streamEndCapture(device->capture, &graph);
+    status = queued;
+    if (queued == VGG_OK)
+        status = vgg__cudnn_check(device, ended, "end recording");
+    else if (ended != cudaSuccess)
+        api->getLastError(); /* the first error is the one to tell */
     if (status == VGG_OK)
         status = vgg__cudnn_check(
             device, api->graphInstantiate(&p->recorded[which].graph, graph, 0),

@@ -146,7 +146,7 @@ void vgg__cudnn_store_free(void *store)
     if (s == NULL) return;
     struct vgg__cudnn *device = s->device;
     if (vgg__cudnn_enter_anyway(device) == VGG_OK) {
-        device->api->streamSynchronize(device->stream);
+        vgg__cudnn_finish(device);
         free_arrays(s);
         vgg__cudnn_leave(device);
     }

@@ -110,12 +110,13 @@ vgg_status vgg__plan_step(vgg_plan *plan, const vgg_optimizer *optimizer, double
     run.update = &update;
     const uint64_t mode = vgg__fpmode_enter();
     vgg_status status = vgg__store_refresh(plan->store);
-    if (status == VGG_OK)
-        status = plan->device->engine->run(plan->program, VGG_PHASE_STEP, &run);
+    const bool began = status == VGG_OK;
+    if (began) status = plan->device->engine->run(plan->program, VGG_PHASE_STEP, &run);
     vgg__fpmode_leave(mode);
     plan->has_gradient = false;
     plan->consumed = true;
-    if (status == VGG_OK) vgg__store_touched(plan->store);
+    /* A step that fails halfway has changed some parameters all the same. */
+    if (began) vgg__store_touched(plan->store);
     return status;
 }
 

@@ -96,8 +96,9 @@ START_TEST(repeated)
 }
 END_TEST
 
-/* Calls that follow each other without anything that waits: what the first was given may
- * be overwritten by the caller, and what it computes is not what the second does. */
+/* Calls that follow each other without anything that waits: what the first was given
+ * may be overwritten by the caller, and what it computes is not what the second does.
+ */
 START_TEST(at_once)
 {
     const struct target *target = &targets[_i];
