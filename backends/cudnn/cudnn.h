@@ -57,7 +57,7 @@ vgg_status vgg__cudnn_enter(struct vgg__cudnn *device);
 void vgg__cudnn_leave(struct vgg__cudnn *device);
 
 /* The same for giving back, where a lost device is no reason to keep anything. */
-vgg_status vgg__cudnn_enter_anyway(struct vgg__cudnn *device);
+void vgg__cudnn_enter_anyway(struct vgg__cudnn *device);
 
 /* A CUDA call's result as a status; `what` is what was tried ("copy weights"). */
 vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,

@@ -139,12 +139,11 @@ void vgg__cudnn_data_free(void *data)
     struct data *d = data;
     if (d == NULL) return;
     struct vgg__cudnn *device = d->device;
-    if (vgg__cudnn_enter_anyway(device) == VGG_OK) {
-        vgg__cudnn_finish(device);
-        vgg__cudnn_free(device, d->images);
-        vgg__cudnn_free(device, d->tables);
-        vgg__cudnn_leave(device);
-    }
+    vgg__cudnn_enter_anyway(device);
+    vgg__cudnn_finish(device);
+    vgg__cudnn_free(device, d->images);
+    vgg__cudnn_free(device, d->tables);
+    vgg__cudnn_leave(device);
     device->machine.host.release(d);
 }
 

@@ -56,25 +56,32 @@ vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
 
 /* ---- Calls ----------------------------------------------------------------------- */
 
-vgg_status vgg__cudnn_enter(struct vgg__cudnn *device)
-{
-    const vgg_status status = vgg__cudnn_enter_anyway(device);
-    if (status != VGG_OK || !device->lost) return status;
-    vgg__cudnn_leave(device);
-    return lost(device);
-}
-
-vgg_status vgg__cudnn_enter_anyway(struct vgg__cudnn *device)
+/* Make the GPU the thread's current one; `before` is what was. */
+static cudaError_t make_current(struct vgg__cudnn *device)
 {
     const struct vgg__api *api = device->api;
+    device->before = device->ordinal;
+    const cudaError_t error = api->getDevice(&device->before);
+    if (error != cudaSuccess || device->before == device->ordinal) return error;
+    return api->setDevice(device->ordinal);
+}
+
+vgg_status vgg__cudnn_enter(struct vgg__cudnn *device)
+{
     pthread_mutex_lock(&device->lock);
-    cudaError_t error = api->getDevice(&device->before);
-    if (error == cudaSuccess && device->before != device->ordinal)
-        error = api->setDevice(device->ordinal);
-    if (error == cudaSuccess) return VGG_OK;
-    const vgg_status status = vgg__cudnn_check(device, error, "make it current");
-    pthread_mutex_unlock(&device->lock);
+    vgg_status status = VGG_OK;
+    if (device->lost)
+        status = lost(device);
+    else
+        status = vgg__cudnn_check(device, make_current(device), "make it current");
+    if (status != VGG_OK) pthread_mutex_unlock(&device->lock);
     return status;
+}
+
+void vgg__cudnn_enter_anyway(struct vgg__cudnn *device)
+{
+    pthread_mutex_lock(&device->lock);
+    if (make_current(device) != cudaSuccess) device->api->getLastError();
 }
 
 void vgg__cudnn_leave(struct vgg__cudnn *device)
@@ -367,10 +374,9 @@ vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **out)
 void vgg__cudnn_close(void *opaque)
 {
     struct vgg__cudnn *device = opaque;
-    if (vgg__cudnn_enter_anyway(device) == VGG_OK) {
-        stop(device);
-        vgg__cudnn_leave(device);
-    }
+    vgg__cudnn_enter_anyway(device);
+    stop(device);
+    vgg__cudnn_leave(device);
     pthread_mutex_destroy(&device->lock);
     device->machine.host.release(device);
 }

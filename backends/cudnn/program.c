@@ -362,10 +362,9 @@ void vgg__cudnn_program_free(void *program)
     struct vgg__cudnn_program *p = program;
     if (p == NULL) return;
     struct vgg__cudnn *device = p->device;
-    if (vgg__cudnn_enter_anyway(device) == VGG_OK) {
-        free_device_parts(p);
-        vgg__cudnn_leave(device);
-    }
+    vgg__cudnn_enter_anyway(device);
+    free_device_parts(p);
+    vgg__cudnn_leave(device);
     if (p->layout.stages != NULL) vgg__layout_destroy(&device->machine, &p->layout);
     device->machine.host.release(p->stages);
     device->machine.host.release(p);

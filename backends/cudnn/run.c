@@ -55,6 +55,7 @@ static vgg_status queue_backward(struct vgg__cudnn_program *p, cudaStream_t stre
 {
     vgg_status status = clear_gradients(p, stream);
     if (status == VGG_OK) status = vgg__cudnn_fork(p->device, stream);
+    if (status != VGG_OK) return status;
     for (uint32_t i = p->layout.stage_count; status == VGG_OK && i-- > 0;) {
         const struct vgg__layout_stage *s = &p->layout.stages[i];
         if (!s->backward) continue;

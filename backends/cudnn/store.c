@@ -145,11 +145,10 @@ void vgg__cudnn_store_free(void *store)
     struct vgg__cudnn_store *s = store;
     if (s == NULL) return;
     struct vgg__cudnn *device = s->device;
-    if (vgg__cudnn_enter_anyway(device) == VGG_OK) {
-        vgg__cudnn_finish(device);
-        free_arrays(s);
-        vgg__cudnn_leave(device);
-    }
+    vgg__cudnn_enter_anyway(device);
+    vgg__cudnn_finish(device);
+    free_arrays(s);
+    vgg__cudnn_leave(device);
     device->machine.host.release(s->params);
     device->machine.host.release(s);
 }

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The GPU engine when something fails: each call of CUDA, cuDNN and cuBLASLt in turn,
+ * device memory at each size, the device itself at each moment. Whatever happens, the
+ * engine answers with a status and a reason, misuses nothing and gives back everything;
+ * and where all went well in spite of it, the result is right. */
+#include <string.h>
+
+#include "compare.h"
+#include "core/error.h"
+#include "cudnn/api.h"
+#include "guard.h"
+#include "harness.h"
+#include "simulated.h"
+#include "targets.h"
+
+static const char net_text[] = "2x6x6 conv3:4 bn relu conv3:8 relu max linear:6 relu "
+                               "linear:5 loss";
+
+struct work {
+    const struct target *target;
+    struct net net;
+    struct data data;
+    double *output;
+    uint64_t calls; /* of a whole run */
+};
+
+static void begin(struct work *w, int target)
+{
+    *w = (struct work){.target = &targets[target]};
+    struct net plain;
+    net_parse(&plain, net_text);
+    net_fuse(&plain, w->target->engine->fusions, &w->net);
+    data_create(&w->data, &w->net, 3, DATA_REAL, 4);
+    w->output = guard_array(3 * net_output_count(&w->net), sizeof(double));
+}
+
+static void end(struct work *w)
+{
+    guard_free(w->output);
+    data_free(&w->data);
+}
+
+/* Everything that an engine is asked for, on an open device. */
+static vgg_status use_program(struct work *w, void *store, void *program)
+{
+    const vgg_engine *engine = w->target->engine;
+    const vgg_update update = {.kind = VGG_ADAM, .lr = 0.1, .epsilon = 1e-8, .t = 1};
+    double sum, norm;
+    uint32_t correct;
+    vgg_run run = session_run_desc(&w->data);
+    run.loss_sum = &sum;
+    run.correct = &correct;
+    for (uint32_t i = 0; i < w->net.param_count; i++)
+        VGG_TRY(
+            engine->store_write(store, i, VGG_SLOT_VALUE, w->data.params[i], VGG_F32));
+    for (int round = 0; round < 2; round++) { /* by calls, then recorded */
+        VGG_TRY(engine->run(program, VGG_PHASE_FORWARD, &run));
+        VGG_TRY(engine->run(program, VGG_PHASE_LOSS, &run));
+        VGG_TRY(engine->run(program, VGG_PHASE_BACKWARD, &run));
+    }
+    VGG_TRY(engine->store_gradient_norm2(store, &norm));
+    VGG_TRY(engine->store_scale_gradients(store, 0.5));
+    VGG_TRY(engine->read(program, VGG_VIEW_OUTPUT, 0, w->output, VGG_F64));
+    VGG_TRY(engine->store_update(store, &update));
+    return engine->store_zero_gradients(store);
+}
+
+static vgg_status use_device(struct work *w, void *device)
+{
+    const vgg_engine *engine = w->target->engine;
+    void *store = NULL, *program = NULL;
+    vgg_status status = engine->store_create(device, w->net.params, w->net.param_count,
+                                             w->target->precision, &store);
+    if (status == VGG_OK) status = engine->store_gradients(store, w->net.params);
+    const vgg_program_desc desc = {.stages = w->net.stages,
+                                   .stage_count = w->net.stage_count,
+                                   .batch = 4,
+                                   .mode = VGG_MODE_TRAIN,
+                                   .precision = w->target->precision,
+                                   .input_gradient = 1,
+                                   .deterministic = !w->target->tunes,
+                                   .params = w->net.params,
+                                   .param_count = w->net.param_count};
+    if (status == VGG_OK) status = engine->compile(device, store, &desc, &program);
+    if (status == VGG_OK) status = use_program(w, store, program);
+    engine->program_free(program);
+    engine->store_free(store);
+    return status;
+}
+
+/* From nothing to nothing; a failure has a text. */
+static vgg_status use(struct work *w)
+{
+    vgg_context *ctx;
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.allocator = &guard_allocator;
+    void *device = NULL;
+    ck_ok(vgg_context_create(&opts, &ctx));
+    const vgg_host host = session_host(ctx);
+    const uint64_t before = vgg__simulated.calls;
+    vgg_status status = w->target->engine->open(&host, 0, &device);
+    if (status == VGG_OK) {
+        status = use_device(w, device);
+        w->target->engine->close(device);
+    }
+    w->calls = vgg__simulated.calls - before;
+    if (status != VGG_OK) ck_assert_str_ne(vgg_last_error(), "");
+    ck_assert_msg(vgg_context_bytes(ctx) == 0, "%llu bytes, after %s failed: %s",
+                  (unsigned long long)vgg_context_bytes(ctx),
+                  vgg__simulated.failed ? vgg__simulated.failed : "nothing",
+                  vgg_last_error());
+    vgg_context_free(ctx);
+    return status;
+}
+
+static void check_sound(const char *what, uint64_t k)
+{
+    const char *complaint = vgg__simulated_complaint(), *leak = vgg__simulated_leak();
+    const char *failed = vgg__simulated.failed ? vgg__simulated.failed : "none";
+    ck_assert_msg(complaint == NULL, "%s %llu (%s): misuse: %s", what,
+                  (unsigned long long)k, failed, complaint);
+    ck_assert_msg(leak == NULL, "%s %llu (%s): not given back: %s", what,
+                  (unsigned long long)k, failed, leak);
+}
+
+/* Each call in turn. One that fails alone may be got over (an algorithm that can't be
+ * had is not the only one), but then the output must be that of a run without. */
+static void fail_each(int target, cudaError_t error, bool sticky, uint64_t stride)
+{
+    struct work w;
+    begin(&w, target);
+    ck_assert_int_eq(use(&w), VGG_OK);
+    const uint64_t calls = w.calls;
+    const size_t outputs = 3 * net_output_count(&w.net);
+    double *want = guard_array(outputs, sizeof *want);
+    for (size_t i = 0; i < outputs; i++) want[i] = w.output[i];
+    ck_assert_uint_gt(calls, 500);
+    for (uint64_t k = 1; k <= calls; k += stride) {
+        vgg__simulated_reset();
+        vgg__simulated.hurry = true;
+        vgg__simulated.fail_call = k;
+        vgg__simulated.fail_error = error;
+        vgg__simulated.fail_sticky = sticky;
+        const vgg_status status = use(&w);
+        check_sound("call", k);
+        if (status == VGG_OK) {
+            ck_assert_msg(!sticky || k + 80 > calls, "call %llu: the loss was not told",
+                          (unsigned long long)k);
+            compare_label("call %llu", (unsigned long long)k);
+            compare_rough("output", w.output, want, outputs, 2 * w.target->tolerance);
+        } else {
+            ck_assert_msg(status == VGG_EDEVICE || status == VGG_ENOMEM ||
+                              status == VGG_EUNSUPPORTED,
+                          "call %llu: %s", (unsigned long long)k,
+                          vgg_status_name(status));
+        }
+    }
+    guard_free(want);
+    end(&w);
+}
+
+/* Targets 0 and 4: fp32 and bf16, algorithms by rule. Errors are told apart by what
+ * they are; where they happen they are treated alike, so not all meet every call. */
+START_TEST(call_fails)
+{
+    fail_each(_i == 0 ? 0 : 4, cudaErrorMemoryAllocation, false, _i == 0 ? 1 : 3);
+}
+END_TEST
+
+START_TEST(call_fails_timed)
+{
+    fail_each(_i == 0 ? 1 : 5, cudaErrorInvalidValue, false, 11);
+}
+END_TEST
+
+START_TEST(device_lost)
+{
+    fail_each(_i == 0 ? 0 : 4, cudaErrorIllegalAddress, true, _i == 0 ? 2 : 5);
+}
+END_TEST
+
+/* Memory for more and more of it, until it is enough. */
+START_TEST(memory_cap)
+{
+    enum { CAPS = 60 };
+    struct work w;
+    begin(&w, _i == 0 ? 0 : 4);
+    ck_assert_int_eq(use(&w), VGG_OK);
+    const uint64_t peak = vgg__simulated.peak;
+    for (uint64_t i = 0; i <= CAPS; i++) {
+        vgg__simulated_reset();
+        vgg__simulated.memory = i < CAPS ? 4096 + (peak - 8192) * i / (CAPS - 1) : peak;
+        const vgg_status status = use(&w);
+        check_sound("cap", vgg__simulated.memory);
+        ck_assert_msg(status == (i < CAPS ? VGG_ENOMEM : VGG_OK),
+                      "cap %llu of %llu: %s", (unsigned long long)vgg__simulated.memory,
+                      (unsigned long long)peak, vgg_last_error());
+        if (status != VGG_OK)
+            ck_assert_msg(strstr(vgg_last_error(), "smaller batch") != NULL, "%s",
+                          vgg_last_error());
+    }
+    end(&w);
+}
+END_TEST
+
+/* Other programs of a device go on after one could not be had. */
+START_TEST(after_too_much)
+{
+    const struct target *target = &targets[0];
+    struct net net;
+    struct data data;
+    struct session s;
+    net_parse(&net, net_text);
+    data_create(&data, &net, 2, DATA_REAL, 4);
+    session_open(&s, target, &net, 2, VGG_MODE_TRAIN, false);
+    const vgg_program_desc desc = {.stages = s.net.stages,
+                                   .stage_count = s.net.stage_count,
+                                   .batch = 1 << 20,
+                                   .mode = VGG_MODE_TRAIN,
+                                   .precision = target->precision,
+                                   .deterministic = 1,
+                                   .params = s.net.params,
+                                   .param_count = s.net.param_count};
+    void *program = NULL;
+    vgg__simulated.memory = 256 << 20;
+    ck_fails_with(target->engine->compile(s.device, s.store, &desc, &program),
+                  VGG_ENOMEM, "use a smaller batch");
+    ck_assert_ptr_null(program);
+    session_write(&s, &data);
+    session_forward(&s, &data);
+    session_close(&s);
+    data_free(&data);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("faults");
+    TCase *tcase = tcase_create("engine");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, call_fails, 0, 2);
+    tcase_add_loop_test(tcase, call_fails_timed, 0, 2);
+    tcase_add_loop_test(tcase, device_lost, 0, 2);
+    tcase_add_loop_test(tcase, memory_cap, 0, 2);
+    tcase_add_test(tcase, after_too_much);
+    suite_add_tcase(suite, tcase);
+    return harness_main(&suite, 1);
+}
