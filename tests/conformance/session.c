@@ -108,17 +108,22 @@ void data_free(struct data *data)
 
 /* ---- Sessions ------------------------------------------------------------ */
 
+vgg_host session_host(vgg_context *ctx)
+{
+    return (vgg_host){.abi = VGG_ENGINE_ABI,
+                      .size = sizeof(vgg_host),
+                      .ctx = ctx,
+                      .alloc = vgg__alloc,
+                      .release = vgg__free,
+                      .fail = vgg__fail,
+                      .log = vgg__log};
+}
+
 void session_open_device(struct session *s, const vgg_context_options *opts)
 {
     session_opening();
     ck_ok(vgg_context_create(opts, &s->ctx));
-    s->host = (vgg_host){.abi = VGG_ENGINE_ABI,
-                         .size = sizeof(vgg_host),
-                         .ctx = s->ctx,
-                         .alloc = vgg__alloc,
-                         .release = vgg__free,
-                         .fail = vgg__fail,
-                         .log = vgg__log};
+    s->host = session_host(s->ctx);
     ck_ok(s->target->engine->open(&s->host, 0, &s->device));
 }
 

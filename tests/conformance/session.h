@@ -72,6 +72,9 @@ void session_closed(void);
  * ones with the same stages and channels are among the cases. */
 bool session_takes(const struct net *net, uint32_t batch);
 
+/* What a context offers to an engine. */
+vgg_host session_host(vgg_context *ctx);
+
 /* The first part of session_open(): a context and the target's device, open. */
 void session_open_device(struct session *s, const vgg_context_options *opts);
 

@@ -80,6 +80,12 @@ cudaError_t sim_refuse(cudaError_t error, const char *format, ...)
     return error;
 }
 
+cudaError_t sim_refuse_unless_failed(cudaError_t error, const char *what)
+{
+    if (!vgg__simulated.failed) sim_complain("%s", what);
+    return error;
+}
+
 cudnnStatus_t sim_dnn_refuse(cudnnStatus_t status, const char *format, ...)
 {
     va_list args;
@@ -160,6 +166,7 @@ static cudaError_t injected(const char *name)
     if (s->fail_call == 0 || (s->fail_name && strcmp(s->fail_name, name) != 0))
         return cudaSuccess;
     if (--s->fail_call > 0) return cudaSuccess;
+    s->failed = name;
     if (s->fail_sticky) lost = (cudaError_t)s->fail_error;
     return (cudaError_t)s->fail_error;
 }

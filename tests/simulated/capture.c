@@ -189,9 +189,10 @@ static cudaError_t judge(const struct sim_capture *capture,
         mark(capture->graph, front->nodes[i], joined);
     const bool unjoined = sim_streams_unjoined(capture, joined);
     free(joined);
-    return unjoined ? sim_refuse(cudaErrorStreamCaptureUnjoined,
-                                 "streamEndCapture: a stream was not joined to the one "
-                                 "where the capture began")
+    return unjoined ? sim_refuse_unless_failed(
+                          cudaErrorStreamCaptureUnjoined,
+                          "streamEndCapture: a stream was not joined to the one where "
+                          "the capture began")
                     : cudaSuccess;
 }
 

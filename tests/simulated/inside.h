@@ -33,6 +33,8 @@ cudnnStatus_t sim_dnn_refuse(cudnnStatus_t status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 cublasStatus_t sim_lt_refuse(cublasStatus_t status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same, but no misuse where an injected failure may have led to it. */
+cudaError_t sim_refuse_unless_failed(cudaError_t error, const char *what);
 /* Note a misuse that hardware would not tell: the device is lost. */
 void sim_violate(const char *format, ...) __attribute__((format(printf, 1, 2)));
 cudaError_t sim_lost(void); /* cudaSuccess: it is not */

@@ -268,6 +268,8 @@ static cudaError_t take(void **memory, size_t size, bool pinned)
     const struct block *block = new_block(size, pinned);
     if (!block) return cudaErrorMemoryAllocation;
     if (!pinned && opened == 0) protect(block, PROT_NONE);
+    const uint64_t now = sim_memory_used(sim_device());
+    if (now > vgg__simulated.peak) vgg__simulated.peak = now;
     *memory = block->start;
     return cudaSuccess;
 }
@@ -294,7 +296,7 @@ static cudaError_t give_back(const char *name, void *memory, bool pinned)
     const cudaError_t forbidden = sim_capture_forbids(name);
     if (forbidden) return sim_leave(forbidden);
     if (!memory) return sim_leave(error);
-    if (!pinned) sim_finish_all();
+    if (!pinned || sim_lost()) sim_finish_all();
     struct block *block = live_block(memory, pinned);
     if (!block) {
         char where[96];

@@ -47,10 +47,12 @@ struct vgg__simulated {
      * `fail_name` ("malloc", "dnnExecute"), or of all if it is NULL. 0: none fails. */
     uint64_t fail_call;
     const char *fail_name;
-    int fail_error;   /* cudaError_t */
-    bool fail_sticky; /* and so does every call after it */
+    int fail_error;     /* cudaError_t */
+    bool fail_sticky;   /* and so does every call after it */
+    const char *failed; /* the name of the call that did; NULL: none has yet */
 
     uint64_t calls; /* how many there were */
+    uint64_t peak;  /* most bytes of device memory that were in use at once */
 };
 
 extern struct vgg__simulated vgg__simulated;

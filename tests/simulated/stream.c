@@ -455,10 +455,11 @@ static cudaError_t event_elapsed(float *ms, cudaEvent_t from, cudaEvent_t to)
     if (!error) error = asked(to, "eventElapsedTime");
     const struct event *a = event_of(from), *b = event_of(to);
     if (!error && (!a->timed || !b->timed || !a->ticket || !b->ticket))
-        error = sim_refuse(cudaErrorInvalidResourceHandle,
-                           "eventElapsedTime: of an event without time");
+        error = sim_refuse_unless_failed(cudaErrorInvalidResourceHandle,
+                                         "eventElapsedTime: of an event without time");
     if (!error && (!a->ticket->done || !b->ticket->done))
-        error = sim_refuse(cudaErrorNotReady, "eventElapsedTime: not ready");
+        error =
+            sim_refuse_unless_failed(cudaErrorNotReady, "eventElapsedTime: not ready");
     if (!error) *ms = (float)((double)(b->ticket->time - a->ticket->time) * 1e-6);
     return sim_leave(error);
 }
