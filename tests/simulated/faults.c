@@ -240,7 +240,7 @@ int main(void)
 {
     Suite *suite = suite_create("faults");
     TCase *tcase = tcase_create("engine");
-    tcase_set_timeout(tcase, 120);
+    tcase_set_timeout(tcase, 300);
     tcase_add_loop_test(tcase, call_fails, 0, 2);
     tcase_add_loop_test(tcase, call_fails_timed, 0, 2);
     tcase_add_loop_test(tcase, device_lost, 0, 2);
