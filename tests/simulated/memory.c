@@ -14,8 +14,9 @@
 
 enum { PAGE = 4096, POISON = 0xff, CHUNK = 8 << 20 };
 static const size_t reserved = (size_t)1 << 40;
-/* No address has less than this in its lower half: a small number, beside bytes of
- * padding that happen to hold the upper half of an address, is none. */
+/* No address has less than this in its lower half, and arrays begin at multiples of 4: a
+ * small number, or a field of ones, beside bytes of padding that happen to hold the
+ * upper half of an address, is none. */
 static const uint64_t least_low = (uint64_t)1 << 30;
 
 /* [guard page][base: pages .. start: size ..][guard page]; no two share one. */
@@ -97,7 +98,7 @@ bool sim_pinned_range(const void *memory, size_t size)
 bool sim_bad_pointer(uint64_t word, char *why, size_t room)
 {
     const void *memory = (const void *)(uintptr_t)word;
-    if ((uint32_t)word < least_low) return false;
+    if ((uint32_t)word < least_low || word % 4 != 0) return false;
     if (in_region(memory)) {
         const struct block *block = block_near(memory);
         if (block && block->live && range_in(block, memory, 0)) return false;

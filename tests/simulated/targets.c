@@ -38,11 +38,14 @@ void target_vary(struct target *target, uint32_t round)
     vgg__simulated.seed = 1 + 1000 * (uint64_t)round;
 }
 
-/* Which work comes first, and how long it seems to take, differs from seed to seed. */
+/* Which work comes first, and how long it seems to take, differs from seed to seed;
+ * whether memory ends at a guard page, or begins as aligned as cudaMalloc promises, is
+ * one or the other. */
 __attribute__((constructor)) static void seed(void)
 {
     const char *text = getenv("VGG_SIMULATED_SEED");
     if (text) vgg__simulated.seed = strtoull(text, NULL, 10);
+    vgg__simulated.flush = getenv("VGG_SIMULATED_FLUSH") != NULL;
     setenv("VGG_CACHE_DIR", "", 1);
     vgg__simulated.hurry = true;
 }
