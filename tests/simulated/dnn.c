@@ -16,7 +16,6 @@ struct descriptor {
 
 static struct handle *handles;
 static struct descriptor *descriptors;
-static _Thread_local char last_text[256];
 
 /* ---- Objects --------------------------------------------------------------------- */
 
@@ -418,8 +417,7 @@ static const char *get_error_string(cudnnStatus_t status)
 static void get_last_error_string(char *text, size_t size)
 {
     const char *complaint = vgg__simulated_complaint();
-    snprintf(last_text, sizeof last_text, "%s", complaint ? complaint : "");
-    snprintf(text, size, "%s", last_text);
+    snprintf(text, size, "%s", complaint ? complaint : "");
 }
 
 bool sim_dnn_leak(char *text, size_t room)

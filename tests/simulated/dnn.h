@@ -121,7 +121,7 @@ struct dnn_op {
     enum dnn_kind kind;
     int in[4], out[2];
     int mode; /* of pointwise, reduction, resample */
-    bool backward, keeps_nan, deterministic;
+    bool backward, keeps_nan;
     double alpha, beta, alpha2, lower, upper;
     int64_t pad[2], post[2], stride[2], dilation[2], window[2];
 };

@@ -188,7 +188,6 @@ static void read_numbers(struct dnn_op *op, const struct dnn_object *object,
     op->backward = op->kind == DNN_POINTWISE && op->mode / 100 == 2;
     op->keeps_nan = dnn_int(how, CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, 0) ||
                     dnn_int(how, CUDNN_ATTR_RESAMPLE_NAN_PROPAGATION, 0);
-    op->deterministic = dnn_int(how, CUDNN_ATTR_REDUCTION_IS_DETERMINISTIC, 0) != 0;
 }
 
 /* False: a tensor's number is used twice, for different ones. */

@@ -133,9 +133,8 @@ static struct walk along(const struct dnn_tensor *small, const struct dnn_tensor
 
 /* ---- Pointwise ------------------------------------------------------------------- */
 
-static double combine(const struct dnn_op *op, double x, double b, double t)
+static double combine(const struct dnn_op *op, double x, double b)
 {
-    (void)t;
     switch (op->mode) {
     case CUDNN_POINTWISE_ADD:
         return op->alpha * x + op->alpha2 * b;
@@ -179,7 +178,7 @@ static void pointwise(const struct dnn_graph *graph, const struct dnn_op *op,
     for (int64_t i = 0; i < count; i++) {
         const double x = values[from[0]].at[walks[0].offset];
         const double b = from[1] >= 0 ? values[from[1]].at[walks[1].offset] : 0;
-        values[to].at[i] = combine(op, x, b, 0);
+        values[to].at[i] = combine(op, x, b);
         for (int k = 0; k < 2; k++)
             if (from[k] >= 0) advance(&walks[k]);
     }
