@@ -14,8 +14,8 @@
 
 enum { PAGE = 4096, POISON = 0xff, CHUNK = 8 << 20 };
 static const size_t reserved = (size_t)1 << 40;
-/* No address has less than this in its lower half, and arrays begin at multiples of 4: a
- * small number, or a field of ones, beside bytes of padding that happen to hold the
+/* No address has less than this in its lower half, and arrays begin at multiples of 4:
+ * a small number, or a field of ones, beside bytes of padding that happen to hold the
  * upper half of an address, is none. */
 static const uint64_t least_low = (uint64_t)1 << 30;
 
