@@ -128,24 +128,47 @@ static void edge_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t 
         }
 }
 
-/* `height` rows of C by one panel, in blocks of about equal numbers of rows. */
+/* Rows of each of the blocks that `height` is cut in. */
+static size_t cut_rows(const struct vgg__kernels *kernels, size_t height, size_t done,
+                       size_t block)
+{
+    const size_t blocks = (height + kernels->rows - 1) / kernels->rows;
+    return height * (block + 1) / blocks - done;
+}
+
+void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, bool wide,
+                     const struct vgg__tile *first)
+{
+    struct vgg__tile t = *first;
+    for (size_t block = 0, done = 0; done < height; block++) {
+        const size_t rows = cut_rows(kernels, height, done, block);
+        t.a = first->a + done * t.a_row;
+        t.c = first->c + done * t.c_row;
+        kernels->tile((uint32_t)rows, wide, &t);
+        done += rows;
+    }
+}
+
+static void edge_block(const struct vgg__kernels *kernels, size_t height, size_t width,
+                       const struct vgg__tile *first)
+{
+    struct vgg__tile t = *first;
+    for (size_t block = 0, done = 0; done < height; block++) {
+        const size_t rows = cut_rows(kernels, height, done, block);
+        t.a = first->a + done * t.a_row;
+        t.c = first->c + done * t.c_row;
+        edge_tile(kernels, (uint32_t)rows, width, &t);
+        done += rows;
+    }
+}
+
 static void run_panel(const struct vgg__kernels *kernels, size_t height, size_t width,
                       const struct vgg__tile *first)
 {
-    struct vgg__tile t = *first;
-    const size_t blocks = (height + kernels->rows - 1) / kernels->rows;
-    const bool full = width == kernels->cols || width == kernels->cols / 2;
-    for (size_t block = 0, done = 0; block < blocks; block++) {
-        const size_t until = height * (block + 1) / blocks;
-        const uint32_t rows = (uint32_t)(until - done);
-        t.a = first->a + done * t.a_row;
-        t.c = first->c + done * t.c_row;
-        if (full)
-            kernels->tile(rows, width == kernels->cols, &t);
-        else
-            edge_tile(kernels, rows, width, &t);
-        done = until;
-    }
+    if (width == kernels->cols || width == kernels->cols / 2)
+        vgg__gemm_block(kernels, height, width == kernels->cols, first);
+    else
+        edge_block(kernels, height, width, first);
 }
 
 static void run_own(const struct vgg__kernels *kernels, float *scratch,

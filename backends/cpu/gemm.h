@@ -56,6 +56,11 @@ void vgg__gemm_close(struct vgg__gemm *gemm);
 void vgg__gemm_run(const struct vgg__gemm *gemm, const struct vgg__product *product,
                    float *scratch);
 
+/* `height` rows of C by one panel of B, in blocks of about equal numbers of rows.
+ * `wide` false: only half of the panel's columns. */
+void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, bool wide,
+                     const struct vgg__tile *first);
+
 /* A right-hand matrix that many products share is packed once. Floats that it takes;
  * SIZE_MAX: too many to say. */
 size_t vgg__gemm_packed_count(const struct vgg__gemm *gemm, size_t k, size_t n);

@@ -3,48 +3,13 @@
  * VGG_KERNELS naming the table. Contraction is on here and only here: a * b + c is one
  * instruction where the set has it. Every element is computed in one order, whatever
  * the block it falls in, so a result does not depend on how callers cut their work. */
-#include "cpu/kernels.h"
-
-#if defined(__AVX512F__)
-#define VEC_BYTES 64
-#define ROWS      14 /* 28 sums, two columns of B, one splat: 31 of 32 registers */
-#define ISA       VGG_ISA_AVX512
-#elif defined(__AVX2__)
-#define VEC_BYTES 32
-#define ROWS      6 /* 12 + 2 + 1 of 16 registers */
-#define ISA       VGG_ISA_AVX2
-#elif defined(__aarch64__)
-#define VEC_BYTES 16
-#define ROWS      14
-#define ISA       VGG_ISA_BASE
-#else
-#define VEC_BYTES 16
-#define ROWS      6
-#define ISA       VGG_ISA_BASE
-#endif
-#define LANES (VEC_BYTES / 4)
-
-typedef float vec __attribute__((vector_size(VEC_BYTES)));
-typedef float loose __attribute__((vector_size(VEC_BYTES), aligned(4))); /* in memory */
-typedef int32_t mask __attribute__((vector_size(VEC_BYTES)));
-typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1)));
-
-static inline vec load(const float *x)
-{
-    return *(const loose *)x;
-}
-
-static inline void store(float *x, vec v)
-{
-    *(loose *)x = v;
-}
+#include "cpu/vec.h"
 
 /* `rows` and `vecs` are constants at every call, so that the sums live in registers.
  * Rows of A are reached from every third one: base, base + row, base + 2 row are
  * addressing modes, and fourteen pointers would not fit. x - 0 is a splat that costs
  * nothing. */
-static inline __attribute__((always_inline)) void
-tile_of(const int rows, const int vecs, const struct vgg__tile *g)
+INLINE void tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 {
     vec sum[ROWS][2];
     const float *a[(ROWS + 2) / 3];
@@ -76,8 +41,7 @@ tile_of(const int rows, const int vecs, const struct vgg__tile *g)
     }
 }
 
-static inline __attribute__((always_inline)) void
-tile_rows(uint32_t rows, const int vecs, const struct vgg__tile *g)
+INLINE void tile_rows(uint32_t rows, const int vecs, const struct vgg__tile *g)
 {
     switch (rows) {
 #if ROWS == 14
@@ -250,13 +214,26 @@ static void bias_relu(float *x, size_t rows, size_t c, const float *bias, bool r
         size_t j = 0;
         for (; j + LANES <= c; j += LANES) {
             const vec v = bias ? load(x + j) + load(bias + j) : load(x + j);
-            store(x + j, relu ? (vec)((mask)v & ~(v <= 0)) : v);
+            store(x + j, relu ? positive(v) : v);
         }
         for (; j < c; j++) {
             const float v = bias ? x[j] + bias[j] : x[j];
             x[j] = relu && v <= 0 ? 0 : v;
         }
     }
+}
+
+static void bias_relu_kept(float *x, size_t rows, size_t c, const float *bias,
+                           uint8_t *kept)
+{
+    for (size_t i = 0; i < rows; i++, x += c, kept += c)
+        for (size_t j = 0; j < c; j += LANES) {
+            const size_t left = c - j;
+            vec v = load_some(x + j, left);
+            if (bias) v += load_some(bias + j, left);
+            narrow_some(kept + j, widen_some(kept + j, left) | (v <= 0), left);
+            store_some(x + j, positive(v), left);
+        }
 }
 
 /* The first of equals wins, and NaN over numbers, the last over the others. */
@@ -309,16 +286,6 @@ static void average_pool(const struct vgg__windows *r, bool relu)
         }
 }
 
-/* Written as a loop: GCC 12 converts vectors of bytes one by one. */
-static inline mask widen(const uint8_t *from)
-{
-    int32_t wide[LANES];
-    for (int i = 0; i < LANES; i++) wide[i] = from[i];
-    mask out;
-    __builtin_memcpy(&out, wide, sizeof(out));
-    return out;
-}
-
 static void max_unpool(const struct vgg__unpool *u)
 {
     const size_t c = u->c;
@@ -328,13 +295,11 @@ static void max_unpool(const struct vgg__unpool *u)
         const size_t at = x / 2 * c;
         size_t j = 0;
         for (; j + LANES <= c; j += LANES) {
-            mask take = widen(u->kept + at + j) == place;
-            if (u->y) take &= ~(load(u->y + at + j) <= 0);
+            const mask take = widen(u->kept + at + j) == place;
             store(out + j, (vec)((mask)load(u->dy + at + j) & take));
         }
         for (; j < c; j++) {
-            const bool take = u->kept[at + j] == place && !(u->y && u->y[at + j] <= 0);
-            out[j] = take ? u->dy[at + j] : 0;
+            out[j] = u->kept[at + j] == place ? u->dy[at + j] : 0;
         }
     }
 }
@@ -373,15 +338,19 @@ static void add(float *y, const float *x, size_t count)
     for (size_t i = 0; i < count; i++) y[i] += x[i];
 }
 
+extern const struct vgg__winograd_kernels VGG_WINOGRAD;
+
 const struct vgg__kernels VGG_KERNELS = {
     .name = VGG_KERNELS_NAME,
     .isa = ISA,
     .rows = ROWS,
     .cols = 2 * LANES,
+    .winograd = &VGG_WINOGRAD,
     .tile = tile,
     .dot4 = dot4,
     .columns = columns,
     .bias_relu = bias_relu,
+    .bias_relu_kept = bias_relu_kept,
     .max_pool = max_pool,
     .average_pool = average_pool,
     .max_unpool = max_unpool,
