@@ -114,8 +114,7 @@ void vgg__columns_prepare(const struct vgg__stage_args *args, bool back, float *
 {
     struct prepare p = {args, back, packed};
     const size_t width = back ? args->stage->in.c : args->stage->mid.c;
-    const size_t panels =
-        vgg__gemm_panels(&vgg__cpu_of(args->machine)->gemm, width);
+    const size_t panels = vgg__gemm_panels(&vgg__cpu_of(args->machine)->gemm, width);
     args->machine->parallel(args->machine, (uint32_t)panels, pack_task, &p);
 }
 

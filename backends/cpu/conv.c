@@ -1,90 +1,203 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution with bias, and ReLU and 2x2 pooling if they are fused: the choice of the
- * algorithm, a function of the stage's shape alone.
+ * algorithm, a function of the stage's shape and the context's options alone.
  *
  * Prepared are the forward's filters, then those of the input's gradient. */
 #include "cpu/conv.h"
+#include "cpu/first.h"
+
+void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
+                      struct vgg__output *out)
+{
+    const vgg_stage *s = args->stage;
+    const size_t at = sample * vgg__extent_count(s->out) + channel;
+    out->y = (float *)args->y + at;
+    out->kept = args->saved ? (uint8_t *)args->saved + at : NULL;
+    out->bias = args->bias ? (const float *)args->bias + channel : NULL;
+    out->relu = s->relu;
+    out->pool = s->pool;
+}
+
+/* ---- Algorithms ------------------------------------------------------------------ */
+
+enum algorithm { COLUMNS, FIRST, WINOGRAD2, WINOGRAD4 };
 
 /* How a stage is computed. */
 struct choice {
-    uint32_t forward, data, weights; /* m of Winograd; 0: columns */
+    enum algorithm forward, data, weights;
 };
 
-static struct choice choose(const vgg_stage *s)
+/* m of F(m x m, 3 x 3). */
+static uint32_t tile_of(enum algorithm algorithm)
 {
-    struct choice c = {0, 0, 0};
-    if (s->kernel == 3 && s->in.c >= 8 && s->mid.c >= 8 && s->mid.h > 2)
-        c.forward = c.data = c.weights = 4;
-    return c;
+    return algorithm == WINOGRAD2 ? 2 : 4;
 }
 
-static size_t packed(const struct vgg__cpu *cpu, const vgg_stage *s, uint32_t m,
-                     bool back)
+/* The work of a forward in multiply-accumulate operations, and the transforms' in their
+ * worth of these: measured with AVX-512, where a matrix product's are the cheapest. */
+static double winograd_cost(const vgg_stage *s, uint32_t m)
 {
-    return m ? vgg__winograd_packed(cpu, s, m, back) : vgg__columns_packed(cpu, s, back);
+    const double n = m + 2, ic = s->in.c, oc = s->mid.c;
+    const double rows = (s->mid.h + m - 1) / m, cols = (s->mid.w + m - 1) / m;
+    return rows * cols * n * n * (ic * oc + 18 * ic + 12 * oc);
 }
+
+static double columns_cost(const vgg_stage *s)
+{
+    const double pixels = (double)s->mid.h * s->mid.w;
+    return pixels * 9 * s->in.c * (s->mid.c + 8.0);
+}
+
+static enum algorithm cheapest(const vgg_stage *s)
+{
+    enum algorithm best = COLUMNS;
+    double least = columns_cost(s);
+    for (uint32_t m = 2; m <= 4; m += 2) {
+        const double cost = winograd_cost(s, m);
+        if (cost >= least) continue;
+        least = cost;
+        best = m == 2 ? WINOGRAD2 : WINOGRAD4;
+    }
+    return best;
+}
+
+/* The same for all three products: dY and x have one extent. */
+static struct choice choose(const struct vgg__cpu *cpu, const vgg_stage *s)
+{
+    static const enum algorithm forced[] = {[VGG_CONV_COLUMNS] = COLUMNS,
+                                            [VGG_CONV_WINOGRAD2] = WINOGRAD2,
+                                            [VGG_CONV_WINOGRAD4] = WINOGRAD4};
+    if (s->kernel != 3) return (struct choice){COLUMNS, COLUMNS, COLUMNS};
+    if (cpu->conv != VGG_CONV_AUTO) {
+        const enum algorithm all = forced[cpu->conv];
+        return (struct choice){all, all, all};
+    }
+    if (s->in.c <= VGG__FIRST_CHANNELS) return (struct choice){FIRST, COLUMNS, FIRST};
+    const enum algorithm all = cheapest(s);
+    return (struct choice){all, all, all};
+}
+
+/* Floats of the filters of the forward, or of the input's gradient. */
+static size_t packed(const struct vgg__cpu *cpu, const vgg_stage *s,
+                     enum algorithm algorithm, bool back)
+{
+    switch (algorithm) {
+    case COLUMNS:
+        return vgg__columns_packed(cpu, s, back);
+    case FIRST:
+        return vgg__cpu_floats(vgg__first_packed(cpu, s));
+    default:
+        return vgg__winograd_packed(cpu, s, tile_of(algorithm), back);
+    }
+}
+
+static void prepare_one(const struct vgg__stage_args *args, enum algorithm algorithm,
+                        bool back, float *to)
+{
+    switch (algorithm) {
+    case COLUMNS:
+        vgg__columns_prepare(args, back, to);
+        break;
+    case FIRST:
+        vgg__first_prepare(args, to);
+        break;
+    default:
+        vgg__winograd_prepare(args, tile_of(algorithm), back, to);
+        break;
+    }
+}
+
+/* ---- The stage --------------------------------------------------------------------- */
 
 static void prepare(const struct vgg__stage_args *args)
 {
-    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
-    const struct choice c = choose(args->stage);
+    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
     float *to = args->prepared;
-    for (int back = 0; back < (args->mode == VGG_MODE_INFER ? 1 : 2); back++) {
-        const uint32_t m = back ? c.data : c.forward;
-        if (m)
-            vgg__winograd_prepare(args, m, back, to);
-        else
-            vgg__columns_prepare(args, back, to);
-        to += packed(cpu, args->stage, m, back);
-    }
+    prepare_one(args, c.forward, false, to);
+    if (args->mode == VGG_MODE_INFER) return;
+    to += packed(vgg__cpu_of(args->machine), args->stage, c.forward, false);
+    prepare_one(args, c.data, true, to);
 }
 
 static void forward(const struct vgg__stage_args *args)
 {
-    const struct choice c = choose(args->stage);
-    if (c.forward)
-        vgg__winograd_pass(args, c.forward, false, args->prepared);
-    else
+    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    switch (c.forward) {
+    case COLUMNS:
         vgg__columns_forward(args, args->prepared);
+        break;
+    case FIRST:
+        vgg__first_forward(args, args->prepared);
+        break;
+    default:
+        vgg__winograd_pass(args, tile_of(c.forward), false, args->prepared);
+        break;
+    }
 }
 
 static void backward(const struct vgg__stage_args *args)
 {
-    const struct choice c = choose(args->stage);
-    const float *turned = (const float *)args->prepared +
-                          packed(vgg__cpu_of(args->machine), args->stage, c.forward,
-                                 false);
-    struct vgg__stage_args rest = *args; /* for the columns */
-    if (c.weights) {
-        if (args->dweight || args->dbias) vgg__winograd_weights(args, c.weights);
+    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    const float *turned =
+        (const float *)args->prepared +
+        packed(vgg__cpu_of(args->machine), args->stage, c.forward, false);
+    struct vgg__stage_args rest = *args; /* what is left to the columns */
+    if (c.weights != COLUMNS) {
+        if ((args->dweight || args->dbias) && c.weights == FIRST)
+            vgg__first_weights(args);
+        else if (args->dweight || args->dbias)
+            vgg__winograd_weights(args, tile_of(c.weights));
         rest.dweight = rest.dbias = NULL;
     }
-    if (c.data) {
-        if (args->dx) vgg__winograd_pass(args, c.data, true, turned);
+    if (c.data != COLUMNS) {
+        if (args->dx) vgg__winograd_pass(args, tile_of(c.data), true, turned);
         rest.dx = NULL;
     }
     if (rest.dweight || rest.dbias || rest.dx) vgg__columns_backward(&rest, turned);
 }
+
+/* ---- What it needs ------------------------------------------------------------------- */
 
 static size_t max_size(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
 
+static size_t forward_scratch(const struct vgg__stage_env *env,
+                              enum algorithm algorithm)
+{
+    switch (algorithm) {
+    case COLUMNS:
+        return vgg__columns_forward_scratch(env);
+    case FIRST:
+        return vgg__first_scratch(env, false);
+    default:
+        return vgg__winograd_scratch(env, tile_of(algorithm), false);
+    }
+}
+
 static size_t backward_scratch(const struct vgg__stage_env *env, const struct choice *c)
 {
     size_t bytes = 0;
-    if (!c->weights || !c->data) bytes = vgg__columns_backward_scratch(env);
-    if (c->weights)
-        bytes = max_size(bytes, vgg__winograd_backward_scratch(env, c->weights));
-    if (c->data) bytes = max_size(bytes, vgg__winograd_scratch(env, c->data, true));
+    const bool data = env->wants_dx, weights = env->wants_dparams;
+    if ((c->weights == COLUMNS && weights) || (c->data == COLUMNS && data))
+        bytes = vgg__columns_backward_scratch(env);
+    if (c->weights == FIRST && weights)
+        bytes = max_size(bytes, vgg__first_scratch(env, true));
+    else if (c->weights != COLUMNS && weights)
+        bytes =
+            max_size(bytes, vgg__winograd_backward_scratch(env, tile_of(c->weights)));
+    if (c->data != COLUMNS && data)
+        bytes = max_size(bytes, vgg__winograd_scratch(env, tile_of(c->data), true));
     return bytes;
 }
 
-static const char *name_of(const struct vgg__cpu *cpu, const struct choice *c)
+static const char *name_of(const struct vgg__cpu *cpu, enum algorithm algorithm)
 {
-    if (c->forward == 4) return "Winograd F(4x4, 3x3)";
-    if (c->forward == 2) return "Winograd F(2x2, 3x3)";
+    static const char *const names[] = {[FIRST] = "direct",
+                                        [WINOGRAD2] = "Winograd F(2x2, 3x3)",
+                                        [WINOGRAD4] = "Winograd F(4x4, 3x3)"};
+    if (algorithm != COLUMNS) return names[algorithm];
     return cpu->gemm.blas ? "columns x weights, OpenBLAS" : "columns x weights";
 }
 
@@ -92,17 +205,16 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
 {
     const struct vgg__cpu *cpu = vgg__cpu_of(env->machine);
     const vgg_stage *s = env->stage;
-    const struct choice c = choose(s);
+    const struct choice c = choose(cpu, s);
     const bool back = env->mode != VGG_MODE_INFER;
-    need->algorithm = name_of(cpu, &c);
+    need->algorithm = name_of(cpu, c.forward);
     need->reads_x = env->wants_dparams;
     need->reads_y = s->relu != 0 && s->pool == VGG_NO_POOL;
     need->prepared = sizeof(float) * packed(cpu, s, c.forward, false);
     if (back) need->prepared += sizeof(float) * packed(cpu, s, c.data, true);
     if (back && s->pool != VGG_NO_POOL)
         need->saved = vgg__size_mul(vgg__extent_count(s->out), env->batch);
-    need->forward_scratch = c.forward ? vgg__winograd_scratch(env, c.forward, false)
-                                      : vgg__columns_forward_scratch(env);
+    need->forward_scratch = forward_scratch(env, c.forward);
     if (back) need->backward_scratch = backward_scratch(env, &c);
 }
 

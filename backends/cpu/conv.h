@@ -27,6 +27,10 @@ struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even);
 /* Rectangle `index` of all samples', a sample after the other. */
 struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index);
 
+/* A sample's output from channel `channel` on; extents and width are the caller's. */
+void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
+                      struct vgg__output *out);
+
 /* ---- As one matrix product (columns.c, columns_backward.c) -------------------------- */
 
 /* OIHW to [kh][kw][ic][oc], or `back`: to [kh][kw][oc][ic] with the kernel turned by 180
@@ -41,6 +45,15 @@ size_t vgg__columns_forward_scratch(const struct vgg__stage_env *env); /* bytes 
 /* All gradients that args has a place for. */
 void vgg__columns_backward(const struct vgg__stage_args *args, const float *packed);
 size_t vgg__columns_backward_scratch(const struct vgg__stage_env *env);
+
+/* ---- Few input channels (first.c) ----------------------------------------------------- */
+
+/* OIHW to [kh][kw][ic][oc], rows padded to full vectors. */
+size_t vgg__first_packed(const struct vgg__cpu *cpu, const vgg_stage *stage);
+void vgg__first_prepare(const struct vgg__stage_args *args, float *packed);
+void vgg__first_forward(const struct vgg__stage_args *args, const float *packed);
+void vgg__first_weights(const struct vgg__stage_args *args); /* dweight and dbias */
+size_t vgg__first_scratch(const struct vgg__stage_env *env, bool back);
 
 /* ---- Winograd (winograd.c, winograd_backward.c) -------------------------------------- */
 

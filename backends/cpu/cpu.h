@@ -13,6 +13,7 @@
 struct vgg__cpu {
     struct vgg__machine machine; /* first: the toolkit's view of the device */
     struct vgg__gemm gemm;
+    uint32_t conv; /* vgg_conv */
     uint32_t workers;
     char processor[64];
 };

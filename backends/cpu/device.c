@@ -52,6 +52,7 @@ static vgg_status open_device(const vgg_host *host, uint32_t index, void **devic
                     .stages = {[VGG_FP32] = stages},
                     .channels_last = true,
                     .parallel = parallel},
+        .conv = context->conv,
         .workers = context->threads,
     };
     vgg__processor_name(cpu->processor, sizeof(cpu->processor));

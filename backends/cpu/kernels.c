@@ -19,7 +19,16 @@ INLINE void tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 #pragma GCC unroll 16
     for (int i = 0; i < (rows + 2) / 3; i++) a[i] = g->a + 3 * (size_t)i * g->a_row;
     const size_t a_row = g->a_row, a_col = g->a_col, b_row = g->b_row;
+    const float *ahead = g->ahead ? g->ahead : b;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows && g->accumulate; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vecs; v++)
+            __builtin_prefetch(g->c + (size_t)i * g->c_row + v * LANES, 1);
     for (size_t l = g->k; l > 0; l--) {
+        __builtin_prefetch(ahead, 0, 2);
+        if (vecs > 1) __builtin_prefetch(ahead + LANES, 0, 2);
+        ahead += b_row;
         const vec b0 = load(b), b1 = vecs > 1 ? load(b + LANES) : b0;
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
@@ -339,6 +348,7 @@ static void add(float *y, const float *x, size_t count)
 }
 
 extern const struct vgg__winograd_kernels VGG_WINOGRAD;
+extern const struct vgg__first_kernels VGG_FIRST;
 
 const struct vgg__kernels VGG_KERNELS = {
     .name = VGG_KERNELS_NAME,
@@ -346,6 +356,7 @@ const struct vgg__kernels VGG_KERNELS = {
     .rows = ROWS,
     .cols = 2 * LANES,
     .winograd = &VGG_WINOGRAD,
+    .first = &VGG_FIRST,
     .tile = tile,
     .dot4 = dot4,
     .columns = columns,

@@ -28,6 +28,8 @@ struct vgg__tile {
     float *c;
     size_t c_row;
     bool accumulate;
+    const float *ahead; /* NULL, or B of a later block: fetched into the cache, as wide
+                           and with the same rows */
 };
 
 /* Pixels of a map and their neighbours, laid side by side: the left-hand matrix of a
@@ -55,6 +57,18 @@ struct vgg__windows {
     uint8_t *kept;
 };
 
+/* What becomes of a convolution's sums, and where. */
+struct vgg__output {
+    size_t h, w, c; /* of the map, before pooling */
+    size_t width;   /* channels that are written: at most two vectors */
+    /* At the first of them of the map [h][w][c], pooled [h/2][w/2][c]. */
+    float *y;
+    uint8_t *kept; /* pooled, as struct vgg__windows has it; NULL: not kept */
+    const float *bias;
+    bool relu;
+    uint32_t pool;
+};
+
 /* A row of gradients before pooling, from the gradients behind it. */
 struct vgg__unpool {
     const float *dy;     /* [count][c] of windows */
@@ -66,12 +80,14 @@ struct vgg__unpool {
 };
 
 struct vgg__winograd_kernels; /* winograd.h */
+struct vgg__first_kernels;    /* first.h */
 
 struct vgg__kernels {
     const char *name;
     uint32_t isa;
     uint32_t rows, cols; /* of a full block of C; cols is two vectors */
     const struct vgg__winograd_kernels *winograd;
+    const struct vgg__first_kernels *first;
     /* `rows` here: 1 .. the table's. `wide` false: only cols / 2 columns. */
     void (*tile)(uint32_t rows, bool wide, const struct vgg__tile *tile);
     /* out[i] = sum over l < k of w[i * w_row + l] * x[l], for four rows. */

@@ -13,8 +13,8 @@
  * comes before the pooling is never stored. The gradient of the input is the same with
  * dY, as the pooling has left it, in place of x. A tile's result depends on nothing but
  * its inputs, so blocks may be cut in any way. */
-#include "cpu/conv.h"
 #include "cpu/winograd.h"
+#include "cpu/conv.h"
 
 #define CACHE_FLOATS 327680 /* of V and M: 1.25 MiB */
 #define FEWEST       28     /* tiles: two blocks of the widest kernel */
@@ -26,9 +26,12 @@
 /* G: n x 3. */
 static const double filters2[4][3] = {
     {1, 0, 0}, {1. / 2, 1. / 2, 1. / 2}, {1. / 2, -1. / 2, 1. / 2}, {0, 0, 1}};
-static const double filters4[6][3] = {
-    {1. / 4, 0, 0},           {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6},
-    {1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}};
+static const double filters4[6][3] = {{1. / 4, 0, 0},
+                                      {-1. / 6, -1. / 6, -1. / 6},
+                                      {-1. / 6, 1. / 6, -1. / 6},
+                                      {1. / 24, 1. / 12, 1. / 6},
+                                      {1. / 24, -1. / 12, 1. / 6},
+                                      {0, 0, 1}};
 
 const double (*vgg__winograd_filters(uint32_t m))[3]
 {
@@ -265,15 +268,17 @@ static void multiply(const struct pass *p, size_t panel, size_t tiles, const flo
     const size_t cols = p->kernels->cols;
     const bool wide = p->width - panel * cols > cols / 2;
     for (uint32_t f = 0; f < p->frequencies; f++) {
-        const struct vgg__tile tile = {.k = p->depth,
-                                       .a = v + f * p->v_frequency,
-                                       .a_row = p->v_row,
-                                       .a_col = 1,
-                                       .b = p->u + f * p->u_frequency +
-                                            panel * p->depth * cols,
-                                       .b_row = cols,
-                                       .c = m + f * p->m_frequency,
-                                       .c_row = cols};
+        const struct vgg__tile tile = {
+            .k = p->depth,
+            .a = v + f * p->v_frequency,
+            .a_row = p->v_row,
+            .a_col = 1,
+            .b = p->u + f * p->u_frequency + panel * p->depth * cols,
+            .b_row = cols,
+            .c = m + f * p->m_frequency,
+            .c_row = cols,
+            .ahead = p->u + (f + 1) % p->frequencies * p->u_frequency +
+                     panel * p->depth * cols};
         vgg__gemm_block(p->kernels, tiles, wide, &tile);
     }
 }
@@ -285,26 +290,18 @@ static void finish_panel(const struct pass *p, size_t panel, size_t first, size_
     const size_t cols = p->kernels->cols, channel = panel * cols;
     struct vgg__finish f = {.frequency = p->m_frequency,
                             .stride = cols,
-                            .h = s->mid.h,
-                            .w = s->mid.w,
-                            .c = p->width,
-                            .width = vgg__size_min(cols, p->width - channel)};
+                            .to = {.h = s->mid.h,
+                                   .w = s->mid.w,
+                                   .c = p->width,
+                                   .width = vgg__size_min(cols, p->width - channel)}};
     size_t sample;
     struct vgg__run run;
     for (size_t tile = first; f.in = m + (tile - first) * cols,
                 vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
-        if (p->back) {
-            f.y = (float *)p->args->dx + sample * vgg__extent_count(s->in) + channel;
-        } else {
-            const size_t at = sample * vgg__extent_count(s->out) + channel;
-            f.y = (float *)p->args->y + at;
-            f.kept = p->args->saved && s->pool != VGG_NO_POOL
-                         ? (uint8_t *)p->args->saved + at
-                         : NULL;
-            f.bias = p->args->bias ? (const float *)p->args->bias + channel : NULL;
-            f.relu = s->relu;
-            f.pool = s->pool;
-        }
+        if (p->back)
+            f.to.y = (float *)p->args->dx + sample * vgg__extent_count(s->in) + channel;
+        else
+            vgg__conv_output(p->args, sample, channel, &f.to);
         p->kernels->winograd->finish(p->m, &f, &run);
     }
 }

@@ -20,14 +20,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VGG__MOST_FREQUENCIES 36
-#define VGG__MOST_RUN         16 /* tiles of a run */
+#include "cpu/kernels.h"
+
+#define VGG__MOST_RUN 16 /* tiles of a run */
 
 /* What a map's pixels are read from. */
 enum vgg__source_kind {
-    VGG__PLAIN,      /* x [h][w][c] */
-    VGG__MASKED,     /* x where y > 0 or NaN, both [h][w][c] */
-    VGG__MAX_POOLED, /* x [h/2][w/2][c], at the place that `kept` says, if any */
+    VGG__PLAIN,         /* x [h][w][c] */
+    VGG__MASKED,        /* x where y > 0 or NaN, both [h][w][c] */
+    VGG__MAX_POOLED,    /* x [h/2][w/2][c], at the place that `kept` says, if any */
     VGG__AVERAGE_POOLED /* a quarter of x [h/2][w/2][c] where `kept` has the bit */
 };
 
@@ -53,18 +54,12 @@ struct vgg__transformed {
     size_t frequency, group, stride, width;
 };
 
-/* Products of one panel of channels and what becomes of them. */
+/* Products of one panel of channels: frequency f of the run's tile t is at
+ * in + f * frequency + t * stride. */
 struct vgg__finish {
-    const float *in; /* frequency f of the run's tile t: in + f * frequency + t * stride */
+    const float *in;
     size_t frequency, stride;
-    size_t h, w, c; /* of the map, before pooling */
-    size_t width;   /* channels of the panel: at most two vectors */
-    /* At the panel's first channel of the map [h][w][c], pooled [h/2][w/2][c]. */
-    float *y;
-    uint8_t *kept; /* pooled; NULL: not kept */
-    const float *bias;
-    bool relu;
-    uint32_t pool;
+    struct vgg__output to;
 };
 
 struct vgg__winograd_kernels {

@@ -18,10 +18,10 @@
 #define CACHE_FLOATS 327680 /* of V and Z: 1.25 MiB */
 #define FEWEST       28     /* tiles of a block */
 #define MOST         112
-#define GROUP        128 /* input channels of a task */
+#define GROUP        64 /* input channels of a task */
 #define FEWEST_PARTS 4
 #define MOST_PARTS   32
-#define PART_FLOATS  ((size_t)8 << 20) /* of all parts together, unless they are few */
+#define PART_FLOATS  ((size_t)3 << 20) /* of all parts together, unless they are few */
 
 struct backward {
     const struct vgg__stage_args *args;
@@ -170,8 +170,7 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
         const size_t first = i * b->block;
         const size_t end = vgg__size_min(first + b->block, b->tiling.total);
         make_z(b, first, end, z);
-        if (group == 0 && b->args->dbias)
-            add_bias(b, end - first, z, z + b->z, dbias);
+        if (group == 0 && b->args->dbias) add_bias(b, end - first, z, z + b->z, dbias);
         if (!b->args->dweight) continue;
         make_v(b, share, first, end, v);
         add_products(b, share, i == begin, end - first, v, z, p);

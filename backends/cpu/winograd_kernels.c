@@ -4,8 +4,7 @@
  * where neighbouring tiles share what they overlap, then row by row. */
 #include "cpu/winograd.h"
 
-#include "backend.h"
-#include "cpu/vec.h"
+#include "cpu/finish.h"
 
 #define MOST_N     6
 #define MOST_STRIP (4 * VGG__MOST_RUN + 2)
@@ -118,8 +117,7 @@ INLINE void fill_plain(const int m, const int rows, const bool masked,
         vec d[MOST_N];
         for (int r = 0; r < rows; r++) d[r] = (vec){0};
         if (x >= 0 && x < (ptrdiff_t)s->w && inner) {
-            const size_t at =
-                ((size_t)strip->top * s->w + (size_t)x) * s->c + strip->i;
+            const size_t at = ((size_t)strip->top * s->w + (size_t)x) * s->c + strip->i;
 #pragma GCC unroll 6
             for (int r = 0; r < rows; r++)
                 d[r] = pixel(strip, masked, true, at + (size_t)r * s->w * s->c);
@@ -260,91 +258,10 @@ static void gradient(uint32_t m, const struct vgg__source *source,
 
 /* ---- From frequencies to maps ------------------------------------------------------ */
 
-/* The part of a tile that lies in the map, and its channels. */
-struct place {
-    const struct vgg__finish *to;
-    size_t top, left, rows, cols, i, channels;
-    vec bias;
-};
-
-INLINE vec finished(const struct place *at, vec v)
-{
-    v += at->bias;
-    return at->to->relu ? positive(v) : v;
-}
-
-INLINE void put_plain(const int m, const struct place *at, vec y[4][4])
-{
-    const struct vgg__finish *f = at->to;
-#pragma GCC unroll 4
-    for (int r = 0; r < m; r++)
-#pragma GCC unroll 4
-        for (int s = 0; s < m; s++) {
-            if ((size_t)r >= at->rows || (size_t)s >= at->cols) continue;
-            float *to =
-                f->y + ((at->top + (size_t)r) * f->w + at->left + (size_t)s) * f->c;
-            store_some(to + at->i, finished(at, y[r][s]), at->channels);
-        }
-}
-
-/* The first of equals wins, and NaN over numbers, the last over the others. Maximum
- * comes before bias and ReLU: they are monotone and so is rounding. */
-INLINE vec maximum(const struct place *at, const vec v[4], mask *kept)
-{
-    vec best = v[0];
-    mask place = {0};
-#pragma GCC unroll 4
-    for (int i = 1; i < 4; i++) {
-        const mask take = (v[i] > best) | (v[i] != v[i]);
-        best = (vec)(((mask)v[i] & take) | ((mask)best & ~take));
-        place = ((i - (mask){0}) & take) | (place & ~take);
-    }
-    best += at->bias;
-    const mask none = best <= 0;
-    *kept = at->to->relu ? place | none : place;
-    return at->to->relu ? positive(best) : best;
-}
-
-INLINE vec average(const struct place *at, const vec v[4], mask *kept)
-{
-    vec sum = {0};
-    mask passed = {0};
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        const vec x = v[i] + at->bias;
-        passed |= ~(x <= 0) & (1 << i);
-        sum += at->to->relu ? positive(x) : x;
-    }
-    *kept = at->to->relu ? passed : 15 - (mask){0};
-    return sum * 0.25f;
-}
-
-INLINE void put_pooled(const int m, const bool max, const struct place *at,
-                       vec y[4][4])
-{
-    const struct vgg__finish *f = at->to;
-#pragma GCC unroll 2
-    for (int r = 0; r < m; r += 2)
-#pragma GCC unroll 2
-        for (int s = 0; s < m; s += 2) {
-            if ((size_t)r + 1 >= at->rows || (size_t)s + 1 >= at->cols) continue;
-            const vec v[4] = {y[r][s], y[r][s + 1], y[r + 1][s], y[r + 1][s + 1]};
-            const size_t p = ((at->top + (size_t)r) / 2 * (f->w / 2) +
-                              (at->left + (size_t)s) / 2) *
-                                 f->c +
-                             at->i;
-            mask kept;
-            store_some(f->y + p, max ? maximum(at, v, &kept) : average(at, v, &kept),
-                       at->channels);
-            if (f->kept) narrow_some(f->kept + p, kept, at->channels);
-        }
-}
-
 INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at,
-                        const float *in)
+                        const float *in, size_t frequency)
 {
     const int n = m + 2;
-    const size_t frequency = at->to->frequency;
     vec half[4][MOST_N], y[4][4];
 #pragma GCC unroll 6
     for (int s = 0; s < n; s++) {
@@ -357,37 +274,29 @@ INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at
     }
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) finish_1d(m, half[i], y[i]);
-    if (pool == VGG_NO_POOL)
-        put_plain(m, at, y);
-    else
-        put_pooled(m, pool == VGG_MAX_POOL, at, y);
-}
-
-INLINE size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
+    put_tile(m, pool, at, y);
 }
 
 INLINE void finish_run(const int m, const uint32_t pool, const struct vgg__finish *f,
                        const struct vgg__run *run)
 {
-    struct place at = {.to = f, .top = (size_t)m * run->row};
-    at.rows = least((size_t)m, f->h - at.top);
-    for (size_t i = 0; i < f->width; i += LANES) {
+    struct place at = {.to = &f->to, .top = (size_t)m * run->row};
+    at.rows = least((size_t)m, f->to.h - at.top);
+    for (size_t i = 0; i < f->to.width; i += LANES) {
         at.i = i;
-        at.channels = f->width - i;
-        at.bias = f->bias ? load_some(f->bias + i, at.channels) : (vec){0};
+        at.channels = f->to.width - i;
+        at.bias = f->to.bias ? load_some(f->to.bias + i, at.channels) : (vec){0};
         const float *in = f->in + i;
         for (size_t t = 0; t < run->count; t++, in += f->stride) {
             at.left = (size_t)m * (run->col + t);
-            at.cols = least((size_t)m, f->w - at.left);
+            at.cols = least((size_t)m, f->to.w - at.left);
             if (at.channels >= LANES && at.rows == (size_t)m && at.cols == (size_t)m) {
                 struct place full = at;
                 full.rows = full.cols = (size_t)m;
                 full.channels = LANES;
-                finish_tile(m, pool, &full, in);
+                finish_tile(m, pool, &full, in, f->frequency);
             } else {
-                finish_tile(m, pool, &at, in);
+                finish_tile(m, pool, &at, in, f->frequency);
             }
         }
     }
@@ -396,7 +305,7 @@ INLINE void finish_run(const int m, const uint32_t pool, const struct vgg__finis
 INLINE void finish_of(const int m, const struct vgg__finish *f,
                       const struct vgg__run *run)
 {
-    switch (f->pool) {
+    switch (f->to.pool) {
     case VGG_NO_POOL:
         finish_run(m, VGG_NO_POOL, f, run);
         break;

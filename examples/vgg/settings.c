@@ -229,7 +229,7 @@ static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv,
 /* Saved weights say what the network is: flags that say it too are not meant. */
 static int check_saved_network(const struct settings *s)
 {
-    static const char *const machine[] = {"batch", "device", "gemm"};
+    static const char *const machine[] = {"batch", "device", "gemm", "conv"};
     for (unsigned i = 0; i < flag_count; i++) {
         bool harmless = flags[i].life != LIFE_FIXED || s->source[i] != FROM_USER;
         for (unsigned k = 0; k < sizeof machine / sizeof machine[0]; k++)

@@ -39,7 +39,7 @@ FIELD(vgg_context_options, max_bytes, 24, 8);
 FIELD(vgg_context_options, threads, 32, 4);
 FIELD(vgg_context_options, gemm, 36, 4);
 FIELD(vgg_context_options, blas, 40, 4);
-FIELD(vgg_context_options, reserved, 44, 4);
+FIELD(vgg_context_options, conv, 44, 4);
 FIELD(vgg_context_options, plugin_dir, 48, 8);
 
 /* ---- tensor.h ------------------------------------------------------------------- */

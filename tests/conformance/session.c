@@ -139,6 +139,7 @@ void session_open(struct session *s, const struct target *target,
     opts.allocator = &guard_allocator;
     opts.threads = target->threads;
     opts.gemm = target->gemm;
+    opts.conv = target->conv;
     session_open_device(s, &opts);
     const vgg_engine *engine = target->engine;
     ck_ok(engine->store_create(s->device, s->net.params, s->net.param_count,

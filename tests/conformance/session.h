@@ -20,6 +20,7 @@ struct target {
     int multiplies, keeps;
     bool apart; /* computes in memory that the context does not count */
     bool tunes; /* algorithms are chosen by timing: not the same ones each time */
+    uint32_t conv; /* vgg_conv */
 };
 
 extern const struct target target_ref64; /* the oracle */

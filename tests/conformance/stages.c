@@ -175,10 +175,11 @@ static void make_absolute(const struct net *net, struct data *data)
 }
 
 /* Error of a sum of k products, as a multiple of the sum of their sizes: of float's
- * additions, of both operands' roundings (which may cut), of the result's. */
-static double rounding(double k, const struct target *target)
+ * additions (which transforms amplify), of both operands' roundings (which may cut), of
+ * the result's. */
+static double rounding(double k, const struct target *target, bool transformed)
 {
-    double error = 2 * sqrt(k) * 0x1p-24;
+    double error = (transformed ? 12 : 2) * sqrt(k) * 0x1p-24;
     if (target->multiplies < 24) error += ldexp(4, -target->multiplies);
     if (target->keeps < 24) error += ldexp(1, -target->keeps);
     return error;
@@ -193,16 +194,17 @@ static void compare_to_bound(const struct trial *trial, const struct target *tar
     const double count = trial->data.count;
     const double places = count * stage->out.h * stage->out.w;
     const double kernel = stage->kind == VGG_STAGE_CONV ? stage->kernel : 1;
+    const bool transformed = is_transformed(net, target);
     compare_bounded("output", got->output, want->output, bound->output,
                     trial->data.count * net_output_count(net),
-                    rounding(net->fan[0] + 1, target));
+                    rounding(net->fan[0] + 1, target, transformed));
     compare_bounded("dx", got->dx, want->dx, bound->dx,
                     trial->data.count * net_input_count(net),
-                    rounding(stage->out.c * kernel * kernel, target));
+                    rounding(stage->out.c * kernel * kernel, target, transformed));
     for (uint32_t p = 0; p < 2; p++)
         compare_bounded(p == 0 ? "weight gradient" : "bias gradient", got->dparams[p],
                         want->dparams[p], bound->dparams[p], net->params[p].count,
-                        rounding(places, target));
+                        rounding(places, target, transformed));
 }
 
 /* A single convolution or linear stage, element by element against what rounding can
