@@ -175,11 +175,12 @@ static void make_absolute(const struct net *net, struct data *data)
 }
 
 /* Error of a sum of k products, as a multiple of the sum of their sizes: of float's
- * additions (which transforms amplify), of both operands' roundings (which may cut), of
- * the result's. */
+ * additions, of transforms (F(4x4) weighs by up to 64 what its 36 products lose, and
+ * signs differ: half of that), of both operands' roundings (which may cut), of the
+ * result's. */
 static double rounding(double k, const struct target *target, bool transformed)
 {
-    double error = (transformed ? 6 : 2) * sqrt(k) * 0x1p-24;
+    double error = (2 * sqrt(k) + (transformed ? 32 : 0)) * 0x1p-24;
     if (target->multiplies < 24) error += ldexp(4, -target->multiplies);
     if (target->keeps < 24) error += ldexp(1, -target->keeps);
     return error;
