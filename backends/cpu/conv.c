@@ -18,7 +18,7 @@ void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t 
     out->pool = s->pool;
 }
 
-/* ---- Algorithms ------------------------------------------------------------------ */
+/* ---- Algorithms ------------------------------------------------------------ */
 
 enum algorithm { COLUMNS, FIRST, WINOGRAD2, WINOGRAD4 };
 
@@ -33,27 +33,31 @@ static uint32_t tile_of(enum algorithm algorithm)
     return algorithm == WINOGRAD2 ? 2 : 4;
 }
 
-/* The work of a forward in multiply-accumulate operations, and the transforms' in their
- * worth of these: measured with AVX-512, where a matrix product's are the cheapest. */
-static double winograd_cost(const vgg_stage *s, uint32_t m)
+/* The work of a forward in multiply-accumulate operations, and that of transforms and
+ * copies in their worth of these: measured with AVX-512, where a matrix product's are
+ * the cheapest. Vectors are always whole. */
+static double winograd_cost(const vgg_stage *s, uint32_t m, size_t lanes)
 {
-    const double n = m + 2, ic = s->in.c, oc = s->mid.c;
+    const double n = m + 2, ic = s->in.c;
+    const double wide_ic = (double)((s->in.c + lanes - 1) / lanes * lanes);
+    const double wide_oc = (double)((s->mid.c + lanes - 1) / lanes * lanes);
     const double rows = (s->mid.h + m - 1) / m, cols = (s->mid.w + m - 1) / m;
-    return rows * cols * n * n * (ic * oc + 18 * ic + 12 * oc);
+    return rows * cols * n * n * (ic * wide_oc + 18 * wide_ic + 12 * wide_oc);
 }
 
-static double columns_cost(const vgg_stage *s)
+static double columns_cost(const vgg_stage *s, size_t lanes)
 {
+    const double wide_oc = (double)((s->mid.c + lanes - 1) / lanes * lanes);
     const double pixels = (double)s->mid.h * s->mid.w;
-    return pixels * 9 * s->in.c * (s->mid.c + 8.0);
+    return pixels * 9 * s->in.c * (wide_oc + 8);
 }
 
-static enum algorithm cheapest(const vgg_stage *s)
+static enum algorithm cheapest(const vgg_stage *s, size_t lanes)
 {
     enum algorithm best = COLUMNS;
-    double least = columns_cost(s);
+    double least = columns_cost(s, lanes);
     for (uint32_t m = 2; m <= 4; m += 2) {
-        const double cost = winograd_cost(s, m);
+        const double cost = winograd_cost(s, m, lanes);
         if (cost >= least) continue;
         least = cost;
         best = m == 2 ? WINOGRAD2 : WINOGRAD4;
@@ -73,7 +77,7 @@ static struct choice choose(const struct vgg__cpu *cpu, const vgg_stage *s)
         return (struct choice){all, all, all};
     }
     if (s->in.c <= VGG__FIRST_CHANNELS) return (struct choice){FIRST, COLUMNS, FIRST};
-    const enum algorithm all = cheapest(s);
+    const enum algorithm all = cheapest(s, cpu->gemm.kernels->cols / 2);
     return (struct choice){all, all, all};
 }
 
@@ -107,7 +111,7 @@ static void prepare_one(const struct vgg__stage_args *args, enum algorithm algor
     }
 }
 
-/* ---- The stage --------------------------------------------------------------------- */
+/* ---- The stage ------------------------------------------------------------- */
 
 static void prepare(const struct vgg__stage_args *args)
 {
@@ -156,7 +160,7 @@ static void backward(const struct vgg__stage_args *args)
     if (rest.dweight || rest.dbias || rest.dx) vgg__columns_backward(&rest, turned);
 }
 
-/* ---- What it needs ------------------------------------------------------------------- */
+/* ---- What it needs --------------------------------------------------------- */
 
 static size_t max_size(size_t a, size_t b)
 {

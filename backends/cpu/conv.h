@@ -31,10 +31,10 @@ struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index);
 void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
                       struct vgg__output *out);
 
-/* ---- As one matrix product (columns.c, columns_backward.c) -------------------------- */
+/* ---- As one matrix product (columns.c, columns_backward.c) ----------------- */
 
-/* OIHW to [kh][kw][ic][oc], or `back`: to [kh][kw][oc][ic] with the kernel turned by 180
- * degrees, packed as a right-hand matrix of so many floats. */
+/* OIHW to [kh][kw][ic][oc], or `back`: to [kh][kw][oc][ic] with the kernel turned by
+ * 180 degrees, packed as a right-hand matrix of so many floats. */
 size_t vgg__columns_packed(const struct vgg__cpu *cpu, const vgg_stage *stage,
                            bool back);
 void vgg__columns_prepare(const struct vgg__stage_args *args, bool back, float *packed);
@@ -46,7 +46,7 @@ size_t vgg__columns_forward_scratch(const struct vgg__stage_env *env); /* bytes 
 void vgg__columns_backward(const struct vgg__stage_args *args, const float *packed);
 size_t vgg__columns_backward_scratch(const struct vgg__stage_env *env);
 
-/* ---- Few input channels (first.c) ----------------------------------------------------- */
+/* ---- Few input channels (first.c) ------------------------------------------ */
 
 /* OIHW to [kh][kw][ic][oc], rows padded to full vectors. */
 size_t vgg__first_packed(const struct vgg__cpu *cpu, const vgg_stage *stage);
@@ -55,7 +55,7 @@ void vgg__first_forward(const struct vgg__stage_args *args, const float *packed)
 void vgg__first_weights(const struct vgg__stage_args *args); /* dweight and dbias */
 size_t vgg__first_scratch(const struct vgg__stage_env *env, bool back);
 
-/* ---- Winograd (winograd.c, winograd_backward.c) -------------------------------------- */
+/* ---- Winograd (winograd.c, winograd_backward.c) ---------------------------- */
 
 /* G, [m + 2][3]. */
 const double (*vgg__winograd_filters(uint32_t m))[3];
@@ -84,8 +84,8 @@ struct vgg__tiling {
 struct vgg__tiling vgg__winograd_tiling(const vgg_stage *stage, uint32_t m, bool pooled,
                                         size_t count);
 
-/* The longest run that begins at *tile and ends before `end`; false: there is none. Moves
- * *tile behind it. */
+/* The longest run that begins at *tile and ends before `end`; false: there is none.
+ * Moves *tile behind it. */
 bool vgg__winograd_next(const struct vgg__tiling *tiling, size_t *tile, size_t end,
                         size_t *sample, struct vgg__run *run);
 

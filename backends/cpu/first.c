@@ -87,7 +87,7 @@ static struct vgg__first take_pair(const struct first *f, size_t pair, float *ro
     return first;
 }
 
-/* ---- Forward ----------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------- */
 
 static void forward_task(void *arg, uint32_t task, uint32_t worker)
 {
@@ -120,7 +120,7 @@ void vgg__first_forward(const struct vgg__stage_args *args, const float *packed)
                             forward_task, &f);
 }
 
-/* ---- Gradients --------------------------------------------------------------------- */
+/* ---- Gradients ------------------------------------------------------------- */
 
 static void part_task(void *arg, uint32_t task, uint32_t worker)
 {
@@ -134,9 +134,10 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
     for (size_t pair = vgg__cpu_part(f->pairs, task, f->parts); pair < end; pair++) {
         size_t sample;
         const struct vgg__first first = take_pair(f, pair, rows, &sample);
-        const struct vgg__source dy = vgg__winograd_gradient_source(f->args, sample);
+        const struct vgg__source all = vgg__winograd_gradient_source(f->args, sample);
         for (size_t o = 0; o < f->oc; o += lanes) {
-            f->kernels->first->weights(&first, &dy, o, pair_sums);
+            const struct vgg__source dy = vgg__source_from(&all, o);
+            f->kernels->first->weights(&first, &dy, pair_sums);
             for (size_t l = 0; l < lines; l++)
                 for (size_t j = 0; j < lanes; j++)
                     sums[l * f->w_row + o + j] += pair_sums[l * lanes + j];

@@ -10,10 +10,11 @@
 #define VGG__FIRST_CHANNELS 4 /* at most */
 #define VGG__FIRST_BLOCK    4 /* pixels side by side that are computed at once */
 
-/* Two rows of a map, of a length that is a multiple of VGG__FIRST_BLOCK. */
+/* Two rows of a map. */
 struct vgg__first {
-    /* Four rows of the input with a pixel more at each end, zero where they are outside:
-     * pixel (y - 1 + r, x - 1), channel i at x[r * row + x * ic + i]. */
+    /* Four rows of the input with a pixel more at each end and a length that is filled
+     * up to whole blocks, zero where they are outside of the map: pixel (y - 1 + r,
+     * x - 1), channel i at x[r * row + x * ic + i]. */
     const float *x;
     size_t row, ic;
     size_t y; /* of the first of the two rows; even */
@@ -24,10 +25,10 @@ struct vgg__first_kernels {
      * up to a full vector. */
     void (*forward)(const struct vgg__first *first, const float *weight, size_t w_row,
                     const struct vgg__output *output);
-    /* Of one vector of output channels from channel i on: sums[kh][kw][ic], and of dY
-     * itself last; [9 * ic + 1][vector]. */
+    /* Of dy's first vector of channels: sums[kh][kw][ic], and of dY itself last;
+     * [9 * ic + 1][vector]. */
     void (*weights)(const struct vgg__first *first, const struct vgg__source *dy,
-                    size_t i, float *sums);
+                    float *sums);
 };
 
 #endif

@@ -7,7 +7,7 @@
 
 #define BLOCK VGG__FIRST_BLOCK
 
-/* ---- Forward ------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------- */
 
 /* Sums of 2 x BLOCK pixels. */
 INLINE void sum_block(const struct vgg__first *f, const size_t ic, const float *x,
@@ -82,19 +82,18 @@ static void forward(const struct vgg__first *f, const float *weight, size_t w_ro
     }
 }
 
-/* ---- Gradients of the weights ------------------------------------------------------ */
+/* ---- Gradients of the weights ---------------------------------------------- */
 
 /* dY of the 2x2 pixels from column x on. */
-INLINE void read_pooled(const struct vgg__source *s, size_t y, size_t x, size_t i,
-                        vec d[4])
+INLINE void read_pooled(const struct vgg__source *s, size_t y, size_t x, vec d[4])
 {
-    const size_t h = s->h / 2, w = s->w / 2, left = s->channels - i;
+    const size_t h = s->h / 2, w = s->w / 2;
     vec g = {0};
     mask kept = {0};
     if (y / 2 < h && x / 2 < w) {
-        const size_t at = (y / 2 * w + x / 2) * s->c + i;
-        g = load_some(s->x + at, left);
-        kept = widen_some(s->kept + at, left);
+        const size_t at = (y / 2 * w + x / 2) * s->c;
+        g = load_some(s->x + at, s->channels);
+        kept = widen_some(s->kept + at, s->channels);
     }
     if (s->kind == VGG__AVERAGE_POOLED) g *= 0.25f;
 #pragma GCC unroll 4
@@ -105,32 +104,32 @@ INLINE void read_pooled(const struct vgg__source *s, size_t y, size_t x, size_t 
     }
 }
 
-INLINE void read_plain(const struct vgg__source *s, size_t y, size_t x, size_t i,
-                       vec d[4])
+INLINE void read_plain(const struct vgg__source *s, size_t y, size_t x, vec d[4])
 {
     for (size_t place = 0; place < 4; place++) {
         const size_t r = y + place / 2, c = x + place % 2;
         d[place] = (vec){0};
         if (r >= s->h || c >= s->w) continue;
-        const size_t at = (r * s->w + c) * s->c + i, left = s->channels - i;
-        d[place] = load_some(s->x + at, left);
+        const size_t at = (r * s->w + c) * s->c;
+        d[place] = load_some(s->x + at, s->channels);
         if (s->kind == VGG__MASKED)
-            d[place] = (vec)((mask)d[place] & ~(load_some(s->y + at, left) <= 0));
+            d[place] =
+                (vec)((mask)d[place] & ~(load_some(s->y + at, s->channels) <= 0));
     }
 }
 
-/* Of input channel l: the nine sums, held in registers along the two rows. */
+/* The nine sums of input channel l, held in registers along the two rows. */
 INLINE void weights_of(const struct vgg__first *f, const size_t ic, const bool pooled,
-                       const struct vgg__source *dy, size_t i, size_t l, float *sums)
+                       const struct vgg__source *dy, size_t l, float *sums)
 {
     vec sum[9], all = {0};
     for (int t = 0; t < 9; t++) sum[t] = (vec){0};
     for (size_t x = 0; x < dy->w; x += 2) {
         vec d[4];
         if (pooled)
-            read_pooled(dy, f->y, x, i, d);
+            read_pooled(dy, f->y, x, d);
         else
-            read_plain(dy, f->y, x, i, d);
+            read_plain(dy, f->y, x, d);
         const float *in = f->x + x * ic + l;
 #pragma GCC unroll 4
         for (size_t p = 0; p < 4; p++)
@@ -145,17 +144,17 @@ INLINE void weights_of(const struct vgg__first *f, const size_t ic, const bool p
     store(sums + 9 * ic * LANES, all);
 }
 
-static void weights(const struct vgg__first *f, const struct vgg__source *dy, size_t i,
+static void weights(const struct vgg__first *f, const struct vgg__source *dy,
                     float *sums)
 {
     const bool pooled = dy->kind >= VGG__MAX_POOLED;
     for (size_t l = 0; l < f->ic; l++) {
         if (f->ic == 1 && pooled)
-            weights_of(f, 1, true, dy, i, 0, sums);
+            weights_of(f, 1, true, dy, 0, sums);
         else if (pooled)
-            weights_of(f, f->ic, true, dy, i, l, sums);
+            weights_of(f, f->ic, true, dy, l, sums);
         else
-            weights_of(f, f->ic, false, dy, i, l, sums);
+            weights_of(f, f->ic, false, dy, l, sums);
     }
 }
 

@@ -51,8 +51,8 @@ struct vgg__windows {
     const float *top, *bottom; /* [2 * count][c] */
     size_t count, c;
     float *y; /* [count][c] */
-    /* [count][c]; NULL: not kept. Maximum: the winner's place, 0..3 in reading order, or
-     * VGG__NONE where the ReLU behind it gives zero (bias_relu_kept() writes that).
+    /* [count][c]; NULL: not kept. Maximum: the winner's place, 0..3 in reading order,
+     * or VGG__NONE where the ReLU behind it gives zero (bias_relu_kept() says so).
      * Average: bit i is set if the value at place i passes the ReLU. */
     uint8_t *kept;
 };

@@ -21,7 +21,7 @@
 #define MOST         112
 #define TASKS        16 /* so many at least, if there are panels to divide */
 
-/* ---- Filters ------------------------------------------------------------------- */
+/* ---- Filters --------------------------------------------------------------- */
 
 /* G: n x 3. */
 static const double filters2[4][3] = {
@@ -128,7 +128,7 @@ void vgg__winograd_prepare(const struct vgg__stage_args *args, uint32_t m, bool 
     args->machine->parallel(args->machine, (uint32_t)p.panels, prepare_task, &p);
 }
 
-/* ---- Tiles ----------------------------------------------------------------------- */
+/* ---- Tiles ----------------------------------------------------------------- */
 
 struct vgg__tiling vgg__winograd_tiling(const vgg_stage *s, uint32_t m, bool pooled,
                                         size_t count)
@@ -196,7 +196,7 @@ struct vgg__source vgg__winograd_input_source(const struct vgg__stage_args *args
                                 .channels = s->in.c};
 }
 
-/* ---- Products --------------------------------------------------------------------- */
+/* ---- Products -------------------------------------------------------------- */
 
 struct pass {
     const struct vgg__stage_args *args;

@@ -9,8 +9,8 @@
  *   data       the same, of dY and the turned filters    sums over output channels
  *   weights    dg = G^T [(A dy A^T) * (B^T d B)] G       sums over tiles
  *
- * so that a convolution is n * n matrix products ("frequencies") with 9 m m / (n n) of a
- * plain product's multiplications: 4 times fewer for m = 4, 2.25 for m = 2.
+ * so that a convolution is n * n matrix products ("frequencies") with n n / (9 m m) of
+ * the multiplications: 4 times fewer for m = 4, 2.25 times for m = 2.
  *
  * This header is for the inner loops and for those who call them. */
 #ifndef VGG_CPU_WINOGRAD_H
@@ -40,6 +40,18 @@ struct vgg__source {
     size_t h, w, c;
     size_t channels; /* to be taken, from the first on */
 };
+
+/* The same from channel `first` on. */
+static inline struct vgg__source vgg__source_from(const struct vgg__source *source,
+                                                  size_t first)
+{
+    struct vgg__source from = *source;
+    from.x += first;
+    if (from.y) from.y += first;
+    if (from.kept) from.kept += first;
+    from.channels -= first;
+    return from;
+}
 
 /* Tiles side by side: `count` from tile (row, col) on, at most VGG__MOST_RUN. */
 struct vgg__run {

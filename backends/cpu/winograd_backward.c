@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Winograd convolution: the gradients of filters and biases; winograd.h has the formula.
+/* Winograd convolution: gradients of filters and biases; winograd.h has the formula.
  *
  * The tiles of all samples are cut in a number of parts that depends on shapes alone.
  * A task takes a part and a group of input channels, block by block of tiles:
@@ -81,7 +81,7 @@ size_t vgg__winograd_backward_scratch(const struct vgg__stage_env *env, uint32_t
            sizeof(double) * b.parts * b.oc;
 }
 
-/* ---- A block ------------------------------------------------------------------ */
+/* ---- A block --------------------------------------------------------------- */
 
 /* A task's share of the input channels. */
 struct share {
@@ -97,8 +97,8 @@ static void make_v(const struct backward *b, struct share share, size_t first,
     struct vgg__run run;
     for (size_t tile = first; to.out = v + (tile - first) * b->v_row,
                 vgg__winograd_next(&b->tiling, &tile, end, &sample, &run);) {
-        struct vgg__source source = vgg__winograd_input_source(b->args, sample);
-        source.x += share.first;
+        const struct vgg__source x = vgg__winograd_input_source(b->args, sample);
+        struct vgg__source source = vgg__source_from(&x, share.first);
         source.channels = share.count;
         b->kernels->winograd->window(b->m, &source, &run, &to);
     }
@@ -132,9 +132,11 @@ static void add_bias(const struct backward *b, size_t tiles, const float *z, flo
     for (size_t o = 0; o < b->oc; o++) dbias[o] += sum[o];
 }
 
+/* `first`: P has nothing yet. */
 static void add_products(const struct backward *b, struct share share, bool first,
-                         size_t tiles, const float *v, const float *z, float *p)
+                         size_t tiles, const float *v, float *p)
 {
+    const float *z = v + b->v;
     const size_t cols = b->kernels->cols;
     for (uint32_t f = 0; f < b->frequencies; f++)
         for (size_t j = 0; j < b->panels; j++) {
@@ -173,7 +175,7 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
         if (group == 0 && b->args->dbias) add_bias(b, end - first, z, z + b->z, dbias);
         if (!b->args->dweight) continue;
         make_v(b, share, first, end, v);
-        add_products(b, share, i == begin, end - first, v, z, p);
+        add_products(b, share, i == begin, end - first, v, p);
     }
 }
 

@@ -9,7 +9,7 @@
 #define MOST_N     6
 #define MOST_STRIP (4 * VGG__MOST_RUN + 2)
 
-/* ---- One dimension ----------------------------------------------------------- */
+/* ---- One dimension --------------------------------------------------------- */
 
 /* B^T d, from n to n. */
 INLINE void window_1d(const int m, const vec *d, vec *r)
@@ -67,7 +67,7 @@ INLINE void finish_1d(const int m, const vec *r, vec *y)
     y[3] = difference + 8 * difference2 + r[5];
 }
 
-/* ---- From maps to strips -------------------------------------------------------- */
+/* ---- From maps to strips --------------------------------------------------- */
 
 /* A run's strip in the making: `cols` columns from pixel (top, left) on, LANES channels
  * or fewer from channel i on. */
@@ -90,7 +90,7 @@ INLINE void put_column(const int m, transform_1d *transform, const vec *d, size_
     for (int i = 0; i < m + 2; i++) strip->at[i][col] = r[i];
 }
 
-/* Whether rows first .. first + rows - 1 are all among h, and channels fill a vector. */
+/* Whether rows first .. first + rows - 1 are among h, and channels fill a vector. */
 INLINE bool is_inner(const struct strip *strip, ptrdiff_t first, int rows, size_t h)
 {
     return strip->channels >= LANES && first >= 0 && first + rows <= (ptrdiff_t)h;
@@ -208,7 +208,7 @@ INLINE void fill(const int m, const int rows, transform_1d *transform,
     }
 }
 
-/* ---- From strips to frequencies -------------------------------------------------- */
+/* ---- From strips to frequencies -------------------------------------------- */
 
 /* `reach`: pixels that a tile's window has before its first row and column. */
 INLINE void transform_run(const int m, const int reach, transform_1d *transform,
@@ -256,7 +256,7 @@ static void gradient(uint32_t m, const struct vgg__source *source,
         transform_run(2, 0, gradient_1d, source, run, to);
 }
 
-/* ---- From frequencies to maps ------------------------------------------------------ */
+/* ---- From frequencies to maps ---------------------------------------------- */
 
 INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at,
                         const float *in, size_t frequency)

@@ -18,8 +18,8 @@ struct target {
      * kept from stage to stage. */
     double tolerance;
     int multiplies, keeps;
-    bool apart; /* computes in memory that the context does not count */
-    bool tunes; /* algorithms are chosen by timing: not the same ones each time */
+    bool apart;    /* computes in memory that the context does not count */
+    bool tunes;    /* algorithms are chosen by timing: not the same ones each time */
     uint32_t conv; /* vgg_conv */
 };
 
