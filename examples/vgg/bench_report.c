@@ -132,10 +132,13 @@ static struct table lay_out(const struct bench *b)
 /* What is longer than its column ends in dots. */
 static void print_text(const char *text, int width)
 {
-    if ((int)strlen(text) <= width)
+    if ((int)strlen(text) <= width) {
         printf("%-*s", width, text);
-    else
-        printf("%.*s...", width - 3, text);
+        return;
+    }
+    int shown = width - 3;
+    while (shown > 0 && text[shown - 1] == ' ') shown--;
+    printf("%.*s...%*s", shown, text, width - 3 - shown, "");
 }
 
 static void print_number(double value, int width, int digits)

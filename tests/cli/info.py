@@ -105,11 +105,8 @@ def bench_stages(result, mode):
     assert fc8["in"] == [4, 16] and fc8["out"] == [4, 10], fc8
     assert abs(conv["forward_gflop"] - 4 * 2 * 8 * 9 * 256 / 1e9) < 1e-12, conv
     parts = [result[f"{name}_s"] for name in ("input", "prepare", "loss", "update", "other")]
-    spent = sum(s["forward_s"] + s["backward_s"] for s in stages)
+    assert min(parts) >= 0, parts
     assert all(s["forward_s"] > 0 and 0 < s["share"] < 1 for s in stages), stages
-    assert min(parts) >= 0 and parts[4] < result["p95_step_s"], parts
-    # Medians of five steps, so their sum is not the step's: but no part is counted twice.
-    assert 0.3 < (spent + sum(parts)) / result["median_step_s"] < 2, (spent, parts, result)
     training = mode == "train"
     assert all((s["backward_s"] > 0) == training for s in stages), stages
     assert (result["update_s"] > 0) == training and (result["loss_s"] > 0) == training, result
@@ -118,6 +115,14 @@ def bench_stages(result, mode):
     machine = result["machine"]
     assert machine["processors"] >= 1 and machine["memory_bytes"] > 1 << 20, machine
     assert machine["architecture"] and isinstance(machine["processor"], str), machine
+
+
+def bench_adds_up(result):
+    """Of one step alone, the parts are the whole: nothing is left out or counted twice."""
+    spent = sum(s["forward_s"] + s["backward_s"] for s in result["stages"])
+    spent += sum(result[f"{name}_s"] for name in ("input", "prepare", "loss", "update", "other"))
+    assert result["steps"] == 1 and abs(spent - result["median_step_s"]) < 1e-9, result
+    assert abs(sum(s["prepare_s"] for s in result["stages"]) - result["prepare_s"]) < 1e-9
 
 
 def bench_text(text, mode):
@@ -158,11 +163,17 @@ def test_bench():
         text = run("bench", *small, "--mode", mode, "--steps", 5, "--no-stages").stdout
         assert "images/s, median step" in text and "share" not in text, text
         assert len(text.splitlines()) == 5, text
+        bench_adds_up(sole_object(run("bench", *small, "--mode", mode, "--steps", 1,
+                                      "--format", "json").stdout))
+    text = run("bench", "--blocks", "1x8", "--bn", "--hidden", 0, "--resize", 100, "--batch", 1,
+               "--device", "ref", "--steps", 1).stdout
+    assert "two passes over a..." in text and max(map(len, text.splitlines())) <= 100, text
     trainer.make_data("data")
     result = sole_object(run("bench", "--blocks", "1x8", "--hidden", 16, "--batch", 8,
                              "--steps", 30, "--data-loading", "--data", "data", "--device", "ref",
                              "--format", "json").stdout)
     assert result["data_loading"] is True and result["engine"] == "ref"
+    assert result["stages"][0]["name"] == "conv1_1" and result["update_s"] > 0, result
 
 
 if __name__ == "__main__":
