@@ -142,6 +142,8 @@ const struct flag flags[] = {
      "steps before the clock starts", NULL},
     {"data-loading", NULL, FLAG_SWITCH, LIFE_CALL, BENCH, AT(data_loading), 0, 1, NULL,
      "real images, loading included, not random ones", NULL},
+    {"stages", NULL, FLAG_SWITCH, LIFE_CALL, BENCH, AT(stages), 0, 1, NULL,
+     "text: a row a stage; --no-stages: the summary alone", NULL},
 
     {"quiet", NULL, FLAG_SWITCH, LIFE_CALL, TRAIN, AT(quiet), 0, 1, NULL,
      "no progress at all, only the result", "Output"},

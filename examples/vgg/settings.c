@@ -21,6 +21,7 @@ void settings_init(struct settings *s)
     snprintf(s->device, sizeof s->device, "auto");
     s->save_every = 5.0;
     s->warmup = 3;
+    s->stages = 1;
 }
 
 enum source settings_source(const struct settings *s, size_t offset)
