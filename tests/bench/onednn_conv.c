@@ -7,7 +7,7 @@
  *
  * Forward has bias and ReLU; weights has the bias's gradient. Every combination of
  * algorithm and layout is tried, reorders are not timed, and the fastest is the answer:
- * one JSON object on stdout. How many threads is for the caller to say: OMP_NUM_THREADS,
+ * one JSON object on stdout. Threads are for the caller to say: OMP_NUM_THREADS,
  * or processors that the process may use, as the library was built. */
 #include <dnnl.h>
 #include <math.h>
