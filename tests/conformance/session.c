@@ -151,7 +151,8 @@ void session_open(struct session *s, const struct target *target,
                                    .batch = batch,
                                    .mode = mode,
                                    .precision = target->precision,
-                                   .input_gradient = mode != VGG_MODE_INFER,
+                                   .input_gradient =
+                                       mode != VGG_MODE_INFER && !target->no_dx,
                                    .deterministic = target->apart && !target->tunes,
                                    .params = s->net.params,
                                    .param_count = s->net.param_count};

@@ -30,8 +30,8 @@ struct engine {
     double loss;     /* absolute */
     double nmse;     /* of gradients: sum of squared errors over sum of squares */
     double training; /* relative, of losses, logits and parameters after ten steps */
-    /* The same of Adam, which divides a gradient by its own size: where sums are exactly
-     * zero, what a transform's rounding leaves of them moves a parameter. */
+    /* The same of Adam, which divides a gradient by its own size: where sums are
+     * exactly zero, what a transform's rounding leaves of them moves a parameter. */
     double adaptive;
 };
 
