@@ -78,6 +78,7 @@ static int open_engine(struct bench *b)
     train.batch = infer.batch = (uint32_t)b->s->batch;
     train.epochs = 1000000000;
     train.precision = infer.precision = session_precision(b->s);
+    infer.weights = session_weight_kind(b->s);
     train.deterministic = infer.deterministic = (uint32_t)b->s->deterministic;
     if (b->s->mode == MODE_TRAIN) {
         if (vgg_trainer_create(b->it.model, b->it.device, &train, &b->trainer) !=
@@ -201,8 +202,9 @@ static void report(const struct bench *b)
         printf("%.1f images/s, median step %.2f ms, p95 %.2f ms, peak memory %s\n",
                rate, 1e3 * median(b), 1e3 * percentile(b, 0.95),
                readable_bytes(peak_rss_bytes()));
-        printf("%s: %s\n%s%s\n", vgg_device_name(b->it.device), text,
+        printf("%s: %s\n%s%s%s\n", vgg_device_name(b->it.device), text,
                flag_find("precision")->choices[b->s->precision],
+               b->s->weights ? ", linear weights in bf16" : "",
                b->s->deterministic ? ", deterministic" : "");
         return;
     }
@@ -219,6 +221,7 @@ static void report(const struct bench *b)
     json_text(&j, "name", vgg_device_name(b->it.device));
     json_text(&j, "device", text);
     json_text(&j, "precision", flag_find("precision")->choices[b->s->precision]);
+    json_text(&j, "linear_weights", flag_find("weights")->choices[b->s->weights]);
     json_bool(&j, "deterministic", b->s->deterministic != 0);
     json_count(&j, "threads", vgg_context_threads(b->it.ctx));
     json_bool(&j, "data_loading", b->it.train_loader != NULL);
@@ -230,6 +233,9 @@ int bench_main(struct settings *s)
     struct bench b = {.s = s};
     if (s->steps == 0) s->steps = 20;
     if (s->steps > 100000000) return misuse("--steps: expected at most 100000000");
+    if (s->weights != 0 && s->mode == MODE_TRAIN)
+        return misuse(
+            "--weights bf16 is for --mode infer: training changes them in full");
     int status = session_open(&b.it, s);
     if (status == 0 && s->data_loading) status = open_data(&b);
     if (status == 0) status = session_model(&b.it, s, b.it.train_loader);
