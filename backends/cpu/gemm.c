@@ -119,13 +119,28 @@ static void edge_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t 
     t.c = block;
     t.c_row = kernels->cols;
     t.accumulate = false;
+    t.descent = NULL;
     kernels->tile(rows, width > kernels->cols / 2, &t);
     for (uint32_t i = 0; i < rows; i++)
         for (size_t j = 0; j < width; j++) {
             float *c = tile->c + i * tile->c_row + j;
-            const float v = block[i * kernels->cols + j];
-            *c = tile->accumulate ? *c + v : v;
+            float v = block[i * kernels->cols + j];
+            if (tile->descent && tile->descent->decay != 0)
+                v += tile->descent->decay * *c;
+            if (tile->descent)
+                *c -= tile->descent->rate * v;
+            else
+                *c = tile->accumulate ? *c + v : v;
         }
+}
+
+void vgg__gemm_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t width,
+                    const struct vgg__tile *tile)
+{
+    if (width == kernels->cols || width == kernels->cols / 2)
+        kernels->tile(rows, width == kernels->cols, tile);
+    else
+        edge_tile(kernels, rows, width, tile);
 }
 
 /* `height` rows of C by one panel, in blocks of about equal numbers of rows. */
@@ -134,16 +149,12 @@ static void run_panel(const struct vgg__kernels *kernels, size_t height, size_t 
 {
     struct vgg__tile t = *first;
     const size_t blocks = (height + kernels->rows - 1) / kernels->rows;
-    const bool full = width == kernels->cols || width == kernels->cols / 2;
     for (size_t block = 0, done = 0; block < blocks; block++) {
         const size_t until = height * (block + 1) / blocks;
         const uint32_t rows = (uint32_t)(until - done);
         t.a = first->a + done * t.a_row;
         t.c = first->c + done * t.c_row;
-        if (full)
-            kernels->tile(rows, width == kernels->cols, &t);
-        else
-            edge_tile(kernels, rows, width, &t);
+        vgg__gemm_tile(kernels, rows, width, &t);
         done = until;
     }
 }
@@ -154,10 +165,13 @@ static void run_own(const struct vgg__kernels *kernels, float *scratch,
     const uint32_t cols = kernels->cols;
     float *panel = scratch, *copy = scratch + DEPTH * MOST_COLS;
     const size_t height = must_copy(p) ? HEIGHT : p->m;
+    const struct vgg__descent later = {/* decay counts once */
+                                       .rate = p->descent ? p->descent->rate : 0};
     for (size_t l = 0; l < p->k; l += DEPTH) {
         struct vgg__tile t = {.k = vgg__size_min(DEPTH, p->k - l),
                               .c_row = p->c_row,
-                              .accumulate = p->accumulate || l > 0};
+                              .accumulate = p->accumulate || l > 0,
+                              .descent = l > 0 && p->descent ? &later : p->descent};
         for (size_t i = 0; i < p->m; i += height) {
             const size_t rows = vgg__size_min(height, p->m - i);
             take_a(p, i, rows, l, &t, copy);
@@ -197,6 +211,17 @@ static bool fits(const struct vgg__product *p, size_t lda, size_t ldb)
            ldb <= INT_MAX && p->c_row <= INT_MAX;
 }
 
+static float alpha_of(const struct vgg__product *p)
+{
+    return p->descent ? -p->descent->rate : 1.0f;
+}
+
+static float beta_of(const struct vgg__product *p)
+{
+    if (p->descent) return (float)(1 - (double)p->descent->rate * p->descent->decay);
+    return p->accumulate ? 1.0f : 0.0f;
+}
+
 void vgg__gemm_run(const struct vgg__gemm *g, const struct vgg__product *p,
                    float *scratch)
 {
@@ -210,8 +235,8 @@ void vgg__gemm_run(const struct vgg__gemm *g, const struct vgg__product *p,
     const size_t ldb = p->packed ? p->n : tb ? p->b_col : p->b_row;
     if (g->blas && fits(p, lda, ldb)) {
         const struct vgg__blas_product b = {
-            ta,       tb,   (int)p->m, (int)p->n, (int)p->k,     p->a,
-            (int)lda, p->b, (int)ldb,  p->c,      (int)p->c_row, p->accumulate};
+            ta,   tb,       (int)p->m, (int)p->n,     (int)p->k,   p->a,      (int)lda,
+            p->b, (int)ldb, p->c,      (int)p->c_row, alpha_of(p), beta_of(p)};
         vgg__blas_run(g->blas, &b);
         return;
     }

@@ -44,6 +44,7 @@ struct vgg__product {
     float *c;    /* must not overlap a and b */
     size_t c_row;
     bool accumulate;
+    const struct vgg__descent *descent; /* not NULL: an update of c instead */
 };
 
 /* VGG_EDEVICE: OpenBLAS was asked for and can't be had, the text says why;
@@ -55,6 +56,11 @@ void vgg__gemm_close(struct vgg__gemm *gemm);
 /* `scratch`: VGG__GEMM_SCRATCH floats that no other product uses at the same time. */
 void vgg__gemm_run(const struct vgg__gemm *gemm, const struct vgg__product *product,
                    float *scratch);
+
+/* The kernel on a block of C that may lie at the edge: rows and width are at most the
+ * table's. */
+void vgg__gemm_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t width,
+                    const struct vgg__tile *tile);
 
 /* A right-hand matrix that many products share is packed once. Floats that it takes;
  * SIZE_MAX: too many to say. */

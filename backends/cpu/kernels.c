@@ -3,41 +3,30 @@
  * VGG_KERNELS naming the table. Contraction is on here and only here: a * b + c is one
  * instruction where the set has it. Every element is computed in one order, whatever
  * the block it falls in, so a result does not depend on how callers cut their work. */
-#include "cpu/kernels.h"
+#include "cpu/kernels_linear.h"
+#include "cpu/vector.h"
 
-#if defined(__AVX512F__)
-#define VEC_BYTES 64
-#define ROWS      14 /* 28 sums, two columns of B, one splat: 31 of 32 registers */
-#define ISA       VGG_ISA_AVX512
-#elif defined(__AVX2__)
-#define VEC_BYTES 32
-#define ROWS      6 /* 12 + 2 + 1 of 16 registers */
-#define ISA       VGG_ISA_AVX2
-#elif defined(__aarch64__)
-#define VEC_BYTES 16
-#define ROWS      14
-#define ISA       VGG_ISA_BASE
-#else
-#define VEC_BYTES 16
-#define ROWS      6
-#define ISA       VGG_ISA_BASE
-#endif
-#define LANES (VEC_BYTES / 4)
-
-typedef float vec __attribute__((vector_size(VEC_BYTES)));
-typedef float loose __attribute__((vector_size(VEC_BYTES), aligned(4))); /* in memory */
-typedef int32_t mask __attribute__((vector_size(VEC_BYTES)));
 typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1)));
 
-static inline vec load(const float *x)
+/* Lines that a tile has yet to fetch, in order: what walks through memory evenly is
+ * recognised by the processor, which then goes ahead of it. */
+struct fetch {
+    const char *at;
+    uint32_t line, rows;
+};
+
+static inline void fetch(const struct vgg__tile *g, struct fetch *f, uint32_t count)
 {
-    return *(const loose *)x;
+    for (; count > 0 && f->rows > 0; count--) {
+        __builtin_prefetch(f->at + (size_t)f->line * 64);
+        if (++f->line < g->ahead_lines) continue;
+        f->line = 0;
+        f->rows--;
+        f->at += g->ahead_row;
+    }
 }
 
-static inline void store(float *x, vec v)
-{
-    *(loose *)x = v;
-}
+#define CHUNK 16 /* steps of k between two looks ahead */
 
 /* `rows` and `vecs` are constants at every call, so that the sums live in registers.
  * Rows of A are reached from every third one: base, base + row, base + 2 row are
@@ -54,17 +43,38 @@ tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 #pragma GCC unroll 16
     for (int i = 0; i < (rows + 2) / 3; i++) a[i] = g->a + 3 * (size_t)i * g->a_row;
     const size_t a_row = g->a_row, a_col = g->a_col, b_row = g->b_row;
-    for (size_t l = g->k; l > 0; l--) {
-        const vec b0 = load(b), b1 = vecs > 1 ? load(b + LANES) : b0;
+    const size_t chunks = (g->k + CHUNK - 1) / CHUNK;
+    struct fetch ahead = {g->ahead, 0, g->ahead_lines > 0 ? g->ahead_rows : 0};
+    const uint32_t lines = (uint32_t)((ahead.rows * g->ahead_lines + chunks - 1) /
+                                      (chunks > 0 ? chunks : 1));
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+        const size_t left = g->k - chunk * CHUNK;
+        if (ahead.rows > 0) fetch(g, &ahead, lines);
+        for (size_t l = left < CHUNK ? left : CHUNK; l > 0; l--) {
+            const vec b0 = load(b), b1 = vecs > 1 ? load(b + LANES) : b0;
 #pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const vec x = a[i / 3][(size_t)(i % 3) * a_row] - (vec){0};
-            sum[i][0] += x * b0;
-            if (vecs > 1) sum[i][1] += x * b1;
+            for (int i = 0; i < rows; i++) {
+                const vec x = a[i / 3][(size_t)(i % 3) * a_row] - (vec){0};
+                sum[i][0] += x * b0;
+                if (vecs > 1) sum[i][1] += x * b1;
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < (rows + 2) / 3; i++) a[i] += a_col;
+            b += b_row;
         }
+    }
+    if (g->descent) {
+        const float rate = g->descent->rate, decay = g->descent->decay;
+        float *c = g->c;
 #pragma GCC unroll 16
-        for (int i = 0; i < (rows + 2) / 3; i++) a[i] += a_col;
-        b += b_row;
+        for (int i = 0; i < rows; i++, c += g->c_row)
+#pragma GCC unroll 2
+            for (int v = 0; v < vecs; v++) {
+                const vec old = load(c + v * LANES);
+                const vec slope = decay != 0 ? sum[i][v] + decay * old : sum[i][v];
+                store(c + v * LANES, old - rate * slope);
+            }
+        return;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
@@ -133,32 +143,6 @@ static void tile(uint32_t rows, bool wide, const struct vgg__tile *g)
         tile_rows(rows, 2, g);
     else
         tile_rows(rows, 1, g);
-}
-
-/* Sum of the lanes, in their order. */
-static float lanes(vec v)
-{
-    float sum = v[0];
-    for (int i = 1; i < LANES; i++) sum += v[i];
-    return sum;
-}
-
-static void dot4(float out[4], const float *w, size_t w_row, const float *x, size_t k)
-{
-    vec sum[4] = {{0}, {0}, {0}, {0}}, more[4] = {{0}, {0}, {0}, {0}};
-    size_t l = 0;
-    for (; l + 2 * LANES <= k; l += 2 * LANES) {
-        const vec x0 = load(x + l), x1 = load(x + l + LANES);
-#pragma GCC unroll 4
-        for (size_t i = 0; i < 4; i++) {
-            sum[i] += load(w + i * w_row + l) * x0;
-            more[i] += load(w + i * w_row + l + LANES) * x1;
-        }
-    }
-    for (size_t i = 0; i < 4; i++) {
-        out[i] = lanes(sum[i] + more[i]);
-        for (size_t j = l; j < k; j++) out[i] += w[i * w_row + j] * x[j];
-    }
 }
 
 static inline void copy(float *to, const float *from, size_t count)
@@ -379,7 +363,7 @@ const struct vgg__kernels VGG_KERNELS = {
     .rows = ROWS,
     .cols = 2 * LANES,
     .tile = tile,
-    .dot4 = dot4,
+    .linear = &VGG_LINEAR_KERNELS,
     .columns = columns,
     .bias_relu = bias_relu,
     .max_pool = max_pool,

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct header {
     vgg_context *ctx;
@@ -19,11 +20,22 @@ struct header {
 _Static_assert(sizeof(struct header) <= VGG_ALIGN,
                "the header fits in front of a block");
 
+/* From here on the C library gives every block a mapping of its own, whatever its
+ * thresholds have become, which ends with the block: advice about it can't outlive
+ * it. */
+#define HUGE_BLOCK (size_t)(64 << 20)
+#define HUGE_PAGE  (size_t)(2 << 20)
+
 static void *default_alloc(void *cookie, size_t size, size_t align)
 {
     (void)cookie;
     void *memory = NULL;
-    return posix_memalign(&memory, align, size) == 0 ? memory : NULL;
+    const bool huge = size >= HUGE_BLOCK;
+    if (posix_memalign(&memory, huge ? HUGE_PAGE : align, size) != 0) return NULL;
+    /* Weights of a large layer are read from end to end, where small pages cost a
+     * look-up each. A wish: a kernel that can't leaves things as they are. */
+    if (huge) madvise(memory, size & ~(HUGE_PAGE - 1), MADV_HUGEPAGE);
+    return memory;
 }
 
 static void default_release(void *cookie, void *memory)
