@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 /* Widths: of the table, of its longest name, of its numbers, and of each of these. */
-enum { TABLE = 100, NAME = 24, TRAIN_NUMBERS = 53, INFER_NUMBERS = 29 };
-enum { MS = 8, GFLOPS = 8, GBS = 6, SHARE = 7 };
+enum { TABLE = 100, NAME = 24, TRAIN_NUMBERS = 50, INFER_NUMBERS = 28 };
+enum { MS = 7, GFLOPS = 8, GBS = 6, SHARE = 7 };
 
 static const char *const part_names[] = {
     [PART_INPUT] = "input", [PART_PREPARE] = "prepare weights",
@@ -76,11 +76,11 @@ static double median_step(const struct bench *b)
     return median_time(b->times, b->s->steps);
 }
 
-/* Digits of milliseconds behind the point. */
+/* Digits of milliseconds behind the point: six characters hold them all. */
 static int ms_digits(const struct bench *b)
 {
     const double step = median_step(b);
-    return step < 1.0 ? 3 : step < 10.0 ? 2 : 1;
+    return step < 0.1 ? 3 : step < 1.0 ? 2 : step < 10.0 ? 1 : 0;
 }
 
 /* ---- Text ------------------------------------------------------------------------ */

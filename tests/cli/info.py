@@ -167,7 +167,7 @@ def test_bench():
                                       "--format", "json").stdout))
     text = run("bench", "--blocks", "1x8", "--bn", "--hidden", 0, "--resize", 100, "--batch", 1,
                "--device", "ref", "--steps", 1).stdout
-    assert "two passes over a..." in text and max(map(len, text.splitlines())) <= 100, text
+    assert "two passes over a cha..." in text and max(map(len, text.splitlines())) <= 100, text
     trainer.make_data("data")
     result = sole_object(run("bench", "--blocks", "1x8", "--hidden", 16, "--batch", 8,
                              "--steps", 30, "--data-loading", "--data", "data", "--device", "ref",
