@@ -8,22 +8,12 @@
 
 typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1)));
 
-/* Lines that a tile has yet to fetch, in order: what walks through memory evenly is
- * recognised by the processor, which then goes ahead of it. */
-struct fetch {
-    const char *at;
-    uint32_t line, rows;
-};
-
-static inline void fetch(const struct vgg__tile *g, struct fetch *f, uint32_t count)
+/* Part `chunk` of what a tile fetches ahead, `lines` of each row a chunk. */
+static inline void fetch(const struct vgg__tile *g, size_t chunk, size_t lines)
 {
-    for (; count > 0 && f->rows > 0; count--) {
-        __builtin_prefetch(f->at + (size_t)f->line * 64);
-        if (++f->line < g->ahead_lines) continue;
-        f->line = 0;
-        f->rows--;
-        f->at += g->ahead_row;
-    }
+    for (size_t line = chunk * lines; line < (chunk + 1) * lines; line++)
+        for (size_t i = 0; line < g->ahead_lines && i < g->ahead_rows; i++)
+            __builtin_prefetch(g->ahead + i * g->ahead_row + line * 64);
 }
 
 #define CHUNK 16 /* steps of k between two looks ahead */
@@ -44,12 +34,10 @@ tile_of(const int rows, const int vecs, const struct vgg__tile *g)
     for (int i = 0; i < (rows + 2) / 3; i++) a[i] = g->a + 3 * (size_t)i * g->a_row;
     const size_t a_row = g->a_row, a_col = g->a_col, b_row = g->b_row;
     const size_t chunks = (g->k + CHUNK - 1) / CHUNK;
-    struct fetch ahead = {g->ahead, 0, g->ahead_lines > 0 ? g->ahead_rows : 0};
-    const uint32_t lines = (uint32_t)((ahead.rows * g->ahead_lines + chunks - 1) /
-                                      (chunks > 0 ? chunks : 1));
+    const size_t lines = chunks > 0 ? (g->ahead_lines + chunks - 1) / chunks : 0;
     for (size_t chunk = 0; chunk < chunks; chunk++) {
         const size_t left = g->k - chunk * CHUNK;
-        if (ahead.rows > 0) fetch(g, &ahead, lines);
+        if (lines > 0) fetch(g, chunk, lines);
         for (size_t l = left < CHUNK ? left : CHUNK; l > 0; l--) {
             const vec b0 = load(b), b1 = vecs > 1 ? load(b + LANES) : b0;
 #pragma GCC unroll 16

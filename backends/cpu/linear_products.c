@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The products of linear layers; see linear_products.h.
  *
- * Forward and dx read the weights block by block. A block is laid down anew, small
- * enough to stay in the cache and free of its strides; while the kernel works on one,
- * the next is brought in by pieces: each call of the kernel fetches a piece from
- * memory, which is laid down after the next call. So memory is never waited for, and
- * never asked for all at once. dweight reads and writes where the weights lie, and
- * fetches a few blocks ahead.
+ * Weights are read where they lie, in long runs of a few neighbouring rows, which the
+ * processor's own look-ahead recognises; the kernel fetches what comes next besides.
+ * They are laid down in a small area only where they must be: to expand bf16, and where
+ * rows lie so far apart that they would drive each other out of the cache.
  *
  * An element of a result is a sum over k in ascending order, cut in the same places
  * whatever is computed beside it. */
 #include "cpu/linear_products.h"
 
-#define DEPTH     512         /* steps of k of a forward block */
+#define DEPTH     512         /* steps of k between two visits of y */
 #define DEPTH_ROW (512 + 16)  /* rows must not fall on the same sets of the cache */
-#define DX_DEPTH  256         /* outputs of a block of dx */
-#define DX_PANELS 8           /* panels of inputs of a block of dx */
+#define RESIDENT  (384 << 10) /* bytes of packed x that stay in the cache */
+#define DX_PANELS 16          /* panels of inputs of a block of dx */
+#define DX_DEPTH  128         /* outputs of one */
 #define GRADIENTS 128         /* outputs of a task of dweight */
 #define K_MOST    512         /* samples between two visits of a gradient */
-#define RESIDENT  (384 << 10) /* bytes of packed x that stay in the cache */
 #define FAR       512         /* steps of the kernel that memory takes to answer */
+#define NEAR_ROWS 8           /* rows of far ones that the cache holds at once */
 #define MOST_COLS 32
 #define MOST_ROWS 14
 
@@ -40,8 +39,7 @@ static size_t padded(const struct vgg__gemm *g, size_t count)
 size_t vgg__linear_scratch(const struct vgg__gemm *gemm, size_t count)
 {
     const size_t out = vgg__size_mul(VGG__LINEAR_OUTPUTS, padded(gemm, count));
-    const size_t forward =
-        vgg__size_add(2 * VGG__LINEAR_OUTPUTS * DEPTH_ROW, vgg__cpu_floats(out));
+    const size_t forward = vgg__size_add(MOST_ROWS * DEPTH_ROW, vgg__cpu_floats(out));
     const size_t dx = 2 * DX_PANELS * DX_DEPTH * MOST_COLS;
     const size_t dweight = (GRADIENTS + MOST_ROWS) * vgg__size_min(count, K_MOST) * 2;
     const size_t backward = dx > dweight ? dx : dweight;
@@ -62,52 +60,10 @@ size_t vgg__linear_packed_dy(const struct vgg__gemm *gemm, size_t count, size_t 
     return vgg__cpu_floats(vgg__size_mul(vgg__size_mul(up(count, rows), rows), outs));
 }
 
-/* ---- Bringing in weights --------------------------------------------------- */
-
-/* A block of the weights on its way, a piece a call of the kernel. */
-struct delivery {
-    const struct vgg__linear_kernels *kernels;
-    struct vgg__piece block; /* all of its rows */
-    bool half;
-    size_t calls, call; /* of the kernel meanwhile */
-};
-
-/* The rows of piece `i`; none behind the last. */
-static struct vgg__piece piece_of(const struct delivery *d, size_t i)
+/* Rows at multiples of 4 KiB share a few sets of the first-level cache. */
+static bool is_far(const struct vgg__linear *l)
 {
-    struct vgg__piece piece = d->block;
-    if (i >= d->calls) {
-        piece.rows = 0;
-        return piece;
-    }
-    const size_t begin = vgg__cpu_part(d->block.rows, i, d->calls);
-    piece.rows = vgg__cpu_part(d->block.rows, i + 1, d->calls) - begin;
-    piece.w = (const char *)piece.w + begin * piece.w_row;
-    piece.out += begin * piece.out_row;
-    return piece;
-}
-
-static void lay(const struct delivery *d, const struct vgg__piece *piece)
-{
-    if (piece->rows == 0) return;
-    (d->half ? d->kernels->lay_bf16 : d->kernels->lay)(piece);
-}
-
-/* Before a call of the kernel: it shall fetch the piece behind the one that is laid
- * down after it. */
-static void fetch_next(const struct delivery *d, struct vgg__tile *tile)
-{
-    const struct vgg__piece piece = piece_of(d, d->call + 1);
-    tile->ahead = piece.w;
-    tile->ahead_row = piece.w_row;
-    tile->ahead_rows = (uint32_t)piece.rows;
-    tile->ahead_lines = (uint32_t)up(piece.width, d->half ? 32 : 16);
-}
-
-static void lay_next(struct delivery *d)
-{
-    const struct vgg__piece piece = piece_of(d, d->call++);
-    lay(d, &piece);
+    return l->ins % 1024 == 0;
 }
 
 /* ---- Forward --------------------------------------------------------------- */
@@ -134,89 +90,139 @@ void vgg__linear_forward_pack(const struct vgg__linear *l, const float *x, size_
         }
 }
 
-/* Where depth l0 of the rows from `first` on lies, and where it goes. */
-static struct vgg__piece forward_block(const struct vgg__linear *l, size_t first,
-                                       size_t l0, float *to)
+/* Where forward is: rows of a block of the weights, DEPTH columns of them. */
+struct place {
+    size_t row, rows; /* of all weights */
+    size_t l;         /* column */
+};
+
+/* A task of forward: rows first .. end by blocks of about `height`, columns in ranges of
+ * `range`. */
+struct walk {
+    size_t first, end, blocks, range;
+};
+
+static struct walk walk_of(const struct vgg__linear *l, size_t task)
 {
-    const struct vgg__linear_kernels *kernels = l->gemm->kernels->linear;
-    const size_t row =
-        l->half ? vgg__bf16_row(kernels, l->ins) : l->ins * sizeof(float);
-    const size_t depth = vgg__size_min(DEPTH, l->ins - l0);
-    return (struct vgg__piece){
-        .w = (const char *)l->w + first * row + l0 * (l->half ? 2 : sizeof(float)),
-        .w_row = row,
-        .rows = vgg__size_min(VGG__LINEAR_OUTPUTS, l->outs - first),
-        .width = depth,
-        .out = to,
-        .out_row = DEPTH_ROW,
-        .segment = depth,
-        .segment_size = depth};
+    const size_t height = l->half || !is_far(l)
+                              ? l->gemm->kernels->rows
+                              : vgg__size_min(NEAR_ROWS, l->gemm->kernels->rows);
+    const size_t resident = RESIDENT / sizeof(float) / padded(l->gemm, l->count);
+    struct walk w = {.first = task * VGG__LINEAR_OUTPUTS};
+    w.end = vgg__size_min(w.first + VGG__LINEAR_OUTPUTS, l->outs);
+    w.blocks = up(w.end - w.first, height);
+    w.range = resident < DEPTH ? DEPTH : resident / DEPTH * DEPTH;
+    return w;
 }
 
-/* A block of weights, laid down, by all samples. */
-static void forward_tiles(const struct vgg__linear *l, const struct vgg__piece *block,
-                          size_t l0, float *out, struct delivery *next)
+static void set_block(const struct walk *w, size_t block, struct place *at)
+{
+    at->row = w->first + vgg__cpu_part(w->end - w->first, block, w->blocks);
+    at->rows =
+        w->first + vgg__cpu_part(w->end - w->first, block + 1, w->blocks) - at->row;
+}
+
+/* What comes after column l of a block: the columns behind it, else the next block's
+ * first ones in this range, else the next range's of the first block. */
+static struct place after(const struct vgg__linear *l, const struct walk *w,
+                          size_t block, size_t at)
+{
+    struct place next = {.l = at + DEPTH};
+    const size_t from = at / w->range * w->range;
+    if (next.l == from + w->range || next.l >= l->ins) {
+        next.l = block + 1 < w->blocks ? from : from + w->range;
+        block = block + 1 < w->blocks ? block + 1 : 0;
+    }
+    set_block(w, block, &next);
+    if (next.l >= l->ins) next.rows = 0;
+    return next;
+}
+
+static const char *weights_at(const struct vgg__linear *l, const struct place *at,
+                              size_t *row)
+{
+    const struct vgg__linear_kernels *kernels = l->gemm->kernels->linear;
+    *row = l->half ? vgg__bf16_row(kernels, l->ins) : l->ins * sizeof(float);
+    return (const char *)l->w + at->row * *row + at->l * (l->half ? 2 : sizeof(float));
+}
+
+/* The weights of a place by all samples, while those of the next are fetched. */
+static void forward_tiles(const struct vgg__linear *l, const struct place *at,
+                          const struct place *next, float *out, float *area)
 {
     const struct vgg__kernels *kernels = l->gemm->kernels;
     const size_t cols = kernels->cols, row = padded(l->gemm, l->count);
-    const size_t blocks = up(block->rows, kernels->rows);
-    struct vgg__tile t = {.k = block->width,
-                          .a_row = DEPTH_ROW,
+    const size_t panels = up(row, cols);
+    struct vgg__tile t = {.k = vgg__size_min(DEPTH, l->ins - at->l),
+                          .a_row = l->ins,
                           .a_col = 1,
                           .b_row = cols,
                           .c_row = row,
-                          .accumulate = l0 > 0};
-    for (size_t n = 0; n < row; n += cols)
-        for (size_t i = 0; i < blocks; i++) {
-            const size_t begin = vgg__cpu_part(block->rows, i, blocks);
-            const size_t end = vgg__cpu_part(block->rows, i + 1, blocks);
-            t.a = block->out + begin * DEPTH_ROW;
-            t.b = l->packed + n * l->ins + l0 * cols;
-            t.c = out + begin * row + n;
-            fetch_next(next, &t);
-            kernels->tile((uint32_t)(end - begin), row - n >= cols, &t);
-            lay_next(next);
-        }
+                          .accumulate = at->l > 0};
+    size_t bytes; /* of a row */
+    const char *w = weights_at(l, at, &bytes), *ahead = weights_at(l, next, &bytes);
+    t.a = (const float *)w;
+    if (l->half) {
+        const struct vgg__piece piece = {.w = w,
+                                         .w_row = bytes,
+                                         .rows = at->rows,
+                                         .width = t.k,
+                                         .out = area,
+                                         .out_row = DEPTH_ROW,
+                                         .segment = t.k};
+        kernels->linear->lay_bf16(&piece);
+        t.a = area;
+        t.a_row = DEPTH_ROW;
+    }
+    t.ahead_row = bytes;
+    t.ahead_lines =
+        (uint32_t)up(vgg__size_min(DEPTH, l->ins - next->l), l->half ? 32 : 16);
+    for (size_t p = 0; p < panels; p++) {
+        const size_t begin = vgg__cpu_part(next->rows, p, panels);
+        t.ahead = ahead + begin * bytes;
+        t.ahead_rows = (uint32_t)(vgg__cpu_part(next->rows, p + 1, panels) - begin);
+        t.b = l->packed + p * cols * l->ins + at->l * cols;
+        t.c = out + p * cols;
+        kernels->tile((uint32_t)at->rows, row - p * cols >= cols, &t);
+    }
 }
 
 const float *vgg__linear_forward_task(const struct vgg__linear *l, size_t task,
                                       uint32_t worker, size_t *stride)
 {
-    const struct vgg__kernels *kernels = l->gemm->kernels;
-    const size_t first = task * VGG__LINEAR_OUTPUTS;
-    float *blocks = l->workers + worker * l->worker_floats;
-    float *out = blocks + 2 * VGG__LINEAR_OUTPUTS * DEPTH_ROW;
+    float *area = l->workers + worker * l->worker_floats;
+    float *out = area + MOST_ROWS * DEPTH_ROW;
+    const struct walk w = walk_of(l, task);
     *stride = padded(l->gemm, l->count);
-    struct delivery next = {.kernels = kernels->linear, .half = l->half};
-    next.block = forward_block(l, first, 0, blocks);
-    next.calls = up(*stride, kernels->cols) * up(next.block.rows, kernels->rows);
-    lay(&next, &next.block);
-    for (size_t l0 = 0, turn = 0; l0 < l->ins; l0 += DEPTH) {
-        const struct vgg__piece block = next.block;
-        turn ^= VGG__LINEAR_OUTPUTS * DEPTH_ROW;
-        if (l0 + DEPTH < l->ins)
-            next.block = forward_block(l, first, l0 + DEPTH, blocks + turn);
-        else
-            next.block.rows = 0;
-        next.call = 0;
-        forward_tiles(l, &block, l0, out, &next);
-    }
+    for (size_t from = 0; from < l->ins; from += w.range)
+        for (size_t block = 0; block < w.blocks; block++) {
+            const size_t to = vgg__size_min(from + w.range, l->ins);
+            struct place at;
+            set_block(&w, block, &at);
+            for (at.l = from; at.l < to; at.l += DEPTH) {
+                const struct place next = after(l, &w, block, at.l);
+                forward_tiles(l, &at, &next, out + (at.row - w.first) * *stride, area);
+            }
+        }
     return out;
 }
 
 /* ---- dx -------------------------------------------------------------------- */
 
+/* Outputs of a task that packs dy. */
+#define DX_PACK 256
+
 size_t vgg__linear_dx_packs(const struct vgg__linear *l)
 {
-    return up(l->outs, DX_DEPTH);
+    return up(l->outs, DX_PACK);
 }
 
-/* Blocks [outs][rows] of about equal numbers of samples; DX_DEPTH outputs of all. */
+/* Blocks [outs][rows] of about equal numbers of samples; DX_PACK outputs of all. */
 void vgg__linear_dx_pack(const struct vgg__linear *l, const float *dy, size_t task)
 {
     const size_t rows = l->gemm->kernels->rows, blocks = up(l->count, rows);
-    const size_t begin = task * DX_DEPTH;
-    const size_t end = vgg__size_min(begin + DX_DEPTH, l->outs);
+    const size_t begin = task * DX_PACK;
+    const size_t end = vgg__size_min(begin + DX_PACK, l->outs);
     for (size_t b = 0; b < blocks; b++) {
         float *out = l->packed + b * rows * l->outs;
         const size_t first = vgg__cpu_part(l->count, b, blocks);
@@ -227,7 +233,7 @@ void vgg__linear_dx_pack(const struct vgg__linear *l, const float *dy, size_t ta
     }
 }
 
-/* As many strips as can be shared out evenly, none wider than a block. */
+/* As many strips as can be shared out evenly, none wider than DX_PANELS. */
 size_t vgg__linear_dx_tasks(const struct vgg__linear *l)
 {
     const size_t panels = up(l->ins, l->gemm->kernels->cols);
@@ -235,14 +241,50 @@ size_t vgg__linear_dx_tasks(const struct vgg__linear *l)
     return even <= panels ? even : strips;
 }
 
+/* A block of the weights on its way into panels [outputs][cols], by pieces: each call
+ * of the kernel fetches a piece from memory, which is laid down after the next call. So
+ * memory is never waited for, and never asked for all at once. */
+struct delivery {
+    const struct vgg__linear_kernels *kernels;
+    struct vgg__piece block; /* all of its rows */
+    size_t calls, call;      /* of the kernel meanwhile */
+};
+
+/* The rows of piece `i`; none behind the last. */
+static struct vgg__piece piece_of(const struct delivery *d, size_t i)
+{
+    struct vgg__piece piece = d->block;
+    const size_t begin = vgg__cpu_part(d->block.rows, i, d->calls);
+    piece.rows =
+        i < d->calls ? vgg__cpu_part(d->block.rows, i + 1, d->calls) - begin : 0;
+    piece.w = (const char *)piece.w + begin * piece.w_row;
+    piece.out += begin * piece.out_row;
+    return piece;
+}
+
+/* Before a call: it shall fetch the piece behind the one that is laid down after it. */
+static void fetch_piece(const struct delivery *d, struct vgg__tile *tile)
+{
+    const struct vgg__piece piece = piece_of(d, d->call + 1);
+    tile->ahead = piece.w;
+    tile->ahead_row = piece.w_row;
+    tile->ahead_rows = (uint32_t)piece.rows;
+    tile->ahead_lines = (uint32_t)up(piece.width, 16);
+}
+
+static void lay_piece(struct delivery *d)
+{
+    const struct vgg__piece piece = piece_of(d, d->call++);
+    if (piece.rows > 0) d->kernels->lay(&piece);
+}
+
+/* Columns `first` .. first + width of the weights, outputs from `o` on. */
 static struct vgg__piece dx_block(const struct vgg__linear *l, size_t first,
                                   size_t width, size_t o, float *to)
 {
     const size_t cols = l->gemm->kernels->cols;
-    const size_t row = l->ins * sizeof(float);
-    return (struct vgg__piece){.w =
-                                   (const char *)l->w + o * row + first * sizeof(float),
-                               .w_row = row,
+    return (struct vgg__piece){.w = (const float *)l->w + o * l->ins + first,
+                               .w_row = l->ins * sizeof(float),
                                .rows = vgg__size_min(DX_DEPTH, l->outs - o),
                                .width = width,
                                .out = to,
@@ -251,12 +293,13 @@ static struct vgg__piece dx_block(const struct vgg__linear *l, size_t first,
                                .segment_size = DX_DEPTH * cols};
 }
 
+/* A block of weights, laid down, by all samples, while the next comes in. */
 static void dx_tiles(const struct vgg__linear *l, const struct vgg__piece *block,
                      size_t o, float *dx, struct delivery *next)
 {
     const struct vgg__kernels *kernels = l->gemm->kernels;
-    const size_t cols = kernels->cols, rows = kernels->rows,
-                 blocks = up(l->count, rows);
+    const size_t cols = kernels->cols, rows = kernels->rows;
+    const size_t blocks = up(l->count, rows);
     struct vgg__tile t = {.k = block->rows,
                           .a_row = 1,
                           .a_col = rows,
@@ -270,10 +313,10 @@ static void dx_tiles(const struct vgg__linear *l, const struct vgg__piece *block
             t.a = l->packed + (b * l->outs + o) * rows;
             t.b = block->out + j / cols * block->segment_size;
             t.c = dx + begin * l->ins + j;
-            fetch_next(next, &t);
+            fetch_piece(next, &t);
             vgg__gemm_tile(kernels, (uint32_t)(end - begin),
                            vgg__size_min(cols, block->width - j), &t);
-            lay_next(next);
+            lay_piece(next);
         }
 }
 
@@ -289,7 +332,7 @@ void vgg__linear_dx_task(const struct vgg__linear *l, float *dx, size_t task,
     struct delivery next = {.kernels = kernels->linear};
     next.block = dx_block(l, first, width, 0, blocks);
     next.calls = up(width, kernels->cols) * up(l->count, kernels->rows);
-    lay(&next, &next.block);
+    next.kernels->lay(&next.block);
     for (size_t o = 0, turn = 0; o < l->outs; o += DX_DEPTH) {
         const struct vgg__piece block = next.block;
         turn ^= DX_PANELS * DX_DEPTH * MOST_COLS;
