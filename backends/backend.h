@@ -26,7 +26,7 @@
 #include <vgg/data.h>
 #include <vgg/plan.h>
 
-#define VGG_ENGINE_ABI 2
+#define VGG_ENGINE_ABI 3
 
 /* ---- What the host offers to an engine ------------------------------------------- */
 
@@ -134,6 +134,11 @@ typedef struct vgg_program_desc {
      * gradients, so the engine may use each up as soon as it is known, and the store
      * need not have any. Only for engines with VGG_CAN_STEP. */
     uint32_t step;
+    /* VGG_BF16: weights of linear layers are kept, in the program's own memory, rounded
+     * to bfloat16 (ties to even), and take part in products that are otherwise as
+     * precise as ever. VGG_FP32: as they are. Only in VGG_MODE_INFER, for engines with
+     * VGG_CAN_BF16_WEIGHTS, which take it with VGG_FP32 alone. */
+    uint32_t weights;
     /* The store's parameters, so that memory and work follow what is trainable.
      * NULL: all are. */
     const vgg_param_desc *params;
@@ -237,7 +242,8 @@ typedef struct vgg_device_desc {
 } vgg_device_desc;
 
 enum {
-    VGG_CAN_STEP = 1 /* has VGG_PHASE_STEP */
+    VGG_CAN_STEP = 1,        /* has VGG_PHASE_STEP */
+    VGG_CAN_BF16_WEIGHTS = 2 /* vgg_program_desc's weights may be VGG_BF16 */
 };
 
 typedef struct vgg_engine {

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "core/memory.h"
+
 int64_t vgg__layout_tap(const struct vgg__layout *layout, uint32_t tap,
                         vgg_extent *extent)
 {
@@ -41,6 +43,27 @@ static bool choose_gradients(const vgg_program_desc *desc, bool upstream,
     return any;
 }
 
+static size_t param_count(const vgg_stage *stage, uint32_t which)
+{
+    if (which != VGG__WEIGHT) return stage->mid.c;
+    if (stage->kind == VGG_STAGE_LINEAR)
+        return vgg__extent_count(stage->in) * stage->out.c;
+    return (size_t)stage->mid.c * stage->in.c * stage->kernel * stage->kernel;
+}
+
+/* In a step no store has room for gradients. Bytes of those that are needed. */
+static size_t place_step(const vgg_program_desc *desc, struct vgg__layout_stage *s)
+{
+    size_t bytes = 0;
+    for (uint32_t k = 0; desc->step && k < VGG__TRAINABLES; k++) {
+        if (!s->trains[k] || (k == VGG__WEIGHT && s->need.updates)) continue;
+        s->gradient_at[k] = bytes;
+        s->gradient_count[k] = param_count(&s->stage, k);
+        bytes += vgg__align_up(s->gradient_count[k] * vgg__element(desc->precision));
+    }
+    return bytes;
+}
+
 static vgg_status describe_stage(const struct vgg__machine *machine,
                                  const vgg_program_desc *desc, uint32_t index,
                                  bool *upstream, struct vgg__layout_stage *s)
@@ -63,9 +86,12 @@ static vgg_status describe_stage(const struct vgg__machine *machine,
         .precision = desc->precision,
         .wants_dx = s->wants_dx,
         .wants_dparams = wants_dparams,
+        .updates = desc->step && wants_dparams,
+        .half_weights = desc->weights == VGG_BF16,
         .last =
             left == 0 || (left == 1 && desc->stages[index + 1].kind == VGG_STAGE_LOSS)};
     s->impl->measure(&env, &s->need);
+    s->gradient_bytes = place_step(desc, s);
     if (s->need.element == 0) s->need.element = vgg__element(desc->precision);
     s->backward = (s->wants_dx || wants_dparams) && !s->need.identity &&
                   s->stage.kind != VGG_STAGE_LOSS;
@@ -184,6 +210,9 @@ static void place_kept(const struct vgg__machine *machine, struct vgg__layout *l
         if (s->backward)
             kept[VGG__BACKWARD_SCRATCH] =
                 (struct vgg__block){s->need.backward_scratch, back, last, 0};
+        if (s->backward)
+            kept[VGG__GRADIENTS] =
+                (struct vgg__block){s->gradient_bytes, back, back, 0};
     }
 }
 

@@ -20,6 +20,7 @@ enum {
     VGG__SAVED,
     VGG__FORWARD_SCRATCH,
     VGG__BACKWARD_SCRATCH,
+    VGG__GRADIENTS, /* of a step: those of its parameters, one after the other */
     VGG__KEPT
 };
 
@@ -30,6 +31,10 @@ struct vgg__layout_stage {
     struct vgg__stage_need need;
     uint32_t x, y;                /* values */
     bool trains[VGG__TRAINABLES]; /* computes this gradient */
+    /* Of a step: where in VGG__GRADIENTS, and how many elements; 0: the stage updates
+     * the parameter itself, or it is frozen. */
+    size_t gradient_at[VGG__TRAINABLES], gradient_count[VGG__TRAINABLES];
+    size_t gradient_bytes;
     bool wants_dx;
     bool backward; /* takes part in backward */
 };

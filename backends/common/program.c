@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/layout.h"
 #include "common/store.h"
@@ -11,7 +12,7 @@
 
 /* Seconds since compile(). */
 struct spent {
-    double prepare, forward, backward;
+    double prepare, forward, backward, update;
 };
 
 struct program {
@@ -250,6 +251,37 @@ static void *slot_gradient(const struct program *p, const struct vgg__layout_sta
     return s->trains[which] ? p->store->params[slots[which]].gradient : NULL;
 }
 
+/* In a step: zeroed gradients of the stage's own, or the weight itself. */
+static void take_update(const struct program *p, uint32_t index,
+                        const vgg_update *update, struct vgg__stage_args *args)
+{
+    const struct vgg__layout_stage *s = &p->layout.stages[index];
+    unsigned char *memory = kept_at(p, index, VGG__GRADIENTS);
+    void **const gradients[VGG__TRAINABLES] = {&args->dweight, &args->dbias,
+                                               &args->dgamma, &args->dbeta};
+    if (memory) memset(memory, 0, s->gradient_bytes);
+    for (uint32_t k = 0; k < VGG__TRAINABLES; k++)
+        *gradients[k] = s->gradient_count[k] > 0 ? memory + s->gradient_at[k] : NULL;
+    if (!s->need.updates || !s->trains[VGG__WEIGHT]) return;
+    args->dweight = slot_value(p, s->stage.weight);
+    args->update = update;
+}
+
+/* What take_update() has not left to the stage. */
+static void finish_update(const struct program *p, uint32_t index,
+                          const vgg_update *update)
+{
+    const struct vgg__layout_stage *s = &p->layout.stages[index];
+    const unsigned char *memory = kept_at(p, index, VGG__GRADIENTS);
+    int32_t slots[VGG__TRAINABLES];
+    vgg__stage_slots(&s->stage, slots);
+    for (uint32_t k = 0; k < VGG__TRAINABLES; k++)
+        if (s->gradient_count[k] > 0)
+            vgg__host_store_descend(p->store, (uint32_t)slots[k],
+                                    memory + s->gradient_at[k], update);
+}
+
+/* Also a step, which has an update. */
 static vgg_status backward(struct program *p, const vgg_run *run)
 {
     const struct vgg__layout *layout = &p->layout;
@@ -269,9 +301,14 @@ static vgg_status backward(struct program *p, const vgg_run *run)
         args.dbias = slot_gradient(p, s, VGG__BIAS);
         args.dgamma = slot_gradient(p, s, VGG__GAMMA);
         args.dbeta = slot_gradient(p, s, VGG__BETA);
+        if (run->update) take_update(p, i, run->update, &args);
         s->impl->backward(&args);
         clock = lap(&p->spent[i].backward, clock);
+        if (!run->update) continue;
+        finish_update(p, i, run->update);
+        clock = lap(&p->spent[i].update, clock);
     }
+    if (run->update) p->store->version++;
     p->consumed = true;
     return VGG_OK;
 }
@@ -282,6 +319,7 @@ vgg_status vgg__program_run(void *program, vgg_phase phase, const vgg_run *run)
         [VGG_PHASE_FORWARD] = forward,
         [VGG_PHASE_LOSS] = loss,
         [VGG_PHASE_BACKWARD] = backward,
+        [VGG_PHASE_STEP] = backward,
     };
     return phases[phase](program, run);
 }
@@ -354,7 +392,8 @@ void vgg__program_report(void *program, uint32_t stage, vgg_report *out)
     *out = (vgg_report){.algorithm = "",
                         .prepare = spent->prepare,
                         .forward = spent->forward,
-                        .backward = spent->backward};
+                        .backward = spent->backward,
+                        .update = spent->update};
     if (stage == p->layout.stage_count) return;
     const struct vgg__layout_stage *s = &p->layout.stages[stage];
     out->algorithm = algorithm(&s->need);

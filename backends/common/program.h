@@ -24,6 +24,8 @@ struct vgg__stage_env {
     uint32_t precision;
     bool wants_dx;      /* backward computes the input's gradient */
     bool wants_dparams; /* backward computes the gradient of at least one parameter */
+    bool updates;       /* VGG_PHASE_STEP takes the place of backward */
+    bool half_weights;  /* linear: weights are to be kept in bf16 (VGG_MODE_INFER) */
     bool last;          /* its output is the network's, but for a loss */
 };
 
@@ -38,6 +40,7 @@ struct vgg__stage_need {
     size_t saved;    /* kept from forward to backward; none in VGG_MODE_INFER */
     size_t forward_scratch;
     size_t backward_scratch;
+    bool updates; /* in a step, backward can update the weight itself */
 };
 
 /* One call for a stage. Pointers that the call has no use for are NULL. */
@@ -58,6 +61,9 @@ struct vgg__stage_args {
     const void *weight, *bias, *gamma, *beta;
     void *mean, *var;                       /* running statistics */
     void *dweight, *dbias, *dgamma, *dbeta; /* added to; NULL: frozen */
+    /* Not NULL: dweight is the weight itself, to be updated by plain SGD once dx has
+     * been computed from it (only where measure() said so). */
+    const vgg_update *update;
 };
 
 /* A kind of stage. The loss stage has forward() alone: x is the logits, dx their

@@ -255,9 +255,20 @@ vgg_status vgg__host_store_scale_gradients(void *store, double factor)
     return VGG_OK;
 }
 
+static void update_chunk(const struct vgg__host_store *s,
+                         const struct vgg__update_args *args)
+{
+    if (s->precision == VGG_FP64)
+        vgg__update_f64(args);
+    else
+        vgg__update_f32(args);
+}
+
 struct updating {
     const struct vgg__host_store *store;
     const vgg_update *update;
+    const struct vgg__param *param; /* of a descent */
+    const void *gradient;
 };
 
 static void update_task(void *arg, uint32_t task, uint32_t worker)
@@ -272,10 +283,30 @@ static void update_task(void *arg, uint32_t task, uint32_t worker)
                                     .count = chunk.count};
     for (uint32_t k = 0; k < vgg__update_states(updating->update); k++)
         args.state[k] = chunk_memory(p->state[k], &chunk);
-    if (updating->store->precision == VGG_FP64)
-        vgg__update_f64(&args);
-    else
-        vgg__update_f32(&args);
+    update_chunk(updating->store, &args);
+}
+
+static void descend_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct updating *updating = arg;
+    const struct vgg__param *p = updating->param;
+    const struct chunk chunk = find_chunk(updating->store, p->first_chunk + task);
+    const struct vgg__update_args args = {
+        .update = updating->update,
+        .value = chunk_memory(p->value, &chunk),
+        .gradient = chunk_memory((void *)updating->gradient, &chunk),
+        .count = chunk.count};
+    update_chunk(updating->store, &args);
+}
+
+void vgg__host_store_descend(const struct vgg__host_store *store, uint32_t param,
+                             const void *gradient, const vgg_update *update)
+{
+    const struct vgg__param *p = &store->params[param];
+    struct updating updating = {store, update, p, gradient};
+    store->machine->parallel(store->machine,
+                             (uint32_t)((p->count + VGG_CHUNK - 1) / VGG_CHUNK),
+                             descend_task, &updating);
 }
 
 vgg_status vgg__host_store_update(void *store, const vgg_update *update)
@@ -289,7 +320,7 @@ vgg_status vgg__host_store_update(void *store, const vgg_update *update)
             if (status != VGG_OK) return status;
         }
     }
-    struct updating updating = {s, update};
+    struct updating updating = {.store = s, .update = update};
     s->machine->parallel(s->machine, s->chunk_count, update_task, &updating);
     s->version++;
     return VGG_OK;

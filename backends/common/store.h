@@ -44,4 +44,9 @@ vgg_status vgg__host_store_gradient_norm2(void *store, double *out);
 vgg_status vgg__host_store_scale_gradients(void *store, double factor);
 vgg_status vgg__host_store_update(void *store, const vgg_update *update);
 
+/* Update one parameter by plain SGD and a gradient that lies elsewhere. The caller
+ * counts the change in `version`. */
+void vgg__host_store_descend(const struct vgg__host_store *store, uint32_t param,
+                             const void *gradient, const vgg_update *update);
+
 #endif

@@ -285,6 +285,6 @@ void vgg__blas_leave(const struct vgg__blas *blas)
 void vgg__blas_run(const struct vgg__blas *blas, const struct vgg__blas_product *p)
 {
     blas->sgemm(ROW_MAJOR, p->ta ? TRANS : NO_TRANS, p->tb ? TRANS : NO_TRANS, p->m,
-                p->n, p->k, 1.0f, p->a, p->lda, p->b, p->ldb,
-                p->accumulate ? 1.0f : 0.0f, p->c, p->ldc);
+                p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta, p->c,
+                p->ldc);
 }

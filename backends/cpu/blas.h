@@ -18,7 +18,7 @@ struct vgg__blas;
 /* Bytes of "OpenBLAS 0.3.21, pthread build, core Zen", or of why there is none. */
 #define VGG_BLAS_TEXT 128
 
-struct vgg__blas_product { /* as cblas_sgemm, row-major, alpha 1 */
+struct vgg__blas_product { /* as cblas_sgemm, row-major */
     bool ta, tb;
     int m, n, k;
     const float *a;
@@ -27,7 +27,7 @@ struct vgg__blas_product { /* as cblas_sgemm, row-major, alpha 1 */
     int ldb;
     float *c;
     int ldc;
-    bool accumulate;
+    float alpha, beta;
 };
 
 /* Load it, or find it loaded, for `workers` callers at once. `library`: NULL for its

@@ -44,6 +44,13 @@ static inline size_t vgg__cpu_floats(size_t floats)
     return floats > SIZE_MAX / 8 ? SIZE_MAX / 8 : (floats + 15) & ~(size_t)15;
 }
 
+/* Columns of a padded panel that are computed for the first `left` of them: all, or
+ * half. */
+static inline size_t vgg__cpu_width(const struct vgg__kernels *kernels, size_t left)
+{
+    return left > kernels->cols / 2 ? kernels->cols : kernels->cols / 2;
+}
+
 /* Part `i` of `parts` about equal parts of `count` begins here. */
 static inline size_t vgg__cpu_part(size_t count, size_t i, size_t parts)
 {

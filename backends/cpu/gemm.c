@@ -119,56 +119,48 @@ static void edge_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t 
     t.c = block;
     t.c_row = kernels->cols;
     t.accumulate = false;
+    t.descent = NULL;
     kernels->tile(rows, width > kernels->cols / 2, &t);
     for (uint32_t i = 0; i < rows; i++)
         for (size_t j = 0; j < width; j++) {
             float *c = tile->c + i * tile->c_row + j;
-            const float v = block[i * kernels->cols + j];
-            *c = tile->accumulate ? *c + v : v;
+            float v = block[i * kernels->cols + j];
+            if (tile->descent && tile->descent->decay != 0)
+                v += tile->descent->decay * *c;
+            if (tile->descent)
+                *c -= tile->descent->rate * v;
+            else
+                *c = tile->accumulate ? *c + v : v;
         }
 }
 
-/* Rows of each of the blocks that `height` is cut in. */
-static size_t cut_rows(const struct vgg__kernels *kernels, size_t height, size_t done,
-                       size_t block)
+void vgg__gemm_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t width,
+                    const struct vgg__tile *tile)
 {
-    const size_t blocks = (height + kernels->rows - 1) / kernels->rows;
-    return height * (block + 1) / blocks - done;
+    if (width == kernels->cols || width == kernels->cols / 2)
+        kernels->tile(rows, width == kernels->cols, tile);
+    else
+        edge_tile(kernels, rows, width, tile);
 }
 
-void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, bool wide,
+void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, size_t width,
                      const struct vgg__tile *first)
 {
     struct vgg__tile t = *first;
-    for (size_t block = 0, done = 0; done < height; block++) {
-        const size_t rows = cut_rows(kernels, height, done, block);
+    const size_t blocks = (height + kernels->rows - 1) / kernels->rows;
+    for (size_t block = 0, done = 0; block < blocks; block++) {
+        const size_t until = height * (block + 1) / blocks;
         t.a = first->a + done * t.a_row;
         t.c = first->c + done * t.c_row;
-        kernels->tile((uint32_t)rows, wide, &t);
-        done += rows;
+        if (first->ahead_rows == 1) { /* each block its share */
+            const size_t line = first->ahead_lines * block / blocks;
+            t.ahead = first->ahead + 64 * line;
+            t.ahead_lines =
+                (uint32_t)(first->ahead_lines * (block + 1) / blocks - line);
+        }
+        vgg__gemm_tile(kernels, (uint32_t)(until - done), width, &t);
+        done = until;
     }
-}
-
-static void edge_block(const struct vgg__kernels *kernels, size_t height, size_t width,
-                       const struct vgg__tile *first)
-{
-    struct vgg__tile t = *first;
-    for (size_t block = 0, done = 0; done < height; block++) {
-        const size_t rows = cut_rows(kernels, height, done, block);
-        t.a = first->a + done * t.a_row;
-        t.c = first->c + done * t.c_row;
-        edge_tile(kernels, (uint32_t)rows, width, &t);
-        done += rows;
-    }
-}
-
-static void run_panel(const struct vgg__kernels *kernels, size_t height, size_t width,
-                      const struct vgg__tile *first)
-{
-    if (width == kernels->cols || width == kernels->cols / 2)
-        vgg__gemm_block(kernels, height, width == kernels->cols, first);
-    else
-        edge_block(kernels, height, width, first);
 }
 
 static void run_own(const struct vgg__kernels *kernels, float *scratch,
@@ -177,10 +169,13 @@ static void run_own(const struct vgg__kernels *kernels, float *scratch,
     const uint32_t cols = kernels->cols;
     float *panel = scratch, *copy = scratch + DEPTH * MOST_COLS;
     const size_t height = must_copy(p) ? HEIGHT : p->m;
+    const struct vgg__descent later = {/* decay counts once */
+                                       .rate = p->descent ? p->descent->rate : 0};
     for (size_t l = 0; l < p->k; l += DEPTH) {
         struct vgg__tile t = {.k = vgg__size_min(DEPTH, p->k - l),
                               .c_row = p->c_row,
-                              .accumulate = p->accumulate || l > 0};
+                              .accumulate = p->accumulate || l > 0,
+                              .descent = l > 0 && p->descent ? &later : p->descent};
         for (size_t i = 0; i < p->m; i += height) {
             const size_t rows = vgg__size_min(height, p->m - i);
             take_a(p, i, rows, l, &t, copy);
@@ -199,7 +194,7 @@ static void run_own(const struct vgg__kernels *kernels, float *scratch,
                     pack_panel(p, l, t.k, &to);
                 }
                 t.c = p->c + i * p->c_row + j;
-                run_panel(kernels, rows, width, &t);
+                vgg__gemm_block(kernels, rows, width, &t);
             }
         }
     }
@@ -220,6 +215,17 @@ static bool fits(const struct vgg__product *p, size_t lda, size_t ldb)
            ldb <= INT_MAX && p->c_row <= INT_MAX;
 }
 
+static float alpha_of(const struct vgg__product *p)
+{
+    return p->descent ? -p->descent->rate : 1.0f;
+}
+
+static float beta_of(const struct vgg__product *p)
+{
+    if (p->descent) return (float)(1 - (double)p->descent->rate * p->descent->decay);
+    return p->accumulate ? 1.0f : 0.0f;
+}
+
 void vgg__gemm_run(const struct vgg__gemm *g, const struct vgg__product *p,
                    float *scratch)
 {
@@ -233,8 +239,8 @@ void vgg__gemm_run(const struct vgg__gemm *g, const struct vgg__product *p,
     const size_t ldb = p->packed ? p->n : tb ? p->b_col : p->b_row;
     if (g->blas && fits(p, lda, ldb)) {
         const struct vgg__blas_product b = {
-            ta,       tb,   (int)p->m, (int)p->n, (int)p->k,     p->a,
-            (int)lda, p->b, (int)ldb,  p->c,      (int)p->c_row, p->accumulate};
+            ta,   tb,       (int)p->m, (int)p->n,     (int)p->k,   p->a,      (int)lda,
+            p->b, (int)ldb, p->c,      (int)p->c_row, alpha_of(p), beta_of(p)};
         vgg__blas_run(g->blas, &b);
         return;
     }

@@ -44,6 +44,7 @@ struct vgg__product {
     float *c;    /* must not overlap a and b */
     size_t c_row;
     bool accumulate;
+    const struct vgg__descent *descent; /* not NULL: an update of c instead */
 };
 
 /* VGG_EDEVICE: OpenBLAS was asked for and can't be had, the text says why;
@@ -56,9 +57,14 @@ void vgg__gemm_close(struct vgg__gemm *gemm);
 void vgg__gemm_run(const struct vgg__gemm *gemm, const struct vgg__product *product,
                    float *scratch);
 
-/* `height` rows of C by one panel of B, in blocks of about equal numbers of rows.
- * `wide` false: only half of the panel's columns. */
-void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, bool wide,
+/* The kernel on a block of C that may lie at the edge: rows and width are at most the
+ * table's. */
+void vgg__gemm_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t width,
+                    const struct vgg__tile *tile);
+
+/* `height` rows of C by one panel of B, in blocks of about equal numbers of rows. What
+ * is to be fetched ahead is divided among them if it is one row. */
+void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, size_t width,
                      const struct vgg__tile *first);
 
 /* A right-hand matrix that many products share is packed once. Floats that it takes;

@@ -3,7 +3,18 @@
  * VGG_KERNELS naming the table. Contraction is on here and only here: a * b + c is one
  * instruction where the set has it. Every element is computed in one order, whatever
  * the block it falls in, so a result does not depend on how callers cut their work. */
-#include "cpu/vec.h"
+#include "cpu/kernels_linear.h"
+#include "cpu/vector.h"
+
+/* Part `chunk` of what a tile fetches ahead, `lines` of each row a chunk. */
+static inline void fetch(const struct vgg__tile *g, size_t chunk, size_t lines)
+{
+    for (size_t line = chunk * lines; line < (chunk + 1) * lines; line++)
+        for (size_t i = 0; line < g->ahead_lines && i < g->ahead_rows; i++)
+            __builtin_prefetch(g->ahead + i * g->ahead_row + line * 64);
+}
+
+#define CHUNK 16 /* steps of k between two looks ahead */
 
 /* `rows` and `vecs` are constants at every call, so that the sums live in registers.
  * Rows of A are reached from every third one: base, base + row, base + 2 row are
@@ -19,26 +30,40 @@ INLINE void tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 #pragma GCC unroll 16
     for (int i = 0; i < (rows + 2) / 3; i++) a[i] = g->a + 3 * (size_t)i * g->a_row;
     const size_t a_row = g->a_row, a_col = g->a_col, b_row = g->b_row;
-    const float *ahead = g->ahead ? g->ahead : b;
+    if (g->accumulate)
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < vecs; v++)
+                __builtin_prefetch(g->c + (size_t)i * g->c_row + v * LANES, 1);
+    const size_t chunks = (g->k + CHUNK - 1) / CHUNK;
+    const size_t lines = chunks > 0 ? (g->ahead_lines + chunks - 1) / chunks : 0;
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+        const size_t left = g->k - chunk * CHUNK;
+        if (lines > 0) fetch(g, chunk, lines);
+        for (size_t l = left < CHUNK ? left : CHUNK; l > 0; l--) {
+            const vec b0 = load(b), b1 = vecs > 1 ? load(b + LANES) : b0;
 #pragma GCC unroll 16
-    for (int i = 0; i < rows && g->accumulate; i++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vecs; v++)
-            __builtin_prefetch(g->c + (size_t)i * g->c_row + v * LANES, 1);
-    for (size_t l = g->k; l > 0; l--) {
-        __builtin_prefetch(ahead, 0, 2);
-        if (vecs > 1) __builtin_prefetch(ahead + LANES, 0, 2);
-        ahead += b_row;
-        const vec b0 = load(b), b1 = vecs > 1 ? load(b + LANES) : b0;
+            for (int i = 0; i < rows; i++) {
+                const vec x = a[i / 3][(size_t)(i % 3) * a_row] - (vec){0};
+                sum[i][0] += x * b0;
+                if (vecs > 1) sum[i][1] += x * b1;
+            }
 #pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const vec x = a[i / 3][(size_t)(i % 3) * a_row] - (vec){0};
-            sum[i][0] += x * b0;
-            if (vecs > 1) sum[i][1] += x * b1;
+            for (int i = 0; i < (rows + 2) / 3; i++) a[i] += a_col;
+            b += b_row;
         }
+    }
+    if (g->descent) {
+        const float rate = g->descent->rate, decay = g->descent->decay;
+        float *c = g->c;
 #pragma GCC unroll 16
-        for (int i = 0; i < (rows + 2) / 3; i++) a[i] += a_col;
-        b += b_row;
+        for (int i = 0; i < rows; i++, c += g->c_row)
+#pragma GCC unroll 2
+            for (int v = 0; v < vecs; v++) {
+                const vec old = load(c + v * LANES);
+                const vec slope = decay != 0 ? sum[i][v] + decay * old : sum[i][v];
+                store(c + v * LANES, old - rate * slope);
+            }
+        return;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
@@ -106,32 +131,6 @@ static void tile(uint32_t rows, bool wide, const struct vgg__tile *g)
         tile_rows(rows, 2, g);
     else
         tile_rows(rows, 1, g);
-}
-
-/* Sum of the lanes, in their order. */
-static float lanes(vec v)
-{
-    float sum = v[0];
-    for (int i = 1; i < LANES; i++) sum += v[i];
-    return sum;
-}
-
-static void dot4(float out[4], const float *w, size_t w_row, const float *x, size_t k)
-{
-    vec sum[4] = {{0}, {0}, {0}, {0}}, more[4] = {{0}, {0}, {0}, {0}};
-    size_t l = 0;
-    for (; l + 2 * LANES <= k; l += 2 * LANES) {
-        const vec x0 = load(x + l), x1 = load(x + l + LANES);
-#pragma GCC unroll 4
-        for (size_t i = 0; i < 4; i++) {
-            sum[i] += load(w + i * w_row + l) * x0;
-            more[i] += load(w + i * w_row + l + LANES) * x1;
-        }
-    }
-    for (size_t i = 0; i < 4; i++) {
-        out[i] = lanes(sum[i] + more[i]);
-        for (size_t j = l; j < k; j++) out[i] += w[i * w_row + j] * x[j];
-    }
 }
 
 static inline void copy(float *to, const float *from, size_t count)
@@ -347,18 +346,18 @@ static void add(float *y, const float *x, size_t count)
     for (size_t i = 0; i < count; i++) y[i] += x[i];
 }
 
-extern const struct vgg__winograd_kernels VGG_WINOGRAD;
-extern const struct vgg__first_kernels VGG_FIRST;
+extern const struct vgg__winograd_kernels VGG_WINOGRAD_KERNELS;
+extern const struct vgg__first_kernels VGG_FIRST_KERNELS;
 
 const struct vgg__kernels VGG_KERNELS = {
     .name = VGG_KERNELS_NAME,
     .isa = ISA,
     .rows = ROWS,
     .cols = 2 * LANES,
-    .winograd = &VGG_WINOGRAD,
-    .first = &VGG_FIRST,
+    .winograd = &VGG_WINOGRAD_KERNELS,
+    .first = &VGG_FIRST_KERNELS,
     .tile = tile,
-    .dot4 = dot4,
+    .linear = &VGG_LINEAR_KERNELS,
     .columns = columns,
     .bias_relu = bias_relu,
     .bias_relu_kept = bias_relu_kept,

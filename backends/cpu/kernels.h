@@ -18,6 +18,11 @@ enum vgg__isa {
     VGG_ISA_AVX512 = 2
 };
 
+/* Plain SGD: c -= rate * (a * b + decay * c); a decay of 0 leaves c out of it. */
+struct vgg__descent {
+    float rate, decay;
+};
+
 /* c[rows][cols] (+)= a * b over k, for a block of C that is held in registers. */
 struct vgg__tile {
     size_t k;
@@ -28,8 +33,11 @@ struct vgg__tile {
     float *c;
     size_t c_row;
     bool accumulate;
-    const float *ahead; /* NULL, or B of a later block: fetched into the cache, as wide
-                           and with the same rows */
+    const struct vgg__descent *descent; /* not NULL: an update instead */
+    /* Meanwhile bring lines of 64 bytes of these rows to the cache. */
+    const char *ahead;
+    size_t ahead_row; /* bytes */
+    uint32_t ahead_rows, ahead_lines;
 };
 
 /* Pixels of a map and their neighbours, laid side by side: the left-hand matrix of a
@@ -81,6 +89,7 @@ struct vgg__unpool {
 
 struct vgg__winograd_kernels; /* winograd.h */
 struct vgg__first_kernels;    /* first.h */
+struct vgg__linear_kernels;
 
 struct vgg__kernels {
     const char *name;
@@ -90,8 +99,7 @@ struct vgg__kernels {
     const struct vgg__first_kernels *first;
     /* `rows` here: 1 .. the table's. `wide` false: only cols / 2 columns. */
     void (*tile)(uint32_t rows, bool wide, const struct vgg__tile *tile);
-    /* out[i] = sum over l < k of w[i * w_row + l] * x[l], for four rows. */
-    void (*dot4)(float out[4], const float *w, size_t w_row, const float *x, size_t k);
+    const struct vgg__linear_kernels *linear; /* kernels_linear.h */
     void (*columns)(const struct vgg__columns *columns);
     /* x [rows][c] += bias (NULL: none), then max(x, 0) if relu; NaN stays NaN. */
     void (*bias_relu)(float *x, size_t rows, size_t c, const float *bias, bool relu);

@@ -1,35 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fully connected, with bias and ReLU if it is fused. x [n][ins], weight [outs][ins].
  *
- * Weights are by far the largest operand and are read once a pass: forward computes
- * y^T = weight * x^T, a block of outputs a task, with x^T packed before; few samples
- * take dot products instead. Backward masks dy in place, then dx = dy * weight by
- * blocks of inputs, dweight += dy^T * x by blocks of outputs. An input that was not
- * flattened before is [h][w][c], the weights' columns are in c, h, w order: it is moved
- * on its way, and backward takes what forward has moved. */
-#include "cpu/cpu.h"
+ * Weights are by far the largest operand and are read once a pass. By the own kernel
+ * the products are those of linear_products.h; few samples take dot products instead,
+ * and with weights in bf16 forward reads a copy that prepare() has made. By OpenBLAS
+ * they are y^T = weight * x^T by blocks of outputs, dx = dy * weight by blocks of
+ * inputs, dweight += dy^T * x by blocks of outputs. In a step dweight is the weights
+ * themselves: the product takes the gradient off them, after dx has read them.
+ *
+ * Backward masks dy in place. An input that was not flattened before is [h][w][c], the
+ * weights' columns are in c, h, w order: it is moved on its way, and backward takes
+ * what forward has moved. */
+#include "cpu/linear_products.h"
 
 #include <string.h>
 
-#define FEW       4   /* samples: dot products up to here */
-#define OUTPUTS   64  /* of a forward task */
-#define INPUTS    256 /* of a task of dx */
-#define GRADIENTS 128 /* outputs of a task of dweight */
+#define FEW       VGG__DOTS /* samples: dot products up to here */
+#define OUTPUTS   VGG__LINEAR_OUTPUTS
+#define INPUTS    256 /* of a task of OpenBLAS' dx */
+#define GRADIENTS 128 /* outputs of a task of OpenBLAS' dweight */
 
 struct linear {
+    struct vgg__linear p; /* of the own products */
     const struct vgg__stage_args *args;
     const struct vgg__cpu *cpu;
-    size_t count, ins, outs;
+    const struct vgg__linear_kernels *kernels;
+    bool own;       /* or OpenBLAS */
     const float *x; /* [n][ins] in the order of the columns */
     float *dx;
     bool move;
-    float *moved;   /* x, saved for backward if that needs it; dx */
-    float *packed;  /* forward: x^T */
-    float *workers; /* [worker][worker_floats]: the product's, then forward's block */
-    size_t worker_floats;
+    float *moved; /* x, saved for backward if that needs it; dx */
+    const struct vgg__descent *descent;
 };
 
-/* Floats of the moved samples, of x^T, and of a worker's scratch in forward. */
+/* ---- Memory ---------------------------------------------------------------- */
+
+static bool takes_own(const struct vgg__machine *machine, bool half)
+{
+    return half || !vgg__cpu_of(machine)->gemm.blas;
+}
+
+/* Floats of the moved samples, of the packed operand, and of a worker's scratch. */
 static size_t moved_count(const struct vgg__machine *machine, const vgg_stage *stage,
                           size_t count)
 {
@@ -37,38 +48,70 @@ static size_t moved_count(const struct vgg__machine *machine, const vgg_stage *s
     return vgg__cpu_floats(vgg__size_mul(vgg__extent_count(stage->in), count));
 }
 
-static size_t packed_count(const struct vgg__machine *machine, const vgg_stage *stage,
-                           size_t count)
+static size_t packed_forward(const struct vgg__machine *machine, const vgg_stage *stage,
+                             size_t count, bool own)
 {
+    const struct vgg__gemm *gemm = &vgg__cpu_of(machine)->gemm;
+    const size_t ins = vgg__extent_count(stage->in);
     if (count <= FEW) return 0;
-    return vgg__cpu_floats(vgg__gemm_packed_count(&vgg__cpu_of(machine)->gemm,
-                                                  vgg__extent_count(stage->in), count));
+    if (own) return vgg__linear_packed_x(gemm, count, ins);
+    return vgg__cpu_floats(vgg__gemm_packed_count(gemm, ins, count));
 }
 
-static size_t worker_count(size_t count)
+/* dy for dx, then x for dweight. */
+static size_t packed_backward(const struct vgg__machine *machine,
+                              const vgg_stage *stage, size_t count, bool own)
 {
-    if (count <= FEW) return 0;
+    const struct vgg__gemm *gemm = &vgg__cpu_of(machine)->gemm;
+    if (!own) return 0;
+    const size_t dy = vgg__linear_packed_dy(gemm, count, stage->out.c);
+    const size_t x = vgg__linear_packed_x(gemm, count, vgg__extent_count(stage->in));
+    return dy > x ? dy : x;
+}
+
+static size_t worker_count(const struct vgg__machine *machine, size_t count, bool own)
+{
+    if (own) return vgg__linear_scratch(&vgg__cpu_of(machine)->gemm, count);
     const size_t block = vgg__cpu_floats(vgg__size_mul(OUTPUTS, count));
     return vgg__size_add(VGG__GEMM_SCRATCH, block);
 }
 
 static struct linear linear_of(const struct vgg__stage_args *args)
 {
-    return (struct linear){.args = args,
-                           .cpu = vgg__cpu_of(args->machine),
-                           .count = args->count,
-                           .ins = vgg__extent_count(args->stage->in),
-                           .outs = args->stage->out.c,
-                           .x = args->x,
-                           .dx = args->dx,
-                           .move = vgg__samples_differ(args->machine, args->stage->in)};
+    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
+    const bool half = args->prepared != NULL;
+    const bool own = takes_own(args->machine, half);
+    return (struct linear){
+        .p = {.gemm = &cpu->gemm,
+              .count = args->count,
+              .ins = vgg__extent_count(args->stage->in),
+              .outs = args->stage->out.c,
+              .w = half ? args->prepared : args->weight,
+              .half = half,
+              .worker_floats = worker_count(args->machine, args->count, own)},
+        .args = args,
+        .cpu = cpu,
+        .kernels = cpu->gemm.kernels->linear,
+        .own = own,
+        .x = args->x,
+        .dx = args->dx,
+        .move = vgg__samples_differ(args->machine, args->stage->in)};
+}
+
+static void for_tasks(const struct linear *l, size_t tasks, vgg__task_fn run)
+{
+    l->args->machine->parallel(l->args->machine, (uint32_t)tasks, run, (void *)l);
 }
 
 static void for_blocks(const struct linear *l, size_t count, size_t block,
                        vgg__task_fn run)
 {
-    l->args->machine->parallel(l->args->machine,
-                               (uint32_t)((count + block - 1) / block), run, (void *)l);
+    for_tasks(l, (count + block - 1) / block, run);
+}
+
+static float *worker_scratch(const struct linear *l, uint32_t worker)
+{
+    return l->p.workers + worker * l->p.worker_floats;
 }
 
 /* A sample of x to `moved`, and of `moved` to dx. */
@@ -76,32 +119,38 @@ static void move_x_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const vgg_extent e = l->args->stage->in;
-    vgg__cpu_transpose((const float *)l->args->x + task * l->ins, (size_t)e.h * e.w,
-                       e.c, l->moved + task * l->ins);
+    vgg__cpu_transpose((const float *)l->args->x + task * l->p.ins, (size_t)e.h * e.w,
+                       e.c, l->moved + task * l->p.ins);
 }
 
 static void move_dx_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const vgg_extent e = l->args->stage->in;
-    vgg__cpu_transpose(l->moved + task * l->ins, e.c, (size_t)e.h * e.w,
-                       (float *)l->args->dx + task * l->ins);
+    vgg__cpu_transpose(l->moved + task * l->p.ins, e.c, (size_t)e.h * e.w,
+                       (float *)l->args->dx + task * l->p.ins);
+}
+
+/* ---- Weights in bf16 ------------------------------------------------------- */
+
+static void prepare_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct linear *l = arg;
+    const size_t row = vgg__bf16_row(l->kernels, l->p.ins),
+                 first = (size_t)task * OUTPUTS;
+    const size_t end = vgg__size_min(first + OUTPUTS, l->p.outs);
+    for (size_t o = first; o < end; o++)
+        l->kernels->pack_bf16((const float *)l->args->weight + o * l->p.ins, l->p.ins,
+                              (uint32_t *)((char *)l->args->prepared + o * row));
+}
+
+static void prepare(const struct vgg__stage_args *args)
+{
+    const struct linear l = linear_of(args);
+    for_blocks(&l, l.p.outs, OUTPUTS, prepare_task);
 }
 
 /* ---- Forward --------------------------------------------------------------- */
-
-static struct vgg__product transposed_x(const struct linear *l)
-{
-    return (struct vgg__product){
-        .n = l->count, .k = l->ins, .b = l->x, .b_row = 1, .b_col = l->ins};
-}
-
-static void pack_task(void *arg, uint32_t task, uint32_t worker)
-{
-    const struct linear *l = arg;
-    const struct vgg__product product = transposed_x(l);
-    vgg__gemm_pack(&l->cpu->gemm, &product, task, l->packed);
-}
 
 static float finished(const struct linear *l, size_t o, float v)
 {
@@ -109,71 +158,105 @@ static float finished(const struct linear *l, size_t o, float v)
     return l->args->stage->relu && v <= 0 ? 0 : v;
 }
 
+/* Dot products of a block of outputs with all samples, finished in place. */
+static void few_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct linear *l = arg;
+    const size_t first = (size_t)task * OUTPUTS, outs = l->p.outs;
+    const size_t end = vgg__size_min(first + OUTPUTS, outs);
+    const size_t row =
+        l->p.half ? vgg__bf16_row(l->kernels, l->p.ins) : l->p.ins * sizeof(float);
+    float *y = l->args->y;
+    for (size_t o = first; o < end; o += VGG__DOTS) {
+        const struct vgg__dots dots = {.rows =
+                                           (uint32_t)vgg__size_min(VGG__DOTS, end - o),
+                                       .samples = (uint32_t)l->p.count,
+                                       .w = (const char *)l->p.w + o * row,
+                                       .w_row = row,
+                                       .x = l->x,
+                                       .x_row = l->p.ins,
+                                       .k = l->p.ins,
+                                       .out = y + o,
+                                       .out_row = outs};
+        (l->p.half ? l->kernels->dots_bf16 : l->kernels->dots)(&dots);
+    }
+    for (size_t n = 0; n < l->p.count; n++)
+        for (size_t o = first; o < end; o++)
+            y[n * outs + o] = finished(l, o, y[n * outs + o]);
+}
+
+static struct vgg__product transposed_x(const struct linear *l)
+{
+    return (struct vgg__product){
+        .n = l->p.count, .k = l->p.ins, .b = l->x, .b_row = 1, .b_col = l->p.ins};
+}
+
+static void pack_x_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct linear *l = arg;
+    const struct vgg__product product = transposed_x(l);
+    if (l->own)
+        vgg__linear_forward_pack(&l->p, l->x, task);
+    else
+        vgg__gemm_pack(&l->cpu->gemm, &product, task, l->p.packed);
+}
+
+/* y^T of a block of outputs, by OpenBLAS. */
+static const float *blas_block(const struct linear *l, size_t first, float *scratch,
+                               size_t *stride)
+{
+    const struct vgg__product product = {.m = vgg__size_min(OUTPUTS, l->p.outs - first),
+                                         .n = l->p.count,
+                                         .k = l->p.ins,
+                                         .a = (const float *)l->p.w + first * l->p.ins,
+                                         .a_row = l->p.ins,
+                                         .a_col = 1,
+                                         .b = l->p.packed,
+                                         .packed = true,
+                                         .c = scratch + VGG__GEMM_SCRATCH,
+                                         .c_row = l->p.count};
+    vgg__gemm_run(&l->cpu->gemm, &product, scratch);
+    *stride = l->p.count;
+    return product.c;
+}
+
 static void forward_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const size_t first = (size_t)task * OUTPUTS;
-    const size_t outs = vgg__size_min(OUTPUTS, l->outs - first);
-    float *scratch = l->workers + worker * l->worker_floats;
-    float *block = scratch + VGG__GEMM_SCRATCH;
-    const struct vgg__product product = {.m = outs,
-                                         .n = l->count,
-                                         .k = l->ins,
-                                         .a = (const float *)l->args->weight +
-                                              first * l->ins,
-                                         .a_row = l->ins,
-                                         .a_col = 1,
-                                         .b = l->packed,
-                                         .packed = true,
-                                         .c = block,
-                                         .c_row = l->count};
-    vgg__gemm_run(&l->cpu->gemm, &product, scratch);
+    const size_t outs = vgg__size_min(OUTPUTS, l->p.outs - first);
+    size_t stride;
+    const float *block = l->own
+                             ? vgg__linear_forward_task(&l->p, task, worker, &stride)
+                             : blas_block(l, first, worker_scratch(l, worker), &stride);
     float *y = l->args->y;
-    for (size_t n = 0; n < l->count; n++)
+    for (size_t n = 0; n < l->p.count; n++)
         for (size_t o = 0; o < outs; o++)
-            y[n * l->outs + first + o] =
-                finished(l, first + o, block[o * l->count + n]);
-}
-
-static void few_task(void *arg, uint32_t task, uint32_t worker)
-{
-    const struct linear *l = arg;
-    const size_t first = (size_t)task * OUTPUTS;
-    const size_t end = vgg__size_min(first + OUTPUTS, l->outs);
-    const float *x = l->x, *weight = l->args->weight;
-    float *y = l->args->y;
-    for (size_t o = first; o < end; o += 4) {
-        const size_t rows = vgg__size_min(4, end - o);
-        for (size_t n = 0; n < l->count; n++)
-            for (size_t i = 0; i < rows; i += rows < 4 ? 1 : 4) {
-                float dots[4]; /* of one row four times at the end */
-                l->cpu->gemm.kernels->dot4(dots, weight + (o + i) * l->ins,
-                                           rows < 4 ? 0 : l->ins, x + n * l->ins,
-                                           l->ins);
-                for (size_t j = 0; j < (rows < 4 ? 1 : 4); j++)
-                    y[n * l->outs + o + i + j] = finished(l, o + i + j, dots[j]);
-            }
-    }
+            y[n * l->p.outs + first + o] =
+                finished(l, first + o, block[o * stride + n]);
 }
 
 static void forward(const struct vgg__stage_args *args)
 {
     struct linear l = linear_of(args);
+    const struct vgg__machine *machine = args->machine;
     l.moved = args->saved ? args->saved : args->scratch;
-    l.packed = args->scratch;
-    if (!args->saved) l.packed += moved_count(args->machine, args->stage, args->count);
-    l.workers = l.packed + packed_count(args->machine, args->stage, args->count);
-    l.worker_floats = worker_count(l.count);
+    l.p.packed = args->scratch;
+    if (!args->saved) l.p.packed += moved_count(machine, args->stage, args->count);
+    l.p.workers = l.p.packed + packed_forward(machine, args->stage, args->count, l.own);
     if (l.move) {
-        for_blocks(&l, l.count, 1, move_x_task);
+        for_tasks(&l, l.p.count, move_x_task);
         l.x = l.moved;
     }
-    if (l.count <= FEW) {
-        for_blocks(&l, l.outs, OUTPUTS, few_task);
+    if (l.p.count <= FEW) {
+        for_blocks(&l, l.p.outs, OUTPUTS, few_task);
         return;
     }
-    for_blocks(&l, vgg__gemm_panels(&l.cpu->gemm, l.count), 1, pack_task);
-    for_blocks(&l, l.outs, OUTPUTS, forward_task);
+    for_tasks(&l,
+              l.own ? vgg__linear_forward_packs(&l.p)
+                    : vgg__gemm_panels(&l.cpu->gemm, l.p.count),
+              pack_x_task);
+    for_blocks(&l, l.p.outs, OUTPUTS, forward_task);
 }
 
 /* ---- Backward -------------------------------------------------------------- */
@@ -183,10 +266,10 @@ static void mask_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const size_t first = (size_t)task * OUTPUTS;
-    const size_t outs = vgg__size_min(OUTPUTS, l->outs - first);
+    const size_t outs = vgg__size_min(OUTPUTS, l->p.outs - first);
     double sum[OUTPUTS] = {0};
-    for (size_t n = 0; n < l->count; n++) {
-        const size_t at = n * l->outs + first;
+    for (size_t n = 0; n < l->p.count; n++) {
+        const size_t at = n * l->p.outs + first;
         float *dy = (float *)l->args->dy + at;
         if (l->args->stage->relu)
             l->cpu->gemm.kernels->relu_mask(dy, dy, (const float *)l->args->y + at,
@@ -197,77 +280,147 @@ static void mask_task(void *arg, uint32_t task, uint32_t worker)
     for (size_t o = 0; o < outs && dbias; o++) dbias[first + o] += (float)sum[o];
 }
 
+static void pack_dy_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct linear *l = arg;
+    vgg__linear_dx_pack(&l->p, l->args->dy, task);
+}
+
 static void dx_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
+    vgg__linear_dx_task(&l->p, l->dx, task, worker);
+}
+
+static void blas_dx_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct linear *l = arg;
     const size_t first = (size_t)task * INPUTS;
-    const struct vgg__product product = {.m = l->count,
-                                         .n = vgg__size_min(INPUTS, l->ins - first),
-                                         .k = l->outs,
+    const struct vgg__product product = {.m = l->p.count,
+                                         .n = vgg__size_min(INPUTS, l->p.ins - first),
+                                         .k = l->p.outs,
                                          .a = l->args->dy,
-                                         .a_row = l->outs,
+                                         .a_row = l->p.outs,
                                          .a_col = 1,
-                                         .b = (const float *)l->args->weight + first,
-                                         .b_row = l->ins,
+                                         .b = (const float *)l->p.w + first,
+                                         .b_row = l->p.ins,
                                          .b_col = 1,
                                          .c = l->dx + first,
-                                         .c_row = l->ins};
-    vgg__gemm_run(&l->cpu->gemm, &product, l->workers + worker * l->worker_floats);
+                                         .c_row = l->p.ins};
+    vgg__gemm_run(&l->cpu->gemm, &product, worker_scratch(l, worker));
+}
+
+static void find_dx(struct linear *l)
+{
+    if (l->move) l->dx = l->moved;
+    if (l->own) {
+        for_tasks(l, vgg__linear_dx_packs(&l->p), pack_dy_task);
+        for_tasks(l, vgg__linear_dx_tasks(&l->p), dx_task);
+    } else {
+        for_blocks(l, l->p.ins, INPUTS, blas_dx_task);
+    }
+    if (l->move) for_tasks(l, l->p.count, move_dx_task);
+}
+
+static void pack_panel_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct linear *l = arg;
+    vgg__linear_dweight_pack(&l->p, l->x, task);
 }
 
 static void dweight_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
+    const struct vgg__linear_target target = {l->args->dy, l->args->dweight,
+                                              l->descent};
+    vgg__linear_dweight_task(&l->p, &target, task, worker);
+}
+
+static void blas_dweight_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct linear *l = arg;
     const size_t first = (size_t)task * GRADIENTS;
-    const struct vgg__product product = {.m = vgg__size_min(GRADIENTS, l->outs - first),
-                                         .n = l->ins,
-                                         .k = l->count,
-                                         .a = (const float *)l->args->dy + first,
-                                         .a_row = 1,
-                                         .a_col = l->outs,
-                                         .b = l->x,
-                                         .b_row = l->ins,
-                                         .b_col = 1,
-                                         .c =
-                                             (float *)l->args->dweight + first * l->ins,
-                                         .c_row = l->ins,
-                                         .accumulate = true};
-    vgg__gemm_run(&l->cpu->gemm, &product, l->workers + worker * l->worker_floats);
+    const struct vgg__product product = {
+        .m = vgg__size_min(GRADIENTS, l->p.outs - first),
+        .n = l->p.ins,
+        .k = l->p.count,
+        .a = (const float *)l->args->dy + first,
+        .a_row = 1,
+        .a_col = l->p.outs,
+        .b = l->x,
+        .b_row = l->p.ins,
+        .b_col = 1,
+        .c = (float *)l->args->dweight + first * l->p.ins,
+        .c_row = l->p.ins,
+        .accumulate = true,
+        .descent = l->descent};
+    vgg__gemm_run(&l->cpu->gemm, &product, worker_scratch(l, worker));
+}
+
+static void find_dweight(struct linear *l)
+{
+    if (l->move) l->x = l->args->saved;
+    if (l->own) {
+        for_tasks(l, vgg__linear_dweight_packs(&l->p), pack_panel_task);
+        for_tasks(l, vgg__linear_dweight_tasks(&l->p), dweight_task);
+    } else {
+        for_blocks(l, l->p.outs, GRADIENTS, blas_dweight_task);
+    }
 }
 
 static void backward(const struct vgg__stage_args *args)
 {
     struct linear l = linear_of(args);
+    struct vgg__descent descent;
     l.moved = args->scratch;
-    l.workers = l.moved + moved_count(args->machine, args->stage, args->count);
-    l.worker_floats = VGG__GEMM_SCRATCH;
-    if (args->stage->relu || args->dbias) for_blocks(&l, l.outs, OUTPUTS, mask_task);
-    if (args->dx) {
-        if (l.move) l.dx = l.moved;
-        for_blocks(&l, l.ins, INPUTS, dx_task);
-        if (l.move) for_blocks(&l, l.count, 1, move_dx_task);
+    l.p.packed = l.moved + moved_count(args->machine, args->stage, args->count);
+    l.p.workers =
+        l.p.packed + packed_backward(args->machine, args->stage, args->count, l.own);
+    if (args->update) {
+        descent.rate = (float)args->update->lr;
+        descent.decay = (float)args->update->weight_decay;
+        l.descent = &descent;
     }
-    if (args->dweight) {
-        if (l.move) l.x = args->saved;
-        for_blocks(&l, l.outs, GRADIENTS, dweight_task);
-    }
+    if (args->stage->relu || args->dbias) for_blocks(&l, l.p.outs, OUTPUTS, mask_task);
+    if (args->dx) find_dx(&l);
+    if (args->dweight) find_dweight(&l);
+}
+
+/* ---- The stage ------------------------------------------------------------- */
+
+static const char *algorithm(const struct vgg__stage_env *env)
+{
+    if (env->batch <= FEW)
+        return env->half_weights ? "dot products, bf16 weights" : "dot products";
+    if (env->half_weights) return "weights x columns, bf16 weights";
+    if (vgg__cpu_of(env->machine)->gemm.blas)
+        return env->updates ? "weights x columns, OpenBLAS, SGD within"
+                            : "weights x columns, OpenBLAS";
+    return env->updates ? "weights x columns, SGD within" : "weights x columns";
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)
 {
     const struct vgg__cpu *cpu = vgg__cpu_of(env->machine);
+    const bool own = takes_own(env->machine, env->half_weights);
     const size_t moved = moved_count(env->machine, env->stage, env->batch);
-    const size_t packed = packed_count(env->machine, env->stage, env->batch);
+    const size_t workers =
+        vgg__size_mul(cpu->workers, worker_count(env->machine, env->batch, own));
     const size_t forward =
-        vgg__size_add(packed, vgg__size_mul(cpu->workers, worker_count(env->batch)));
-    const size_t backward =
-        vgg__size_add(moved, (size_t)cpu->workers * VGG__GEMM_SCRATCH);
+        vgg__size_add(packed_forward(env->machine, env->stage, env->batch, own),
+                      env->batch <= FEW ? 0 : workers);
+    const size_t backward = vgg__size_add(
+        moved, vgg__size_add(packed_backward(env->machine, env->stage, env->batch, own),
+                             workers));
     const bool save = env->wants_dparams && moved > 0;
-    need->algorithm = cpu->gemm.blas      ? "weights x columns, OpenBLAS"
-                      : env->batch <= FEW ? "dot products"
-                                          : "weights x columns";
+    need->algorithm = algorithm(env);
     need->reads_x = env->wants_dparams && !save;
     need->reads_y = env->stage->relu != 0;
+    need->updates = true;
+    if (env->half_weights)
+        need->prepared = vgg__size_mul(
+            vgg__bf16_row(cpu->gemm.kernels->linear, vgg__extent_count(env->stage->in)),
+            env->stage->out.c);
     need->saved = save ? vgg__size_mul(moved, sizeof(float)) : 0;
     need->forward_scratch =
         vgg__size_mul(vgg__size_add(forward, save ? 0 : moved), sizeof(float));
@@ -281,5 +434,8 @@ static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
     return stage->dropout == 0;
 }
 
-const struct vgg__stage_impl vgg__cpu_linear = {
-    .supports = supports, .measure = measure, .forward = forward, .backward = backward};
+const struct vgg__stage_impl vgg__cpu_linear = {.supports = supports,
+                                                .measure = measure,
+                                                .prepare = prepare,
+                                                .forward = forward,
+                                                .backward = backward};

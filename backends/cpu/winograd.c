@@ -266,20 +266,23 @@ static void multiply(const struct pass *p, size_t panel, size_t tiles, const flo
                      float *m)
 {
     const size_t cols = p->kernels->cols;
-    const bool wide = p->width - panel * cols > cols / 2;
+    const size_t width = vgg__cpu_width(p->kernels, p->width - panel * cols);
+    const float *u = p->u + panel * p->depth * cols;
     for (uint32_t f = 0; f < p->frequencies; f++) {
+        const uint32_t next = (f + 1) % p->frequencies;
         const struct vgg__tile tile = {
             .k = p->depth,
             .a = v + f * p->v_frequency,
             .a_row = p->v_row,
             .a_col = 1,
-            .b = p->u + f * p->u_frequency + panel * p->depth * cols,
+            .b = u + f * p->u_frequency,
             .b_row = cols,
             .c = m + f * p->m_frequency,
             .c_row = cols,
-            .ahead = p->u + (f + 1) % p->frequencies * p->u_frequency +
-                     panel * p->depth * cols};
-        vgg__gemm_block(p->kernels, tiles, wide, &tile);
+            .ahead = (const char *)(u + next * p->u_frequency),
+            .ahead_rows = 1,
+            .ahead_lines = (uint32_t)(p->depth * cols * sizeof(float) / 64)};
+        vgg__gemm_block(p->kernels, tiles, width, &tile);
     }
 }
 

@@ -150,8 +150,8 @@ static void add_products(const struct backward *b, struct share share, bool firs
                 .c = p + f * b->p_frequency + (j * b->ic + share.first) * cols,
                 .c_row = cols,
                 .accumulate = !first};
-            vgg__gemm_block(b->kernels, share.count, b->oc - j * cols > cols / 2,
-                            &tile);
+            vgg__gemm_block(b->kernels, share.count,
+                            vgg__cpu_width(b->kernels, b->oc - j * cols), &tile);
         }
 }
 

@@ -62,6 +62,7 @@ static int open_engine(struct bench *b)
     train.batch = infer.batch = (uint32_t)b->batch;
     train.epochs = 1000000000;
     train.precision = infer.precision = session_precision(b->s);
+    infer.weights = session_weight_kind(b->s);
     train.deterministic = infer.deterministic = (uint32_t)b->s->deterministic;
     if (b->s->mode == MODE_TRAIN) {
         if (vgg_trainer_create(b->it.model, b->it.device, &train, &b->trainer) !=
@@ -163,6 +164,9 @@ int bench_main(struct settings *s)
     struct bench b = {.s = s};
     if (s->steps == 0) s->steps = 20;
     if (s->steps > 100000000) return misuse("--steps: expected at most 100000000");
+    if (s->weights != 0 && s->mode == MODE_TRAIN)
+        return misuse(
+            "--weights bf16 is for --mode infer: training changes them in full");
     int status = session_open(&b.it, s);
     if (status == 0 && s->data_loading) status = open_data(&b);
     if (status == 0) status = session_model(&b.it, s, b.it.train_loader);

@@ -259,7 +259,8 @@ static void report_text(const struct bench *b)
     printf("%.1f GFLOP/s (direct convolution: %.3g GFLOP an image), plan %s\n",
            images * gflop, gflop, readable_bytes(vgg_plan_bytes(b->watched)));
     print_device(b);
-    printf("%s%s\n", flag_find("precision")->choices[b->s->precision],
+    printf("%s%s%s\n", flag_find("precision")->choices[b->s->precision],
+           b->s->weights ? ", linear weights in bf16" : "",
            b->s->deterministic ? ", deterministic" : "");
 }
 
@@ -355,6 +356,7 @@ static void report_json(const struct bench *b)
     json_text(&j, "name", vgg_device_name(b->it.device));
     json_text(&j, "device", vgg_device_text(b->it.device));
     json_text(&j, "precision", flag_find("precision")->choices[b->s->precision]);
+    json_text(&j, "linear_weights", flag_find("weights")->choices[b->s->weights]);
     json_bool(&j, "deterministic", b->s->deterministic != 0);
     json_count(&j, "threads", vgg_context_threads(b->it.ctx));
     json_bool(&j, "data_loading", b->it.train_loader != NULL);

@@ -53,6 +53,7 @@ static int run_plan(struct session *it, const struct settings *s, vgg_metrics *m
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
     opts.batch = vgg_loader_batch_size(it->test_loader);
     opts.precision = session_precision(s);
+    opts.weights = session_weight_kind(s);
     opts.deterministic = (uint32_t)s->deterministic;
     vgg_status status = vgg_plan_create(it->model, it->device, &opts, &plan);
     if (status == VGG_OK) status = vgg_plan_evaluate(plan, it->test_loader, metrics);
@@ -89,6 +90,7 @@ static int evaluate(struct session *it, struct settings *s)
         .dataset = dataset_name(s),
         .device = vgg_device_name(it->device),
         .precision = flag_find("precision")->choices[s->precision],
+        .linear_weights = flag_find("weights")->choices[s->weights],
         .weights = it->weights,
         .epochs = vgg_metadata_get(it->metadata, "app.epochs"),
         .place = place,

@@ -21,6 +21,7 @@ static const char *const schedules[] = {"constant", "step", "multistep", "cosine
 static const char *const gemms[] = {"auto", "openblas", "own", NULL};
 static const char *const convs[] = {"auto", "columns", "winograd2", "winograd4", NULL};
 static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
+static const char *const weight_kinds[] = {"fp32", "bf16", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 static const char *const modes[] = {"train", "infer", NULL};
 static const char *const splits[] = {"test", "train", NULL};
@@ -114,6 +115,8 @@ const struct flag flags[] = {
     {"precision", "KIND", FLAG_CHOICE, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH,
      AT(precision), 0, 0, precisions,
      "of the arithmetic; on cuda bf16 is the fast one", NULL},
+    {"weights", "KIND", FLAG_CHOICE, LIFE_CALL, EVAL | BENCH, AT(weights), 0, 0,
+     weight_kinds, "how linear layers keep theirs; bf16 halves what is read", NULL},
     {"deterministic", NULL, FLAG_SWITCH, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH,
      AT(deterministic), 0, 1, NULL,
      "on cuda: the same bits in every run; others always are so", NULL},

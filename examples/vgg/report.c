@@ -177,5 +177,6 @@ void report_json(const struct report *r)
     json_real(&j, "images_per_s", r->seconds > 0 ? (double)count / r->seconds : 0.0);
     json_text(&j, "device", r->device);
     json_text(&j, "precision", r->precision);
+    json_text(&j, "linear_weights", r->linear_weights);
     json_end(&j);
 }

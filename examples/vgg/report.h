@@ -9,7 +9,7 @@
 struct report {
     const vgg_metrics *metrics;
     const vgg_dataset *data; /* names of the classes */
-    const char *dataset, *split, *device, *precision;
+    const char *dataset, *split, *device, *precision, *linear_weights;
     const char *weights; /* the file */
     const char *epochs;  /* that they were trained, NULL: not known */
     const char *place;   /* the device in a few words */

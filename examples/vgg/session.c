@@ -27,6 +27,12 @@ uint32_t session_precision(const struct settings *s)
     return precisions[s->precision];
 }
 
+uint32_t session_weight_kind(const struct settings *s)
+{
+    static const uint32_t kinds[] = {VGG_FP32, VGG_BF16};
+    return kinds[s->weights];
+}
+
 void session_place(const struct session *it, const struct settings *s, char *text,
                    size_t size)
 {
@@ -42,9 +48,11 @@ void session_place(const struct session *it, const struct settings *s, char *tex
             snprintf(text, size, "%s, %.*s", name, (int)strcspn(about, ",;"), about);
     else
         length = snprintf(text, size, "%s", name);
-    if (s->precision != 0 && length >= 0 && (size_t)length < size)
-        snprintf(text + length, size - (size_t)length, ", %s",
-                 flag_find("precision")->choices[s->precision]);
+    if (length >= 0 && (size_t)length < size)
+        snprintf(text + length, size - (size_t)length, "%s%s%s",
+                 s->precision != 0 ? ", " : "",
+                 s->precision != 0 ? flag_find("precision")->choices[s->precision] : "",
+                 s->weights != 0 ? ", linear weights in bf16" : "");
 }
 
 int session_data(struct session *it, const struct settings *s, const char *split,

@@ -21,6 +21,8 @@ int session_open(struct session *it, const struct settings *s);
 
 /* --precision as the library's number. */
 uint32_t session_precision(const struct settings *s);
+/* --weights likewise. */
+uint32_t session_weight_kind(const struct settings *s);
 
 /* What computes, in a few words: "cpu, 2 threads", "cuda:0, NVIDIA H200, bf16". */
 void session_place(const struct session *it, const struct settings *s, char *text,

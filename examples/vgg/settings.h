@@ -38,7 +38,7 @@ struct settings {
     double label_smoothing, clip_norm;
     char milestones[TEXT_SIZE];
     /* machine */
-    uint64_t threads, gemm, conv, precision, deterministic;
+    uint64_t threads, gemm, conv, precision, weights, deterministic;
     char device[TEXT_SIZE];
     /* run */
     char out[TEXT_SIZE], resume[TEXT_SIZE];

@@ -64,12 +64,22 @@ typedef struct vgg_plan_options {
                                   need one is refused. The engines `cpu` and `ref`
                                   always work so */
     uint64_t max_bytes;      /**< refuse a plan that needs more; 0: no limit */
+    uint32_t weights;  /**< how the plan keeps weights of linear layers: #VGG_FP32, as
+                            they are, or #VGG_BF16, rounded to bfloat16 (nearest, ties
+                            to even) in a copy of the plan's own. A run then reads half
+                            the bytes, which is what it waits for with few samples;
+                            arithmetic stays single precision. The copy is made at the
+                            first run and after each change of parameters, which stay
+                            in full beside it. Only for #VGG_MODE_INFER in #VGG_FP32, by
+                            the engine `cpu` */
+    uint32_t reserved; /**< must be 0 */
 } vgg_plan_options;
 
 /** Defaults of ::vgg_plan_options: one sample, inference, single precision. */
 #define VGG_PLAN_OPTIONS_INIT                                                          \
     {                                                                                  \
-        sizeof(vgg_plan_options), NULL, 0, 1, VGG_MODE_INFER, VGG_FP32, 0, 0, 0        \
+        sizeof(vgg_plan_options), NULL, 0, 1, VGG_MODE_INFER, VGG_FP32, 0, 0, 0,       \
+            VGG_FP32, 0                                                                \
     }
 
 /**

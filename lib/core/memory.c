@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 struct header {
     vgg_context *ctx;
     size_t size; /* of header and block */
@@ -22,16 +20,23 @@ struct header {
 _Static_assert(sizeof(struct header) <= VGG_ALIGN,
                "the header fits in front of a block");
 
-/* Large blocks are asked for in huge pages: a network's arrays are read with strides of
- * many pages, and looking these up costs more than a third of a matrix product. Where
- * the system has none to give, or is told not to, the advice changes nothing. */
+/* From here on the C library gives every block a mapping of its own, whatever its
+ * thresholds have become, which ends with the block: advice about it can't outlive
+ * it. */
+#define HUGE_BLOCK (size_t)(32 << 20)
+#define HUGE_PAGE  (size_t)(2 << 20)
+
+/* A network's arrays are read with strides of many pages, and looking up a small page
+ * each time costs a matrix product a third of its speed. A wish: a kernel that can't
+ * leaves things as they are. */
+
 static void *default_alloc(void *cookie, size_t size, size_t align)
 {
     (void)cookie;
     void *memory = NULL;
-    const bool large = size >= 2 * HUGE_PAGE;
-    if (posix_memalign(&memory, large ? HUGE_PAGE : align, size) != 0) return NULL;
-    if (large) madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    const bool huge = size >= HUGE_BLOCK;
+    if (posix_memalign(&memory, huge ? HUGE_PAGE : align, size) != 0) return NULL;
+    if (huge) madvise(memory, size & ~(HUGE_PAGE - 1), MADV_HUGEPAGE);
     return memory;
 }
 

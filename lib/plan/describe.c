@@ -21,10 +21,11 @@ char *vgg__plan_text(vgg_plan *plan)
     char *text = vgg__alloc(plan->ctx, size);
     if (text == NULL) return NULL;
 
-    int at = snprintf(text, size, "device %s: %s\nbatch %u, %s%s, %s%s\n",
+    int at = snprintf(text, size, "device %s: %s\nbatch %u, %s%s, %s%s%s\n",
                       plan->device->desc.name, plan->device->desc.text, desc->batch,
                       mode_names[desc->mode], desc->step ? " and update" : "",
                       precision_names[desc->precision],
+                      desc->weights == VGG_BF16 ? ", linear weights in bf16" : "",
                       desc->deterministic ? ", deterministic" : "");
     for (uint32_t i = 0; i < desc->stage_count; i++) {
         char line[LINE] = "";

@@ -307,6 +307,7 @@ vgg_status vgg__lower(vgg_model *model, vgg_device *device,
                                   .precision = opts->precision,
                                   .input_gradient = opts->input_gradient,
                                   .deterministic = opts->deterministic,
+                                  .weights = opts->weights,
                                   .params = to->params,
                                   .param_count = model->param_count};
     *out = to;

@@ -43,6 +43,30 @@ static vgg_status check_options(const vgg_plan_options *opts)
     if (opts->deterministic > 1)
         return vgg__fail(VGG_EINVAL, "deterministic is %u; expected 0 or 1",
                          opts->deterministic);
+    if (opts->reserved != 0)
+        return vgg__fail(VGG_EINVAL, "vgg_plan_options.reserved: must be 0, found %u",
+                         opts->reserved);
+    return VGG_OK;
+}
+
+static vgg_status check_weights(const vgg_plan_options *opts, const vgg_device *device)
+{
+    if (opts->weights != VGG_FP32 && opts->weights != VGG_BF16)
+        return vgg__fail(VGG_EINVAL,
+                         "weights is %u; expected VGG_FP32 (0) or VGG_BF16 (3)",
+                         opts->weights);
+    if (opts->weights == VGG_FP32) return VGG_OK;
+    if (opts->mode != VGG_MODE_INFER)
+        return vgg__fail(VGG_EINVAL, "weights in bf16 need mode infer");
+    if (!(device->engine->abilities & VGG_CAN_BF16_WEIGHTS))
+        return vgg__fail(VGG_EUNSUPPORTED,
+                         "engine %s can't keep weights in bf16: that needs the engine "
+                         "cpu",
+                         device->engine->name);
+    if (opts->precision != VGG_FP32)
+        return vgg__fail(VGG_EUNSUPPORTED,
+                         "weights in bf16 need precision fp32, found %u",
+                         opts->precision);
     return VGG_OK;
 }
 
@@ -69,9 +93,11 @@ static vgg_status prepare(vgg_model *model, vgg_device *device,
 {
     *lowered = NULL;
     *opts = (vgg_plan_options)VGG_PLAN_OPTIONS_INIT;
-    VGG_TRY(
-        vgg__options_read("vgg_plan_options", given, sizeof *opts, opts, sizeof *opts));
+    VGG_TRY(vgg__options_read("vgg_plan_options", given,
+                              VGG_SIZE_UP_TO(vgg_plan_options, max_bytes), opts,
+                              sizeof *opts));
     VGG_TRY(check_options(opts));
+    VGG_TRY(check_weights(opts, device));
     VGG_TRY(check_sizes(model, opts->batch));
     return vgg__lower(model, device, opts, lowered);
 }

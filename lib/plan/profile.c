@@ -92,6 +92,8 @@ static void count_forward(const vgg_program_desc *desc, const vgg_stage *stage,
     info->forward_flops = 2.0 * macs(stage) * desc->batch;
     info->forward_bytes = (count_of(stage->in) + out) * element * desc->batch +
                           elements_of(desc, stage).all * param;
+    if (desc->weights == VGG_BF16 && stage->kind == VGG_STAGE_LINEAR)
+        info->forward_bytes -= elements_of(desc, stage).weight * (param - 2);
 }
 
 /* The output's gradient is read, with the input for gradients of weights, and with the

@@ -79,7 +79,7 @@ FIELD(vgg_model_options, reserved, 20, 4);
 
 /* ---- plan.h --------------------------------------------------------------------- */
 
-SIZED(vgg_plan_options, 48);
+SIZED(vgg_plan_options, 56);
 FIELD(vgg_plan_options, size, 0, 8);
 FIELD(vgg_plan_options, taps, 8, 8);
 FIELD(vgg_plan_options, tap_count, 16, 4);
@@ -89,6 +89,8 @@ FIELD(vgg_plan_options, precision, 28, 4);
 FIELD(vgg_plan_options, input_gradient, 32, 4);
 FIELD(vgg_plan_options, deterministic, 36, 4);
 FIELD(vgg_plan_options, max_bytes, 40, 8);
+FIELD(vgg_plan_options, weights, 48, 4);
+FIELD(vgg_plan_options, reserved, 52, 4);
 
 SIZED(vgg_optimizer, 56);
 FIELD(vgg_optimizer, size, 0, 8);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "compare.h"
+#include "core/memory.h"
 #include "guard.h"
 #include "harness.h"
 #include "targets.h"
@@ -194,6 +195,7 @@ static void open_stepper(struct session *s, const struct target *target,
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
     opts.allocator = &guard_allocator;
     opts.threads = target->threads;
+    opts.gemm = target->gemm;
     net_fuse(net, target->engine->fusions, &s->net);
     session_open_device(s, &opts);
     ck_ok(target->engine->store_create(s->device, s->net.params, s->net.param_count,
@@ -207,7 +209,13 @@ static void open_stepper(struct session *s, const struct target *target,
                                    .step = 1,
                                    .params = s->net.params,
                                    .param_count = s->net.param_count};
+    const uint64_t before = vgg_context_bytes(s->ctx);
+    uint64_t bytes = 0;
+    ck_ok(target->engine->measure(s->device, &desc, &bytes));
     ck_ok(target->engine->compile(s->device, s->store, &desc, &s->program));
+    /* As for session_open(). */
+    if (!target->apart)
+        ck_assert_uint_eq(vgg_context_bytes(s->ctx) - before, bytes + 4 * VGG_ALIGN);
 }
 
 /* Steps of the oracle, one after the other. */
@@ -323,6 +331,55 @@ START_TEST(step_by_step)
 }
 END_TEST
 
+/* Three steps on `target`; the parameters after them. */
+static void run_steps(const struct target *target, const struct net *net,
+                      const struct data *data, double *params[NET_PARAMS])
+{
+    const vgg_update update = {
+        .kind = VGG_SGD, .lr = 0.1, .weight_decay = 0.01, .t = 1};
+    struct session s;
+    open_stepper(&s, target, net, data->count);
+    session_write(&s, data);
+    for (int k = 0; k < 3; k++) {
+        session_forward(&s, data);
+        run_phase(&s, data, VGG_PHASE_LOSS, NULL);
+        run_phase(&s, data, VGG_PHASE_STEP, &update);
+    }
+    for (uint32_t i = 0; i < net->param_count; i++)
+        params[i] = read_slot(&s, i, VGG_SLOT_VALUE);
+    session_close(&s);
+}
+
+/* The same bits whatever must not matter: threads, above all. Linear layers of one task
+ * and of many, with edges. */
+START_TEST(step_bits)
+{
+    static const char *const nets[] = {small_net,
+                                       "3x7x5 linear:300 relu linear:131 relu "
+                                       "linear:10 loss"};
+    struct target target = targets[_i / 2];
+    if (!(target.engine->abilities & VGG_CAN_STEP) || target.tunes) return;
+    struct net net;
+    struct data data;
+    double *first[NET_PARAMS], *other[NET_PARAMS];
+    net_parse(&net, nets[_i % 2]);
+    data_create(&data, &net, 19, DATA_REAL, 50);
+    target_vary(&target, 0);
+    run_steps(&target, &net, &data, first);
+    for (uint32_t round = 1; round < TARGET_ROUNDS; round++) {
+        target_vary(&target, round);
+        run_steps(&target, &net, &data, other);
+        for (uint32_t i = 0; i < net.param_count; i++) {
+            compare_label("%s, round %u, parameter %u", target.label, round, i);
+            compare_exact("value", other[i], first[i], net.params[i].count);
+            guard_free(other[i]);
+        }
+    }
+    for (uint32_t i = 0; i < net.param_count; i++) guard_free(first[i]);
+    data_free(&data);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("steps");
@@ -334,6 +391,7 @@ int main(void)
     tcase_add_loop_test(tcase, accumulated, 0, (int)target_count);
     tcase_add_loop_test(tcase, stepped, 0, (int)target_count);
     tcase_add_loop_test(tcase, step_by_step, 0, (int)target_count);
+    tcase_add_loop_test(tcase, step_bits, 0, 2 * (int)target_count);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }

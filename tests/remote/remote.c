@@ -110,11 +110,16 @@ static bool supports(void *device, const vgg_stage *stage, uint32_t precision,
     return remote.inner->supports(device, stage, precision, why);
 }
 
-/* The inner engine knows no step: it has a backward instead. */
+/* Whether the inner engine has a step: else it has a backward and an update. */
+static bool inner_steps(void)
+{
+    return (remote.inner->abilities & VGG_CAN_STEP) != 0;
+}
+
 static vgg_program_desc inner_desc(const vgg_program_desc *desc)
 {
     vgg_program_desc inner = *desc;
-    inner.step = 0;
+    inner.step = desc->step && inner_steps();
     return inner;
 }
 
@@ -140,7 +145,8 @@ static vgg_status compile(void *device, void *store, const vgg_program_desc *des
     const vgg_extent in = desc->stages[0].in;
     *program = NULL;
     if (remote.program_count < 8) remote.programs[remote.program_count++] = *desc;
-    if (desc->step) { /* of its own, that the library knows nothing of */
+    if (desc->step &&
+        !inner_steps()) { /* of its own, that the library knows nothing of */
         const vgg_status status = remote.inner->store_gradients(store, desc->params);
         if (status != VGG_OK) return status;
     }
@@ -180,6 +186,7 @@ static vgg_status forward(struct program *p, const vgg_run *run)
 static vgg_status step(struct program *p, const vgg_run *run)
 {
     remote.steps++;
+    if (inner_steps()) return remote.inner->run(p->inner, VGG_PHASE_STEP, run);
     vgg_status status = remote.inner->store_zero_gradients(p->store);
     if (status == VGG_OK) status = remote.inner->run(p->inner, VGG_PHASE_BACKWARD, run);
     if (status == VGG_OK) status = remote.inner->store_update(p->store, run->update);

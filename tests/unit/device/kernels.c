@@ -167,27 +167,6 @@ START_TEST(test_mask_and_sums)
 }
 END_TEST
 
-/* Whole numbers, so that the order of the sum does not matter. */
-START_TEST(test_dots)
-{
-    const struct vgg__kernels *kernels = kernels_of(_i);
-    for (size_t k = 1; k < 140 && kernels; k += 3) {
-        float *w = malloc(4 * (k + 2) * sizeof(float)), *x = malloc(k * sizeof(float));
-        for (size_t i = 0; i < 4 * (k + 2); i++) w[i] = (float)(next() % 9) - 4;
-        for (size_t i = 0; i < k; i++) x[i] = (float)(next() % 9) - 4;
-        float out[4];
-        kernels->dot4(out, w, k + 2, x, k);
-        for (size_t i = 0; i < 4; i++) {
-            float sum = 0;
-            for (size_t l = 0; l < k; l++) sum += w[i * (k + 2) + l] * x[l];
-            ck_assert_float_eq(out[i], sum);
-        }
-        free(w);
-        free(x);
-    }
-}
-END_TEST
-
 /* ---- Pooling --------------------------------------------------------------- */
 
 #define WINDOWS 3
@@ -345,7 +324,6 @@ static Suite *kernels_suite(void)
     tcase_add_loop_test(loops, test_columns, 0, SETS);
     tcase_add_loop_test(loops, test_bias_relu, 0, SETS);
     tcase_add_loop_test(loops, test_mask_and_sums, 0, SETS);
-    tcase_add_loop_test(loops, test_dots, 0, SETS);
     tcase_add_loop_test(loops, test_pooling, 0, SETS);
     tcase_add_test(loops, test_choice);
     suite_add_tcase(suite, loops);

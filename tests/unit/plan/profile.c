@@ -171,6 +171,14 @@ START_TEST(shapes_and_bytes)
     ck_assert_uint_eq(info.backward_bytes,
                       hidden + 2 * features + weights + weights + bias);
     ck_assert_uint_eq(find(train, "loss", NULL).in.dim[0], 3);
+    if (fused) {
+        vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+        opts.weights = VGG_BF16;
+        vgg_plan *infer = make(opts);
+        ck_assert_uint_eq(find(infer, "fc6", NULL).forward_bytes,
+                          features + hidden + weights / 2 + bias);
+        vgg_plan_free(infer);
+    }
 
     const char *at = strstr(vgg_plan_describe(train), info.name);
     ck_assert_ptr_nonnull(at);
@@ -373,6 +381,7 @@ START_TEST(a_trainer_shows_its_plan)
     ck_assert_uint_eq(after.forwards - before.forwards, 3);
     ck_assert_uint_eq(after.backwards - before.backwards, 3);
     ck_assert_uint_eq(after.updates - before.updates, 3);
+    ck_assert_double_gt(after.update, before.update);
     ck_assert_uint_eq(vgg_plan_bytes(plan) > 0, 1);
     vgg_trainer_free(trainer);
     close_engine();

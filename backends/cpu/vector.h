@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vectors of the kernels' sources, which are compiled once per instruction set. */
-#ifndef VGG_CPU_VEC_H
-#define VGG_CPU_VEC_H
+/* Vectors of the instruction set that a file of kernels is compiled for. For these
+ * files alone: what is here differs from one compilation of them to the next. */
+#ifndef VGG_CPU_VECTOR_H
+#define VGG_CPU_VECTOR_H
 
-#include <stdint.h>
 #include <string.h>
 
 #include "cpu/kernels.h"
 
+/* Rows of a block of C: its sums, two columns of B and one splat fill the registers. */
 #if defined(__AVX512F__)
 #define VEC_BYTES 64
 #define ROWS      14 /* 28 sums, two columns of B, one splat: 31 of 32 registers */
@@ -30,6 +31,7 @@
 typedef float vec __attribute__((vector_size(VEC_BYTES)));
 typedef float loose __attribute__((vector_size(VEC_BYTES), aligned(4))); /* in memory */
 typedef int32_t mask __attribute__((vector_size(VEC_BYTES)));
+
 typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1)));
 
 /* For functions whose parameters are constants at every call. */
@@ -92,6 +94,14 @@ INLINE void narrow_some(uint8_t *to, mask v, size_t count)
         *(bytes *)to = __builtin_convertvector(v, bytes);
     else
         for (size_t i = 0; i < count; i++) to[i] = (uint8_t)v[i];
+}
+
+/* Sum of the lanes, in their order. */
+static inline float lanes(vec v)
+{
+    float sum = v[0];
+    for (int i = 1; i < LANES; i++) sum += v[i];
+    return sum;
 }
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of a convolution in its inner loop: bias, ReLU and 2x2 pooling of a tile that
  * is still in registers. For the kernels' sources alone. */
-#ifndef VGG_CPU_FINISH_H
-#define VGG_CPU_FINISH_H
+#ifndef VGG_CPU_KERNELS_FINISH_H
+#define VGG_CPU_KERNELS_FINISH_H
 
 #include "backend.h"
-#include "cpu/vec.h"
+#include "cpu/vector.h"
 #include "cpu/winograd.h"
 
 INLINE size_t least(size_t a, size_t b)

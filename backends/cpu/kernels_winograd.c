@@ -4,7 +4,7 @@
  * where neighbouring tiles share what they overlap, then row by row. */
 #include "cpu/winograd.h"
 
-#include "cpu/finish.h"
+#include "cpu/kernels_finish.h"
 
 #define MOST_N     6
 #define MOST_STRIP (4 * VGG__MOST_RUN + 2)
@@ -326,5 +326,5 @@ static void finish(uint32_t m, const struct vgg__finish *f, const struct vgg__ru
         finish_of(2, f, run);
 }
 
-const struct vgg__winograd_kernels VGG_WINOGRAD = {
+const struct vgg__winograd_kernels VGG_WINOGRAD_KERNELS = {
     .window = window, .gradient = gradient, .finish = finish};

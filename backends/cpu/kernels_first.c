@@ -3,7 +3,7 @@
  * vector holds output channels of one pixel; every input is splat over it. */
 #include "cpu/first.h"
 
-#include "cpu/finish.h"
+#include "cpu/kernels_finish.h"
 
 #define BLOCK VGG__FIRST_BLOCK
 
@@ -158,4 +158,5 @@ static void weights(const struct vgg__first *f, const struct vgg__source *dy,
     }
 }
 
-const struct vgg__first_kernels VGG_FIRST = {.forward = forward, .weights = weights};
+const struct vgg__first_kernels VGG_FIRST_KERNELS = {.forward = forward,
+                                                     .weights = weights};

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The products of linear layers; see linear_products.h.
+ *
+ * Weights are read where they lie, in long runs of a few neighbouring rows, which the
+ * processor's own look-ahead recognises; the kernel fetches what comes next besides.
+ * They are laid down in a small area only where they must be: to expand bf16, and where
+ * rows lie so far apart that they would drive each other out of the cache.
+ *
+ * An element of a result is a sum over k in ascending order, cut in the same places
+ * whatever is computed beside it. */
+#include "cpu/linear_products.h"
+
+#define DEPTH     512         /* steps of k between two visits of y */
+#define DEPTH_ROW (512 + 16)  /* rows must not fall on the same sets of the cache */
+#define RESIDENT  (384 << 10) /* bytes of packed x that stay in the cache */
+#define DX_PANELS 16          /* panels of inputs of a block of dx */
+#define DX_DEPTH  128         /* outputs of one */
+#define GRADIENTS 128         /* outputs of a task of dweight */
+#define K_MOST    512         /* samples between two visits of a gradient */
+#define FAR       512         /* steps of the kernel that memory takes to answer */
+#define NEAR_ROWS 8           /* rows of far ones that the cache holds at once */
+#define MOST_COLS 32
+#define MOST_ROWS 14
+
+static size_t up(size_t count, size_t unit)
+{
+    return (count + unit - 1) / unit;
+}
+
+/* ---- Sizes ----------------------------------------------------------------- */
+
+/* Samples of a row of forward's result: whole panels, or half a one. */
+static size_t padded(const struct vgg__gemm *g, size_t count)
+{
+    const size_t half = g->kernels->cols / 2;
+    return vgg__size_mul(up(count, half), half);
+}
+
+size_t vgg__linear_scratch(const struct vgg__gemm *gemm, size_t count)
+{
+    const size_t out = vgg__size_mul(VGG__LINEAR_OUTPUTS, padded(gemm, count));
+    const size_t forward = vgg__size_add(MOST_ROWS * DEPTH_ROW, vgg__cpu_floats(out));
+    const size_t dx = 2 * DX_PANELS * DX_DEPTH * MOST_COLS;
+    const size_t dweight = (GRADIENTS + MOST_ROWS) * vgg__size_min(count, K_MOST) * 2;
+    const size_t backward = dx > dweight ? dx : dweight;
+    return forward > backward ? forward : backward;
+}
+
+size_t vgg__linear_packed_x(const struct vgg__gemm *gemm, size_t count, size_t ins)
+{
+    const size_t cols = gemm->kernels->cols;
+    const size_t forward = vgg__size_mul(vgg__size_mul(up(count, cols), cols), ins);
+    const size_t dweight = vgg__size_mul(vgg__size_mul(up(ins, cols), cols), count);
+    return vgg__cpu_floats(forward > dweight ? forward : dweight);
+}
+
+size_t vgg__linear_packed_dy(const struct vgg__gemm *gemm, size_t count, size_t outs)
+{
+    const size_t rows = gemm->kernels->rows;
+    return vgg__cpu_floats(vgg__size_mul(vgg__size_mul(up(count, rows), rows), outs));
+}
+
+/* Rows at multiples of 4 KiB share a few sets of the first-level cache. */
+static bool is_far(const struct vgg__linear *l)
+{
+    return l->ins % 1024 == 0;
+}
+
+/* ---- Forward --------------------------------------------------------------- */
+
+size_t vgg__linear_forward_packs(const struct vgg__linear *l)
+{
+    return up(l->count, l->gemm->kernels->cols) * up(l->ins, DEPTH);
+}
+
+/* Panel [ins][cols] of x^T, DEPTH rows of it a task; zeros fill the last one up. */
+void vgg__linear_forward_pack(const struct vgg__linear *l, const float *x, size_t task)
+{
+    const size_t cols = l->gemm->kernels->cols, parts = up(l->ins, DEPTH);
+    const size_t first = task / parts * cols, begin = task % parts * DEPTH;
+    const size_t end = vgg__size_min(begin + DEPTH, l->ins);
+    const size_t width = vgg__size_min(cols, l->count - first);
+    float *out = l->packed + first * l->ins;
+    for (size_t i = begin; i < end; i += 16) /* a line of each sample at a time */
+        for (size_t n = 0; n < cols; n++) {
+            const float *from = x + (first + n) * l->ins;
+            const size_t until = vgg__size_min(i + 16, end);
+            for (size_t j = i; j < until; j++)
+                out[j * cols + n] = n < width ? from[j] : 0;
+        }
+}
+
+/* Where forward is: rows of a block of the weights, DEPTH columns of them. */
+struct place {
+    size_t row, rows; /* of all weights */
+    size_t l;         /* column */
+};
+
+/* A task of forward: rows first .. end by blocks of about `height`, columns in ranges of
+ * `range`. */
+struct walk {
+    size_t first, end, blocks, range;
+};
+
+static struct walk walk_of(const struct vgg__linear *l, size_t task)
+{
+    const size_t height = l->half || !is_far(l)
+                              ? l->gemm->kernels->rows
+                              : vgg__size_min(NEAR_ROWS, l->gemm->kernels->rows);
+    const size_t resident = RESIDENT / sizeof(float) / padded(l->gemm, l->count);
+    struct walk w = {.first = task * VGG__LINEAR_OUTPUTS};
+    w.end = vgg__size_min(w.first + VGG__LINEAR_OUTPUTS, l->outs);
+    w.blocks = up(w.end - w.first, height);
+    w.range = resident < DEPTH ? DEPTH : resident / DEPTH * DEPTH;
+    return w;
+}
+
+static void set_block(const struct walk *w, size_t block, struct place *at)
+{
+    at->row = w->first + vgg__cpu_part(w->end - w->first, block, w->blocks);
+    at->rows =
+        w->first + vgg__cpu_part(w->end - w->first, block + 1, w->blocks) - at->row;
+}
+
+/* What comes after column l of a block: the columns behind it, else the next block's
+ * first ones in this range, else the next range's of the first block. */
+static struct place after(const struct vgg__linear *l, const struct walk *w,
+                          size_t block, size_t at)
+{
+    struct place next = {.l = at + DEPTH};
+    const size_t from = at / w->range * w->range;
+    if (next.l == from + w->range || next.l >= l->ins) {
+        next.l = block + 1 < w->blocks ? from : from + w->range;
+        block = block + 1 < w->blocks ? block + 1 : 0;
+    }
+    set_block(w, block, &next);
+    if (next.l >= l->ins) next.rows = 0;
+    return next;
+}
+
+static const char *weights_at(const struct vgg__linear *l, const struct place *at,
+                              size_t *row)
+{
+    const struct vgg__linear_kernels *kernels = l->gemm->kernels->linear;
+    *row = l->half ? vgg__bf16_row(kernels, l->ins) : l->ins * sizeof(float);
+    return (const char *)l->w + at->row * *row + at->l * (l->half ? 2 : sizeof(float));
+}
+
+/* The weights of a place by all samples, while those of the next are fetched. */
+static void forward_tiles(const struct vgg__linear *l, const struct place *at,
+                          const struct place *next, float *out, float *area)
+{
+    const struct vgg__kernels *kernels = l->gemm->kernels;
+    const size_t cols = kernels->cols, row = padded(l->gemm, l->count);
+    const size_t panels = up(row, cols);
+    struct vgg__tile t = {.k = vgg__size_min(DEPTH, l->ins - at->l),
+                          .a_row = l->ins,
+                          .a_col = 1,
+                          .b_row = cols,
+                          .c_row = row,
+                          .accumulate = at->l > 0};
+    size_t bytes; /* of a row */
+    const char *w = weights_at(l, at, &bytes), *ahead = weights_at(l, next, &bytes);
+    t.a = (const float *)w;
+    if (l->half) {
+        const struct vgg__piece piece = {.w = w,
+                                         .w_row = bytes,
+                                         .rows = at->rows,
+                                         .width = t.k,
+                                         .out = area,
+                                         .out_row = DEPTH_ROW,
+                                         .segment = t.k};
+        kernels->linear->lay_bf16(&piece);
+        t.a = area;
+        t.a_row = DEPTH_ROW;
+    }
+    t.ahead_row = bytes;
+    t.ahead_lines =
+        (uint32_t)up(vgg__size_min(DEPTH, l->ins - next->l), l->half ? 32 : 16);
+    for (size_t p = 0; p < panels; p++) {
+        const size_t begin = vgg__cpu_part(next->rows, p, panels);
+        t.ahead = ahead + begin * bytes;
+        t.ahead_rows = (uint32_t)(vgg__cpu_part(next->rows, p + 1, panels) - begin);
+        t.b = l->packed + p * cols * l->ins + at->l * cols;
+        t.c = out + p * cols;
+        kernels->tile((uint32_t)at->rows, row - p * cols >= cols, &t);
+    }
+}
+
+const float *vgg__linear_forward_task(const struct vgg__linear *l, size_t task,
+                                      uint32_t worker, size_t *stride)
+{
+    float *area = l->workers + worker * l->worker_floats;
+    float *out = area + MOST_ROWS * DEPTH_ROW;
+    const struct walk w = walk_of(l, task);
+    *stride = padded(l->gemm, l->count);
+    for (size_t from = 0; from < l->ins; from += w.range)
+        for (size_t block = 0; block < w.blocks; block++) {
+            const size_t to = vgg__size_min(from + w.range, l->ins);
+            struct place at;
+            set_block(&w, block, &at);
+            for (at.l = from; at.l < to; at.l += DEPTH) {
+                const struct place next = after(l, &w, block, at.l);
+                forward_tiles(l, &at, &next, out + (at.row - w.first) * *stride, area);
+            }
+        }
+    return out;
+}
+
+/* ---- dx -------------------------------------------------------------------- */
+
+/* Outputs of a task that packs dy. */
+#define DX_PACK 256
+
+size_t vgg__linear_dx_packs(const struct vgg__linear *l)
+{
+    return up(l->outs, DX_PACK);
+}
+
+/* Blocks [outs][rows] of about equal numbers of samples; DX_PACK outputs of all. */
+void vgg__linear_dx_pack(const struct vgg__linear *l, const float *dy, size_t task)
+{
+    const size_t rows = l->gemm->kernels->rows, blocks = up(l->count, rows);
+    const size_t begin = task * DX_PACK;
+    const size_t end = vgg__size_min(begin + DX_PACK, l->outs);
+    for (size_t b = 0; b < blocks; b++) {
+        float *out = l->packed + b * rows * l->outs;
+        const size_t first = vgg__cpu_part(l->count, b, blocks);
+        const size_t height = vgg__cpu_part(l->count, b + 1, blocks) - first;
+        for (size_t o = begin; o < end; o++)
+            for (size_t i = 0; i < height; i++)
+                out[o * rows + i] = dy[(first + i) * l->outs + o];
+    }
+}
+
+/* As many strips as can be shared out evenly, none wider than DX_PANELS. */
+size_t vgg__linear_dx_tasks(const struct vgg__linear *l)
+{
+    const size_t panels = up(l->ins, l->gemm->kernels->cols);
+    const size_t strips = up(panels, DX_PANELS), even = up(strips, 8) * 8;
+    return even <= panels ? even : strips;
+}
+
+/* A block of the weights on its way into panels [outputs][cols], by pieces: each call
+ * of the kernel fetches a piece from memory, which is laid down after the next call. So
+ * memory is never waited for, and never asked for all at once. */
+struct delivery {
+    const struct vgg__linear_kernels *kernels;
+    struct vgg__piece block; /* all of its rows */
+    size_t calls, call;      /* of the kernel meanwhile */
+};
+
+/* The rows of piece `i`; none behind the last. */
+static struct vgg__piece piece_of(const struct delivery *d, size_t i)
+{
+    struct vgg__piece piece = d->block;
+    const size_t begin = vgg__cpu_part(d->block.rows, i, d->calls);
+    piece.rows =
+        i < d->calls ? vgg__cpu_part(d->block.rows, i + 1, d->calls) - begin : 0;
+    piece.w = (const char *)piece.w + begin * piece.w_row;
+    piece.out += begin * piece.out_row;
+    return piece;
+}
+
+/* Before a call: it shall fetch the piece behind the one that is laid down after it. */
+static void fetch_piece(const struct delivery *d, struct vgg__tile *tile)
+{
+    const struct vgg__piece piece = piece_of(d, d->call + 1);
+    tile->ahead = piece.w;
+    tile->ahead_row = piece.w_row;
+    tile->ahead_rows = (uint32_t)piece.rows;
+    tile->ahead_lines = (uint32_t)up(piece.width, 16);
+}
+
+static void lay_piece(struct delivery *d)
+{
+    const struct vgg__piece piece = piece_of(d, d->call++);
+    if (piece.rows > 0) d->kernels->lay(&piece);
+}
+
+/* Columns `first` .. first + width of the weights, outputs from `o` on. */
+static struct vgg__piece dx_block(const struct vgg__linear *l, size_t first,
+                                  size_t width, size_t o, float *to)
+{
+    const size_t cols = l->gemm->kernels->cols;
+    return (struct vgg__piece){.w = (const float *)l->w + o * l->ins + first,
+                               .w_row = l->ins * sizeof(float),
+                               .rows = vgg__size_min(DX_DEPTH, l->outs - o),
+                               .width = width,
+                               .out = to,
+                               .out_row = cols,
+                               .segment = cols,
+                               .segment_size = DX_DEPTH * cols};
+}
+
+/* A block of weights, laid down, by all samples, while the next comes in. */
+static void dx_tiles(const struct vgg__linear *l, const struct vgg__piece *block,
+                     size_t o, float *dx, struct delivery *next)
+{
+    const struct vgg__kernels *kernels = l->gemm->kernels;
+    const size_t cols = kernels->cols, rows = kernels->rows;
+    const size_t blocks = up(l->count, rows);
+    struct vgg__tile t = {.k = block->rows,
+                          .a_row = 1,
+                          .a_col = rows,
+                          .b_row = cols,
+                          .c_row = l->ins,
+                          .accumulate = o > 0};
+    for (size_t j = 0; j < block->width; j += cols)
+        for (size_t b = 0; b < blocks; b++) {
+            const size_t begin = vgg__cpu_part(l->count, b, blocks);
+            const size_t end = vgg__cpu_part(l->count, b + 1, blocks);
+            t.a = l->packed + (b * l->outs + o) * rows;
+            t.b = block->out + j / cols * block->segment_size;
+            t.c = dx + begin * l->ins + j;
+            fetch_piece(next, &t);
+            vgg__gemm_tile(kernels, (uint32_t)(end - begin),
+                           vgg__size_min(cols, block->width - j), &t);
+            lay_piece(next);
+        }
+}
+
+void vgg__linear_dx_task(const struct vgg__linear *l, float *dx, size_t task,
+                         uint32_t worker)
+{
+    const struct vgg__kernels *kernels = l->gemm->kernels;
+    const size_t panels = up(l->ins, kernels->cols), tasks = vgg__linear_dx_tasks(l);
+    const size_t first = vgg__cpu_part(panels, task, tasks) * kernels->cols;
+    const size_t end = vgg__cpu_part(panels, task + 1, tasks) * kernels->cols;
+    const size_t width = vgg__size_min(end, l->ins) - first;
+    float *blocks = l->workers + worker * l->worker_floats;
+    struct delivery next = {.kernels = kernels->linear};
+    next.block = dx_block(l, first, width, 0, blocks);
+    next.calls = up(width, kernels->cols) * up(l->count, kernels->rows);
+    next.kernels->lay(&next.block);
+    for (size_t o = 0, turn = 0; o < l->outs; o += DX_DEPTH) {
+        const struct vgg__piece block = next.block;
+        turn ^= DX_PANELS * DX_DEPTH * MOST_COLS;
+        if (o + DX_DEPTH < l->outs)
+            next.block = dx_block(l, first, width, o + DX_DEPTH, blocks + turn);
+        else
+            next.block.rows = 0;
+        next.call = 0;
+        dx_tiles(l, &block, o, dx + first, &next);
+    }
+}
+
+/* ---- dweight --------------------------------------------------------------- */
+
+size_t vgg__linear_dweight_packs(const struct vgg__linear *l)
+{
+    return up(l->ins, l->gemm->kernels->cols);
+}
+
+/* Panel [n][cols] of x. */
+void vgg__linear_dweight_pack(const struct vgg__linear *l, const float *x, size_t task)
+{
+    const size_t cols = l->gemm->kernels->cols, first = task * cols;
+    const struct vgg__piece panel = {.w = x + first,
+                                     .w_row = l->ins * sizeof(float),
+                                     .rows = l->count,
+                                     .width = vgg__size_min(cols, l->ins - first),
+                                     .out = l->packed + first * l->count,
+                                     .out_row = cols,
+                                     .segment = cols};
+    l->gemm->kernels->linear->lay(&panel);
+}
+
+size_t vgg__linear_dweight_tasks(const struct vgg__linear *l)
+{
+    return up(l->outs, GRADIENTS);
+}
+
+/* What a task of dweight has in hand: outputs first .. , samples n .. n + k, columns
+ * from .. to. */
+struct strip {
+    size_t first, outs, n, k, from, to;
+    float *dy; /* [block][k][rows] */
+    float *dw; /* of output `first` */
+};
+
+static void take_dy(const struct vgg__linear *l, const float *dy, const struct strip *s)
+{
+    const size_t rows = l->gemm->kernels->rows, blocks = up(s->outs, rows);
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t begin = vgg__cpu_part(s->outs, b, blocks);
+        const size_t height = vgg__cpu_part(s->outs, b + 1, blocks) - begin;
+        for (size_t n = 0; n < s->k; n++)
+            for (size_t i = 0; i < height; i++)
+                s->dy[(b * s->k + n) * rows + i] =
+                    dy[(s->n + n) * l->outs + s->first + begin + i];
+    }
+}
+
+/* Rows of block `b` of a strip: *height of them, from its row `begin` on. */
+static size_t strip_rows(const struct vgg__linear *l, const struct strip *s, size_t b,
+                         uint32_t *height)
+{
+    const size_t blocks = up(s->outs, l->gemm->kernels->rows);
+    const size_t begin = vgg__cpu_part(s->outs, b, blocks);
+    *height =
+        b < blocks ? (uint32_t)(vgg__cpu_part(s->outs, b + 1, blocks) - begin) : 0;
+    return begin;
+}
+
+/* What will be computed FAR steps after column j of block b: of the same rows, else
+ * from the next ones' beginning on. */
+static void fetch_far(const struct vgg__linear *l, const struct strip *s, size_t b,
+                      size_t j, struct vgg__tile *t)
+{
+    size_t at = j + up(FAR, s->k) * l->gemm->kernels->cols;
+    if (at >= s->to) {
+        at = s->from + vgg__size_min(at - s->to, s->to - s->from - 1);
+        b++;
+    }
+    const size_t begin = strip_rows(l, s, b, &t->ahead_rows);
+    t->ahead = (const char *)(s->dw + begin * l->ins + at);
+}
+
+/* Row block `b` of a strip. */
+static void dweight_row(const struct vgg__linear *l, const struct strip *s, size_t b,
+                        const struct vgg__tile *like)
+{
+    const struct vgg__kernels *kernels = l->gemm->kernels;
+    const size_t cols = kernels->cols;
+    struct vgg__tile t = *like;
+    uint32_t height;
+    const size_t begin = strip_rows(l, s, b, &height);
+    t.a = s->dy + b * s->k * kernels->rows;
+    for (size_t j = s->from; j < s->to; j += cols) {
+        t.b = l->packed + j * l->count + s->n * cols;
+        t.c = s->dw + begin * l->ins + j;
+        fetch_far(l, s, b, j, &t);
+        vgg__gemm_tile(kernels, height, vgg__size_min(cols, l->ins - j), &t);
+    }
+}
+
+void vgg__linear_dweight_task(const struct vgg__linear *l,
+                              const struct vgg__linear_target *target, size_t task,
+                              uint32_t worker)
+{
+    const struct vgg__kernels *kernels = l->gemm->kernels;
+    const size_t cols = kernels->cols;
+    struct strip s = {.first = task * GRADIENTS,
+                      .dy = l->workers + worker * l->worker_floats};
+    struct vgg__descent later; /* decay counts once */
+    s.outs = vgg__size_min(GRADIENTS, l->outs - s.first);
+    s.dw = target->dw + s.first * l->ins;
+    struct vgg__tile t = {.a_row = 1,
+                          .a_col = kernels->rows,
+                          .b_row = cols,
+                          .c_row = l->ins,
+                          .accumulate = true,
+                          .descent = target->descent,
+                          .ahead_row = l->ins * sizeof(float),
+                          .ahead_lines = (uint32_t)(cols * sizeof(float) / 64)};
+    for (s.n = 0; s.n < l->count; s.n += K_MOST) {
+        s.k = t.k = vgg__size_min(K_MOST, l->count - s.n);
+        take_dy(l, target->dy, &s);
+        const size_t chunk = up(RESIDENT / sizeof(float) / s.k, cols) * cols;
+        for (s.from = 0; s.from < l->ins; s.from = s.to) {
+            s.to = vgg__size_min(s.from + chunk, l->ins);
+            for (size_t b = 0; b < up(s.outs, kernels->rows); b++)
+                dweight_row(l, &s, b, &t);
+        }
+        if (t.descent) {
+            later = (struct vgg__descent){.rate = target->descent->rate};
+            t.descent = &later;
+        }
+    }
+}
