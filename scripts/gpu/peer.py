@@ -4,6 +4,7 @@ for on its stdin. It answers with one JSON object a line that has an "event"; ot
 its own affair."""
 import json
 import queue
+import signal
 import subprocess
 import tempfile
 import threading
@@ -34,8 +35,16 @@ class Peer:
     def failed(self, why):
         self.err.seek(0)
         tail = self.err.read().decode("utf-8", "replace")[-rows.TAIL:]
-        last = (tail.strip().splitlines() or ["ended without a word"])[-1]
-        return rows.Failed(why or last[:200], command=self.shown(), tail=tail)
+        return rows.Failed(why or self.ended(tail), command=self.shown(), tail=tail)
+
+    def ended(self, tail):
+        """How the process that has closed its stdout came to its end."""
+        last = (tail.strip().splitlines() or ["ended without a word"])[-1][:200]
+        try:
+            status = self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            return last
+        return f"ended by {signal.Signals(-status).name}: {last}" if status < 0 else last
 
     def next(self, event, limit):
         try:

@@ -14,7 +14,7 @@ import results
 import turns
 
 PEER = """
-import sys, time
+import os, sys, time
 sys.path.insert(0, {here!r})
 import turns
 def make(args):
@@ -25,8 +25,10 @@ def make(args):
         time.sleep(0.004)
         if args.row == "ends":
             sys.exit("no more")
+        if args.row == "dies":
+            os.kill(os.getpid(), 15)
     return "9.8", step
-turns.serve(turns.complete(turns.arguments("", ["good", "broken", "ends"]).parse_args()), make)
+turns.serve(turns.complete(turns.arguments("", ["good", "broken", "ends", "dies"]).parse_args()), make)
 """.format(here=str(checks.ROOT / "tests/bench"))
 
 
@@ -82,6 +84,11 @@ def test_peer_that_cannot_start():
 def test_peer_that_ends():
     row, _ = play([ours(), peer("ends")])
     assert row["status"] == "failed" and "no more" in row["reason"], row
+
+
+def test_peer_that_dies():
+    row, _ = play([ours(), peer("dies")])
+    assert row["status"] == "failed" and "ended by SIGTERM" in row["reason"], row
 
 
 def test_variant_refused():

@@ -73,7 +73,7 @@ def ncnn(args, path, images):
     base = path.removesuffix(".onnx")
     net.load_param(base + ".ncnn.param")
     net.load_model(base + ".ncnn.bin")
-    image = library.Mat(images[0])
+    image = library.Mat(images[0]).clone()  # or it would only point there
     source, sink = net.input_names()[0], net.output_names()[0]
 
     def step():
