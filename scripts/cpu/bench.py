@@ -8,7 +8,7 @@ A row is a contest of libvgg and one peer on the same work: in every round both 
 Rows are kept as they come, and take the place of older ones of their names in --out; those that
 did not come to their end are told with the reason. The page and the picture are made of the
 rows alone (scripts/cpu/report.py). No environment variable is set for libvgg. All rows take
-about 40 minutes on two cores, and 4 GB of memory.
+the better part of an hour on two cores, and 4 GB of memory.
 """
 import argparse
 import pathlib

@@ -17,6 +17,7 @@ from contest import OURS, STORED_BF16, Bench, Program, Waiting
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TORCH_ROWS = {  # their names to a reader
     "eager-nchw": "PyTorch, eager, NCHW", "eager-channels-last": "PyTorch, eager, channels last",
+    "eager-strides-last": "PyTorch, eager, channels last in strides",
     "compiled-channels-last": "PyTorch, compiled, channels last",
     "bf16-channels-last": "PyTorch, eager, channels last, bf16"}
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
@@ -92,7 +93,8 @@ def inference(args, places):
     for group, (net, batch, steps) in INFER.items():
         sizes = (batch, args.steps or steps, args.threads)
         peers = {f"torch-{row}": ("torch_cpu.py", ["--mode", "infer", "--row", row], name)
-                 for row, name in TORCH_ROWS.items() if not row.startswith("bf16")}
+                 for row, name in TORCH_ROWS.items() if not row.startswith("bf16")
+                 and (row != "eager-strides-last" or net == "main")}  # of one channel
         peers.update({row: ("infer_peers.py", ["--row", row], name)
                       for row, name in RUNTIMES.items() if row != "ncnn" or batch == 1})
         for row, (script, flags, name) in peers.items():

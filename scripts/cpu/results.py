@@ -79,6 +79,9 @@ class Results:
         self.save()
 
     def put(self, row):
+        """An older row that came to its end stays until this one has too."""
+        if row["status"] == "unfinished" and self.rows[row["row"]]["status"] == "ok":
+            return
         if "reason" in row:
             row["reason"] = self.clean(row["reason"])
         self.rows[row["row"]] = row

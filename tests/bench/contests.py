@@ -28,7 +28,8 @@ def make(args):
         if args.row == "dies":
             os.kill(os.getpid(), 15)
     return "9.8", step
-turns.serve(turns.complete(turns.arguments("", ["good", "broken", "ends", "dies"]).parse_args()), make)
+rows = ["good", "broken", "ends", "dies"]
+turns.serve(turns.complete(turns.arguments("", rows).parse_args()), make)
 """.format(here=str(checks.ROOT / "tests/bench"))
 
 
@@ -131,6 +132,8 @@ def test_rows_take_the_place_of_older():
         every = [{"row": "a"}, {"row": "b"}]
         third.begin("third", args, every)
         assert json.loads(path.read_text())["rows"]["a"]["status"] == "ok"  # until it is there
+        third.put({**every[0], "status": "unfinished", "reason": "ended"})
+        assert json.loads(path.read_text())["rows"]["a"]["status"] == "ok"
         for row in every:
             third.put({**row, "status": "ok"})
         data = json.loads(path.read_text())

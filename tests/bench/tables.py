@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The page and the picture of bench-cpu say what its rows say, on rows made up."""
+import argparse
 import copy
 import json
 import pathlib
@@ -13,6 +14,7 @@ import xml.etree.ElementTree
 import checks
 import page
 import picture
+import plans
 
 RUN = {"date": "2000-01-01 00:00:00", "asked": "scripts/bench-cpu", "commit": "0123456789abcdef",
        "rounds": 3, "threads": 2, "quick": False, "processor": "Pentium", "processors": 2,
@@ -48,6 +50,7 @@ def made_up():
         # Ratios 4, 6, 5; 1 s a step is 128 images/s, above 306 / 3.06.
         row("train/eager-nchw", "slow", [1, 1, 1], [4, 6, 5]),
         row("train/eager-channels-last", "quick", [1, 1, 1], [4.6, 4.7, 4.4]),
+        row("train/eager-strides-last", "strided", [1, 1, 1], [8, 8, 8]),
         row("train/compiled-channels-last", "other", [1, 1, 1], [9, 9, 9]),
         row("train/bf16-channels-last", "half", [1, 1, 1], [2, 2, 2], counts=False),
         row("infer-vgg16-b16/mnn", "MNN", [1, 1, 1], [2, 2, 2]),
@@ -93,7 +96,7 @@ def test_unfinished_are_told():
     data["rows"]["conv-forward/2"].update(status="unfinished", reason="the run was ended")
     text = shown(data)
     assert "* `train/eager-nchw`: failed (it fell over)" in text
-    assert "| slow |" not in text and "beside 2 of 3: **not measured**" in text
+    assert "| slow |" not in text and "beside 3 of 4: **not measured**" in text
     assert "forward: geometric mean at least 2.2: 2.00: **not measured**" in text
     assert "## Not measured" not in shown(made_up())
 
@@ -112,7 +115,8 @@ def test_stored_in_bf16():
 
 def test_conditions_are_told():
     data = made_up()
-    data["runs"][0].update(environment=["OMP_NUM_THREADS"], quick=True, commit="0" * 12 + "-changed")
+    data["runs"][0].update(environment=["OMP_NUM_THREADS"], quick=True,
+                           commit="0" * 12 + "-changed")
     text = shown(data)
     assert "variables found set: OMP_NUM_THREADS" in text and "quick: no results" in text
     assert "(changed)" in text and "[n][c][h][w] from the caller" not in text
@@ -130,7 +134,18 @@ def test_picture():
     assert picture.PALE in widths and picture.BLUE in widths
     bars = [float(e.get("width")) for e in drawn.iter()
             if e.tag.endswith("rect") and e.get("x") == f"{picture.LABELS:.1f}"]
-    assert abs(bars[0] / bars[3] - 5 / 2) < 0.01, bars  # slow beside half
+    assert abs(bars[0] / bars[4] - 5 / 2) < 0.01, bars  # slow beside half
+
+
+def test_rows_that_count():
+    """The page knows how many rows could be the best."""
+    args = argparse.Namespace(threads=2, steps=None, train_batch=128, conv_batch=128,
+                              build=pathlib.Path("build"), peers=pathlib.Path("peers"))
+    planned = [row for row, _ in plans.every(args, plans.Places(args, "."))]
+    assert len({row["row"] for row in planned}) == len(planned)
+    for name, expected in {"train": page.TRAIN_ROWS, **page.INFER_ROWS}.items():
+        found = [r for r in planned if r["row"].startswith(name + "/") and r["counts"]]
+        assert len(found) == expected, (name, len(found))
 
 
 def test_nothing_yet():

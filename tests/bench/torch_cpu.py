@@ -17,6 +17,9 @@ import turns
 ROWS = {  # channels_last, compiled, bf16
     "eager-nchw": (False, False, False),
     "eager-channels-last": (True, False, False),
+    # Images of one channel whose strides are those of channels_last too: contiguous() leaves
+    # the others, and PyTorch may choose another way by them.
+    "eager-strides-last": (True, False, False),
     "compiled-channels-last": (True, True, False),
     "bf16-channels-last": (True, False, True),
 }
@@ -58,8 +61,10 @@ def make(args):
     net = torch_vgg.network(args).to(memory_format=layout)
     images = torch.rand(args.batch, args.channels, args.size, args.size)
     images = images.contiguous(memory_format=layout)
-    if args.channels == 1 and ROWS[args.row][0]:  # in its strides too: PyTorch looks at them
-        images = images.reshape(args.batch, args.size, args.size, 1).permute(0, 3, 1, 2)
+    if args.row == "eager-strides-last":
+        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        images = images.as_strided(images.shape, (
+            args.channels * args.size**2, 1, args.channels * args.size, args.channels))
 
     def cast():
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=ROWS[args.row][2])
