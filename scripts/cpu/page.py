@@ -260,9 +260,6 @@ oneDNN's fastest of all its algorithms in its own layout and in channels last. l
 have bias, ReLU and where told the 2x2 pool, oneDNN's bias and ReLU; backward, libvgg's begin at
 the pool's output, oneDNN's at the convolution's.
 """
-    if any(not turn["own_time"] for row in every for turn in row["turns"][OURS]):
-        text += ("\nlibvgg's times include bringing [n][c][h][w] from the caller into the "
-                 "engine's own layout.\n")
     text += table(["channels and side"] + [f"{title}: {column}" for title in
                                            CONV_TITLES.values()
                                            for column in ("libvgg", "oneDNN", "ratio")], lines)

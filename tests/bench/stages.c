@@ -32,48 +32,42 @@ static struct {
            .target = {"cpu", &vgg__engine_cpu, VGG_FP32, 0, VGG_GEMM_AUTO}};
 
 /* The stage's own time so far, and that of stages which the engine has not fused into
- * it; 0 where the engine can't tell. */
+ * it. */
 static double stage_seconds(const struct session *s)
 {
     double seconds = 0;
-#ifdef HAS_REPORT
-    vgg_report report;
-    for (uint32_t i = 0; s->target->engine->report && i < s->net.stage_count; i++) {
+    for (uint32_t i = 0; i < s->net.stage_count; i++) {
+        vgg_report report;
         s->target->engine->report(s->program, i, &report);
         seconds += asked.pass == FORWARD ? report.forward : report.backward;
     }
-#endif
     return seconds;
 }
 
-/* Seconds of the asked pass. A stage's own time leaves out what is the boundary's:
- * bringing the caller's [n][c][h][w] into the engine's layout, which between the stages
- * of a network nobody does. */
-static double time_pass(struct session *s, const struct data *data, bool *own)
+/* Seconds of the asked pass: the stage's own time, which leaves out what is the
+ * boundary's: bringing the caller's [n][c][h][w] into the engine's layout, which between
+ * the stages of a network nobody does. */
+static double time_pass(struct session *s, const struct data *data)
 {
     const vgg_engine *engine = s->target->engine;
     vgg_run run = session_run_desc(data);
-    double begin = timing_now(), before = stage_seconds(s);
+    double before = stage_seconds(s);
     ck_ok(engine->run(s->program, VGG_PHASE_FORWARD, &run));
     if (asked.pass != FORWARD) {
         run.output_gradient = data->dy;
-        begin = timing_now();
         before = stage_seconds(s);
         ck_ok(engine->run(s->program, VGG_PHASE_BACKWARD, &run));
     }
-    const double whole = timing_now() - begin, stage = stage_seconds(s) - before;
-    *own = stage > 0;
-    return *own ? stage : whole;
+    return stage_seconds(s) - before;
 }
 
-static void report(struct session *s, double *seconds, bool own)
+static void report(struct session *s, double *seconds)
 {
     char text[256] = "";
     s->target->engine->describe(s->program, 0, text, sizeof text);
-    printf("{\"engine\": \"%s\", \"pass\": \"%s\", \"threads\": %u, \"own_time\": %s, "
+    printf("{\"engine\": \"%s\", \"pass\": \"%s\", \"threads\": %u, "
            "\"stage\": \"%s\", \"samples_ms\": [",
-           s->target->label, passes[asked.pass], s->target->threads,
-           own ? "true" : "false", text);
+           s->target->label, passes[asked.pass], s->target->threads, text);
     for (int i = 0; i < asked.repeats; i++)
         printf("%s%.6g", i > 0 ? ", " : "", 1e3 * seconds[i]);
     const double median = timing_median(seconds, asked.repeats);
@@ -97,10 +91,9 @@ START_TEST(stage)
     session_open(&s, &asked.target, &net, asked.batch, VGG_MODE_TRAIN, false);
     session_write(&s, &data);
     double seconds[MOST_REPEATS];
-    bool own;
-    time_pass(&s, &data, &own); /* warms up */
-    for (int i = 0; i < asked.repeats; i++) seconds[i] = time_pass(&s, &data, &own);
-    report(&s, seconds, own);
+    time_pass(&s, &data); /* warms up */
+    for (int i = 0; i < asked.repeats; i++) seconds[i] = time_pass(&s, &data);
+    report(&s, seconds);
     session_close(&s);
     data_free(&data);
 }
