@@ -44,9 +44,9 @@ static double stage_seconds(const struct session *s)
     return seconds;
 }
 
-/* Seconds of the asked pass: the stage's own time, which leaves out what is the
- * boundary's: bringing the caller's [n][c][h][w] into the engine's layout, which between
- * the stages of a network nobody does. */
+/* Seconds of the asked pass: the stage's own time. That leaves out what is the
+ * boundary's, bringing the caller's [n][c][h][w] into the engine's layout, which nobody
+ * does between the stages of a network. */
 static double time_pass(struct session *s, const struct data *data)
 {
     const vgg_engine *engine = s->target->engine;
