@@ -9,9 +9,15 @@
 /* Part `chunk` of what a tile fetches ahead, `lines` of each row a chunk. */
 static inline void fetch(const struct vgg__tile *g, size_t chunk, size_t lines)
 {
-    for (size_t line = chunk * lines; line < (chunk + 1) * lines; line++)
-        for (size_t i = 0; line < g->ahead_lines && i < g->ahead_rows; i++)
-            __builtin_prefetch(g->ahead + i * g->ahead_row + line * 64);
+    const size_t first = chunk * lines, row = g->ahead_row;
+    const char *at = g->ahead + first * 64;
+    if (first >= g->ahead_lines) return;
+    if (lines > g->ahead_lines - first) lines = g->ahead_lines - first;
+    for (; lines > 0; lines--, at += 64) {
+        const char *line = at;
+        for (uint32_t i = g->ahead_rows; i > 0; i--, line += row)
+            __builtin_prefetch(line);
+    }
 }
 
 #define CHUNK 16 /* steps of k between two looks ahead */

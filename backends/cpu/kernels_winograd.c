@@ -75,6 +75,7 @@ struct strip {
     const struct vgg__source *source;
     ptrdiff_t top, left;
     size_t cols, i, channels;
+    ptrdiff_t ahead; /* elements from a pixel to one that is read soon */
     vec at[MOST_N][MOST_STRIP]; /* [n][cols] */
 };
 
@@ -119,8 +120,12 @@ INLINE void fill_plain(const int m, const int rows, const bool masked,
         if (x >= 0 && x < (ptrdiff_t)s->w && inner) {
             const size_t at = ((size_t)strip->top * s->w + (size_t)x) * s->c + strip->i;
 #pragma GCC unroll 6
-            for (int r = 0; r < rows; r++)
-                d[r] = pixel(strip, masked, true, at + (size_t)r * s->w * s->c);
+            for (int r = 0; r < rows; r++) {
+                const size_t p = at + (size_t)r * s->w * s->c;
+                d[r] = pixel(strip, masked, true, p);
+                __builtin_prefetch(s->x + p + strip->ahead);
+                if (masked) __builtin_prefetch(s->y + p + strip->ahead);
+            }
         } else if (x >= 0 && x < (ptrdiff_t)s->w) {
             for (int r = 0; r < rows; r++) {
                 const ptrdiff_t y = strip->top + r;
@@ -155,6 +160,8 @@ INLINE void read_pooled(const struct strip *strip, const bool maximum, const int
         if (inner) {
             out->x[r] = load(s->x + p);
             out->kept[r] = widen(s->kept + p);
+            __builtin_prefetch(s->x + p + strip->ahead);
+            __builtin_prefetch(s->kept + p + strip->ahead);
         } else if (there && top + r >= 0 && top + r < (ptrdiff_t)h) {
             out->x[r] = load_some(s->x + p, strip->channels);
             out->kept[r] = widen_some(s->kept + p, strip->channels);
@@ -210,6 +217,21 @@ INLINE void fill(const int m, const int rows, transform_1d *transform,
 
 /* ---- From strips to frequencies -------------------------------------------- */
 
+/* Where the pixels after a run's are: in the next vector of channels; after the last of
+ * them in the next run, to the right, or below at the end of a row of tiles. */
+static ptrdiff_t next_pixels(const struct strip *strip, const struct vgg__run *run,
+                             size_t m)
+{
+    const struct vgg__source *s = strip->source;
+    if (strip->channels > LANES) return LANES;
+    const size_t scale = s->kind >= VGG__MAX_POOLED ? 2 : 1;
+    const size_t w = s->w / scale, step = m / scale;
+    const bool last = (run->col + run->count) * m >= s->w;
+    const ptrdiff_t pixels = last ? (ptrdiff_t)(step * (w - run->col))
+                                  : (ptrdiff_t)(step * run->count);
+    return pixels * (ptrdiff_t)s->c - (ptrdiff_t)strip->i;
+}
+
 /* `reach`: pixels that a tile's window has before its first row and column. */
 INLINE void transform_run(const int m, const int reach, transform_1d *transform,
                           const struct vgg__source *source, const struct vgg__run *run,
@@ -223,6 +245,7 @@ INLINE void transform_run(const int m, const int reach, transform_1d *transform,
     for (size_t i = 0; i < source->channels; i += LANES) {
         strip.i = i;
         strip.channels = source->channels - i;
+        strip.ahead = next_pixels(&strip, run, (size_t)m);
         fill(m, rows, transform, &strip);
         float *out = to->out + i / to->width * to->group + i % to->width;
         for (size_t t = 0; t < run->count; t++, out += to->stride) {

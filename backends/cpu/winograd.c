@@ -19,7 +19,8 @@
 #define CACHE_FLOATS 327680 /* of V and M: 1.25 MiB */
 #define FEWEST       28     /* tiles: two blocks of the widest kernel */
 #define MOST         112
-#define TASKS        16 /* so many at least, if there are panels to divide */
+#define FAR          512 /* input channels from which on U is fetched ahead */
+#define TASKS        16  /* so many at least, if there are panels to divide */
 
 /* ---- Filters --------------------------------------------------------------- */
 
@@ -281,7 +282,7 @@ static void multiply(const struct pass *p, size_t panel, size_t tiles, const flo
             .c_row = cols,
             .ahead = (const char *)(u + next * p->u_frequency),
             .ahead_rows = 1,
-            .ahead_lines = (uint32_t)(p->depth * cols * sizeof(float) / 64)};
+            .ahead_lines = p->depth < FAR ? 0 : (uint32_t)(p->depth * cols / 16)};
         vgg__gemm_block(p->kernels, tiles, width, &tile);
     }
 }

@@ -22,7 +22,7 @@
 
 #include "cpu/kernels.h"
 
-#define VGG__MOST_RUN 16 /* tiles of a run */
+#define VGG__MOST_RUN 7 /* tiles of a run */
 
 /* What a map's pixels are read from. */
 enum vgg__source_kind {
