@@ -90,7 +90,7 @@ bool vgg__winograd_next(const struct vgg__tiling *tiling, size_t *tile, size_t e
                         size_t *sample, struct vgg__run *run);
 
 /* Floats from a transformed tile to the next. */
-size_t vgg__winograd_row(const struct vgg__cpu *cpu, size_t channels);
+size_t vgg__winograd_stride(uint32_t m, size_t channels);
 
 /* dY before ReLU and pooling, and x. */
 struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,

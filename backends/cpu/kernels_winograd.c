@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Winograd's transforms; compiled once per instruction set. A vector holds one pixel's
- * neighbouring channels; a run of tiles is transformed column by column into a strip,
- * where neighbouring tiles share what they overlap, then row by row. */
+ * neighbouring channels. A tile is transformed column by column, then row by row; where
+ * it is not there as it lies in memory (edges, ReLU, pooling), it is gathered first. */
 #include "cpu/winograd.h"
 
 #include "cpu/kernels_finish.h"
 
-#define MOST_N     6
-#define MOST_STRIP (4 * VGG__MOST_RUN + 2)
+#define MOST_N 6
 
 /* ---- One dimension --------------------------------------------------------- */
 
@@ -67,169 +66,153 @@ INLINE void finish_1d(const int m, const vec *r, vec *y)
     y[3] = difference + 8 * difference2 + r[5];
 }
 
-/* ---- From maps to strips --------------------------------------------------- */
+/* ---- Gathering a tile -------------------------------------------------------- */
 
-/* A run's strip in the making: `cols` columns from pixel (top, left) on, LANES channels
- * or fewer from channel i on. */
-struct strip {
+/* `rows` x `rows` pixels from (top, left) on, of `channels` channels from channel i on
+ * or as many as fill a vector. */
+struct patch {
     const struct vgg__source *source;
     ptrdiff_t top, left;
-    size_t cols, i, channels;
-    ptrdiff_t ahead; /* elements from a pixel to one that is read soon */
-    vec at[MOST_N][MOST_STRIP]; /* [n][cols] */
+    size_t i, channels;
+    int reach; /* pixels before the tile's own */
 };
 
-typedef void transform_1d(const int m, const vec *in, vec *out);
-
-/* `rows` pixels of a column to n numbers. */
-INLINE void put_column(const int m, transform_1d *transform, const vec *d, size_t col,
-                       struct strip *strip)
+/* Whether pixels first .. first + rows - 1 are all among `size`. */
+INLINE bool is_among(ptrdiff_t first, const int rows, size_t size)
 {
-    vec r[MOST_N];
-    transform(m, d, r);
-#pragma GCC unroll 6
-    for (int i = 0; i < m + 2; i++) strip->at[i][col] = r[i];
+    return first >= 0 && first + rows <= (ptrdiff_t)size;
 }
 
-/* Whether rows first .. first + rows - 1 are among h, and channels fill a vector. */
-INLINE bool is_inner(const struct strip *strip, ptrdiff_t first, int rows, size_t h)
+INLINE bool is_inner(const struct patch *p, const int rows)
 {
-    return strip->channels >= LANES && first >= 0 && first + rows <= (ptrdiff_t)h;
+    return p->channels >= LANES && is_among(p->top, rows, p->source->h) &&
+           is_among(p->left, rows, p->source->w);
 }
 
-/* The pixel at `p`, or nothing; `whole`: a full vector that is there. */
-INLINE vec pixel(const struct strip *strip, const bool masked, const bool whole,
-                 size_t p)
+/* Where y <= 0, zero. */
+INLINE vec masked(vec v, vec y)
 {
-    const struct vgg__source *s = strip->source;
-    const vec v = whole ? load(s->x + p) : load_some(s->x + p, strip->channels);
-    if (!masked) return v;
-    const vec y = whole ? load(s->y + p) : load_some(s->y + p, strip->channels);
     return (vec)((mask)v & ~(y <= 0));
 }
 
-INLINE void fill_plain(const int m, const int rows, const bool masked,
-                       transform_1d *transform, struct strip *strip)
+INLINE void gather_masked(const struct patch *p, const int rows, vec *d)
 {
-    const struct vgg__source *s = strip->source;
-    const bool inner = is_inner(strip, strip->top, rows, s->h);
-    for (size_t col = 0; col < strip->cols; col++) {
-        const ptrdiff_t x = strip->left + (ptrdiff_t)col;
-        vec d[MOST_N];
-        for (int r = 0; r < rows; r++) d[r] = (vec){0};
-        if (x >= 0 && x < (ptrdiff_t)s->w && inner) {
-            const size_t at = ((size_t)strip->top * s->w + (size_t)x) * s->c + strip->i;
+    const struct vgg__source *s = p->source;
+    const size_t row = s->w * s->c;
+    const size_t at = (size_t)p->top * row + (size_t)p->left * s->c + p->i;
+    const float *x = s->x + at, *y = s->y + at;
+    for (int r = 0; r < rows; r++, x += row, y += row)
 #pragma GCC unroll 6
-            for (int r = 0; r < rows; r++) {
-                const size_t p = at + (size_t)r * s->w * s->c;
-                d[r] = pixel(strip, masked, true, p);
-                __builtin_prefetch(s->x + p + strip->ahead);
-                if (masked) __builtin_prefetch(s->y + p + strip->ahead);
-            }
-        } else if (x >= 0 && x < (ptrdiff_t)s->w) {
-            for (int r = 0; r < rows; r++) {
-                const ptrdiff_t y = strip->top + r;
-                if (y < 0 || y >= (ptrdiff_t)s->h) continue;
-                d[r] = pixel(strip, masked, false,
-                             ((size_t)y * s->w + (size_t)x) * s->c + strip->i);
-            }
-        }
-        put_column(m, transform, d, col, strip);
+        for (int c = 0; c < rows; c++)
+            d[r * rows + c] =
+                masked(load(x + (size_t)c * s->c), load(y + (size_t)c * s->c));
+}
+
+/* At the edges of a map. */
+INLINE void gather_edge(const struct patch *p, const int rows, vec *d)
+{
+    const struct vgg__source *s = p->source;
+    for (int i = 0; i < rows * rows; i++) {
+        const ptrdiff_t y = p->top + i / rows, x = p->left + i % rows;
+        d[i] = (vec){0};
+        if (y < 0 || y >= (ptrdiff_t)s->h || x < 0 || x >= (ptrdiff_t)s->w) continue;
+        const size_t at = ((size_t)y * s->w + (size_t)x) * s->c + p->i;
+        d[i] = load_some(s->x + at, p->channels);
+        if (s->kind == VGG__MASKED)
+            d[i] = masked(d[i], load_some(s->y + at, p->channels));
     }
 }
 
-/* A column of what pooling has left, with what it says about the pixels. */
-struct pooled {
-    vec x[MOST_N / 2 + 1];
-    mask kept[MOST_N / 2 + 1];
+/* What pooling has left of the four pixels of a window, with what it kept. */
+struct window {
+    vec x;
+    mask kept;
 };
 
-INLINE void read_pooled(const struct strip *strip, const bool maximum, const int count,
-                        ptrdiff_t column, struct pooled *out)
+INLINE struct window read_window(const struct patch *p, const bool inner, ptrdiff_t row,
+                                 ptrdiff_t col)
 {
-    const struct vgg__source *s = strip->source;
+    const struct vgg__source *s = p->source;
     const size_t h = s->h / 2, w = s->w / 2;
-    const ptrdiff_t top = strip->top >> 1;
-    const bool there = column >= 0 && column < (ptrdiff_t)w;
-    const bool inner = there && is_inner(strip, top, count, h);
+    struct window out = {{0}, {0}};
+    if (!inner && (row < 0 || row >= (ptrdiff_t)h || col < 0 || col >= (ptrdiff_t)w))
+        return out;
+    const size_t at = ((size_t)row * w + (size_t)col) * s->c + p->i;
+    out.x = inner ? load(s->x + at) : load_some(s->x + at, p->channels);
+    out.kept = inner ? widen(s->kept + at) : widen_some(s->kept + at, p->channels);
+    return out;
+}
+
+/* A patch that reaches out begins in the second row and column of a window. */
+INLINE void gather_pooled(const struct patch *p, const int rows, const bool maximum,
+                          const bool inner, vec *d)
+{
+    const int odd = p->reach, windows = (rows + odd + 1) / 2;
+    const ptrdiff_t top = p->top >> 1, left = p->left >> 1;
+    for (int i = 0; i < windows * windows; i++) {
+        const int row = i / windows, col = i % windows;
+        struct window w = read_window(p, inner, top + row, left + col);
+        if (!maximum) w.x *= 0.25f;
 #pragma GCC unroll 4
-    for (int r = 0; r < count; r++) {
-        const size_t p = ((size_t)(top + r) * w + (size_t)column) * s->c + strip->i;
-        out->x[r] = (vec){0};
-        out->kept[r] = (mask){0};
-        if (inner) {
-            out->x[r] = load(s->x + p);
-            out->kept[r] = widen(s->kept + p);
-            __builtin_prefetch(s->x + p + strip->ahead);
-            __builtin_prefetch(s->kept + p + strip->ahead);
-        } else if (there && top + r >= 0 && top + r < (ptrdiff_t)h) {
-            out->x[r] = load_some(s->x + p, strip->channels);
-            out->kept[r] = widen_some(s->kept + p, strip->channels);
+        for (int place = 0; place < 4; place++) {
+            const int r = 2 * row - odd + place / 2, c = 2 * col - odd + place % 2;
+            if (r < 0 || r >= rows || c < 0 || c >= rows) continue;
+            const mask take = maximum ? w.kept == place : (w.kept & (1 << place)) != 0;
+            d[r * rows + c] = (vec)((mask)w.x & take);
         }
-        if (!maximum) out->x[r] *= 0.25f;
     }
 }
 
-/* `odd`: whether the strip begins at an odd row and column. */
-INLINE void fill_pooled(const int m, const int rows, const bool maximum,
-                        transform_1d *transform, struct strip *strip)
+INLINE void gather(const struct patch *p, const int rows, vec *d)
 {
-    const int odd = rows > m, count = (rows + odd + 1) / 2;
-    const ptrdiff_t left = strip->left >> 1;
-    for (size_t q = 0; 2 * q < strip->cols + (size_t)odd; q++) {
-        struct pooled p;
-        read_pooled(strip, maximum, count, left + (ptrdiff_t)q, &p);
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-            const size_t col = 2 * q + (size_t)half - (size_t)odd;
-            if (col >= strip->cols) continue; /* also one before the first */
-            vec d[MOST_N];
+    const struct vgg__source *s = p->source;
+    const bool maximum = s->kind == VGG__MAX_POOLED;
+    if (s->kind >= VGG__MAX_POOLED) {
+        /* One window more on each side, so that those cut in two are there. */
+        const bool inner = p->channels >= LANES &&
+                           is_among(p->top - 1, rows + 2, s->h / 2 * 2) &&
+                           is_among(p->left - 1, rows + 2, s->w / 2 * 2);
+        if (maximum && inner)
+            gather_pooled(p, rows, true, true, d);
+        else if (inner)
+            gather_pooled(p, rows, false, true, d);
+        else
+            gather_pooled(p, rows, maximum, false, d);
+    } else if (s->kind == VGG__MASKED && is_inner(p, rows)) {
+        gather_masked(p, rows, d);
+    } else {
+        gather_edge(p, rows, d);
+    }
+}
+
+/* ---- From maps to frequencies ------------------------------------------------ */
+
+typedef void transform_1d(const int m, const vec *in, vec *out);
+
+/* Pixel (r, c) at x + r * row + c * col. */
+INLINE void transform_tile(const int m, const int rows, transform_1d *transform,
+                           const float *x, const size_t strides[2], float *out)
+{
+    const int n = m + 2;
+    const size_t row = strides[0], col = strides[1];
+    vec half[MOST_N][MOST_N];
 #pragma GCC unroll 6
-            for (int r = 0; r < rows; r++) {
-                const int from = (r + odd) / 2, place = 2 * ((r + odd) & 1) + half;
-                const mask take = maximum ? p.kept[from] == place
-                                          : (p.kept[from] & (1 << place)) != 0;
-                d[r] = (vec)((mask)p.x[from] & take);
-            }
-            put_column(m, transform, d, col, strip);
-        }
+    for (int c = 0; c < rows; c++) {
+        vec d[MOST_N], r[MOST_N];
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++)
+            d[i] = load(x + (size_t)i * row + (size_t)c * col);
+        transform(m, d, r);
+#pragma GCC unroll 6
+        for (int i = 0; i < n; i++) half[i][c] = r[i];
     }
-}
-
-INLINE void fill(const int m, const int rows, transform_1d *transform,
-                 struct strip *strip)
-{
-    switch (strip->source->kind) {
-    case VGG__PLAIN:
-        fill_plain(m, rows, false, transform, strip);
-        break;
-    case VGG__MASKED:
-        fill_plain(m, rows, true, transform, strip);
-        break;
-    case VGG__MAX_POOLED:
-        fill_pooled(m, rows, true, transform, strip);
-        break;
-    default:
-        fill_pooled(m, rows, false, transform, strip);
-        break;
+#pragma GCC unroll 6
+    for (int i = 0; i < n; i++) {
+        vec v[MOST_N];
+        transform(m, half[i], v);
+#pragma GCC unroll 6
+        for (int s = 0; s < n; s++) store(out + (i * n + s) * VGG__GROUP, v[s]);
     }
-}
-
-/* ---- From strips to frequencies -------------------------------------------- */
-
-/* Where the pixels after a run's are: in the next vector of channels; after the last of
- * them in the next run, to the right, or below at the end of a row of tiles. */
-static ptrdiff_t next_pixels(const struct strip *strip, const struct vgg__run *run,
-                             size_t m)
-{
-    const struct vgg__source *s = strip->source;
-    if (strip->channels > LANES) return LANES;
-    const size_t scale = s->kind >= VGG__MAX_POOLED ? 2 : 1;
-    const size_t w = s->w / scale, step = m / scale;
-    const bool last = (run->col + run->count) * m >= s->w;
-    const ptrdiff_t pixels = last ? (ptrdiff_t)(step * (w - run->col))
-                                  : (ptrdiff_t)(step * run->count);
-    return pixels * (ptrdiff_t)s->c - (ptrdiff_t)strip->i;
 }
 
 /* `reach`: pixels that a tile's window has before its first row and column. */
@@ -238,24 +221,25 @@ INLINE void transform_run(const int m, const int reach, transform_1d *transform,
                           const struct vgg__transformed *to)
 {
     const int n = m + 2, rows = m + 2 * reach;
-    struct strip strip = {.source = source,
-                          .top = (ptrdiff_t)(m * run->row) - reach,
-                          .left = (ptrdiff_t)(m * run->col) - reach,
-                          .cols = m * run->count + 2 * reach};
-    for (size_t i = 0; i < source->channels; i += LANES) {
-        strip.i = i;
-        strip.channels = source->channels - i;
-        strip.ahead = next_pixels(&strip, run, (size_t)m);
-        fill(m, rows, transform, &strip);
-        float *out = to->out + i / to->width * to->group + i % to->width;
-        for (size_t t = 0; t < run->count; t++, out += to->stride) {
-#pragma GCC unroll 6
-            for (int r = 0; r < n; r++) {
-                vec v[MOST_N];
-                transform(m, &strip.at[r][m * t], v);
-#pragma GCC unroll 6
-                for (int s = 0; s < n; s++)
-                    store(out + (size_t)(r * n + s) * to->frequency, v[s]);
+    const size_t c = source->c;
+    struct patch p = {
+        .source = source, .top = (ptrdiff_t)(m * run->row) - reach, .reach = reach};
+    for (size_t t = 0; t < run->count; t++) {
+        p.left = (ptrdiff_t)(m * (run->col + t)) - reach;
+        for (p.i = 0; p.i < source->channels; p.i += LANES) {
+            float *out = to->out + t * to->stride +
+                         p.i / VGG__GROUP * (size_t)(n * n * VGG__GROUP) +
+                         p.i % VGG__GROUP;
+            p.channels = source->channels - p.i;
+            if (source->kind == VGG__PLAIN && is_inner(&p, rows)) {
+                const size_t at = ((size_t)p.top * source->w + (size_t)p.left) * c;
+                transform_tile(m, rows, transform, source->x + at + p.i,
+                               (size_t[]){source->w * c, c}, out);
+            } else {
+                vec d[MOST_N * MOST_N];
+                gather(&p, rows, d);
+                transform_tile(m, rows, transform, (const float *)d,
+                               (size_t[]){(size_t)rows * LANES, LANES}, out);
             }
         }
     }
@@ -282,7 +266,7 @@ static void gradient(uint32_t m, const struct vgg__source *source,
 /* ---- From frequencies to maps ---------------------------------------------- */
 
 INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at,
-                        const float *in, size_t frequency)
+                        const float *in)
 {
     const int n = m + 2;
     vec half[4][MOST_N], y[4][4];
@@ -290,7 +274,7 @@ INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at
     for (int s = 0; s < n; s++) {
         vec r[MOST_N], column[4];
 #pragma GCC unroll 6
-        for (int i = 0; i < n; i++) r[i] = load(in + (size_t)(i * n + s) * frequency);
+        for (int i = 0; i < n; i++) r[i] = load(in + (size_t)(i * n + s) * 2 * LANES);
         finish_1d(m, r, column);
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++) half[i][s] = column[i];
@@ -317,9 +301,9 @@ INLINE void finish_run(const int m, const uint32_t pool, const struct vgg__finis
                 struct place full = at;
                 full.rows = full.cols = (size_t)m;
                 full.channels = LANES;
-                finish_tile(m, pool, &full, in, f->frequency);
+                finish_tile(m, pool, &full, in);
             } else {
-                finish_tile(m, pool, &at, in, f->frequency);
+                finish_tile(m, pool, &at, in);
             }
         }
     }

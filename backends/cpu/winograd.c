@@ -5,9 +5,9 @@
  * The tiles of all samples are one list, cut in blocks of a length that keeps what a
  * block needs in the second-level cache:
  *
- *   V  its windows transformed         [frequency][tile][ic]
+ *   V  its windows transformed         [tile][ic / GROUP][frequency][GROUP]
  *   U  the filters transformed         [frequency][panel][ic][panel's oc], prepared
- *   M  V times a panel of U            [frequency][tile][panel's oc]
+ *   M  V times a panel of U            [tile][frequency][panel's oc]
  *
  * then M is transformed back and finished (bias, ReLU, pooling) a panel at a time: what
  * comes before the pooling is never stored. The gradient of the input is the same with
@@ -150,17 +150,15 @@ bool vgg__winograd_next(const struct vgg__tiling *t, size_t *tile, size_t end,
     run->row = place / t->cols;
     run->col = place % t->cols;
     run->count = vgg__size_min(t->cols - run->col, end - *tile);
-    run->count = vgg__size_min(run->count, VGG__MOST_RUN);
     *tile += run->count;
     return true;
 }
 
-/* Rows of 1 KiB or its multiples would share sets of the cache. */
-size_t vgg__winograd_row(const struct vgg__cpu *cpu, size_t channels)
+/* A line more: tiles at an even number of lines would share sets of the cache. */
+size_t vgg__winograd_stride(uint32_t m, size_t channels)
 {
-    const size_t lanes = cpu->gemm.kernels->cols / 2;
-    const size_t row = (channels + lanes - 1) / lanes * lanes;
-    return row % 256 == 0 ? row + lanes : row;
+    const size_t groups = (channels + VGG__GROUP - 1) / VGG__GROUP;
+    return (groups * (m + 2) * (m + 2) + 1) * VGG__GROUP;
 }
 
 struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,
@@ -206,9 +204,9 @@ struct pass {
     bool back;
     size_t depth, width, panels; /* channels in, channels out, panels of these */
     struct vgg__tiling tiling;
-    size_t block, blocks; /* tiles of a block */
-    size_t groups;        /* of panels; a task is a block and a group */
-    size_t v_row, v_frequency, m_frequency;
+    size_t block, blocks;      /* tiles of a block */
+    size_t groups;             /* of panels; a task is a block and a group */
+    size_t v_stride, m_stride; /* from a tile to the next */
     size_t v, worker_floats;
     const float *u;
     size_t u_frequency;
@@ -226,17 +224,16 @@ static struct pass plan_pass(const struct vgg__cpu *cpu, const vgg_stage *s, uin
                      .width = width_of(s, back)};
     p.panels = vgg__gemm_panels(&cpu->gemm, p.width);
     p.tiling = vgg__winograd_tiling(s, m, !back && s->pool != VGG_NO_POOL, count);
-    p.v_row = vgg__winograd_row(cpu, p.depth);
-    size_t block = CACHE_FLOATS / p.frequencies / (p.v_row + cols) / 14 * 14;
+    p.v_stride = vgg__winograd_stride(m, p.depth);
+    p.m_stride = p.frequencies * cols + VGG__GROUP;
+    size_t block = CACHE_FLOATS / (p.v_stride + p.m_stride) / 14 * 14;
     if (block < FEWEST) block = FEWEST;
     if (block > MOST) block = MOST;
     p.block = vgg__size_min(block, p.tiling.total);
     p.blocks = (p.tiling.total + p.block - 1) / p.block;
     p.groups = vgg__size_min(p.panels, (TASKS + p.blocks - 1) / p.blocks);
-    p.v_frequency = p.block * p.v_row + cols / 2;
-    p.m_frequency = p.block * cols + cols / 2;
-    p.v = vgg__cpu_floats(p.frequencies * p.v_frequency);
-    p.worker_floats = p.v + vgg__cpu_floats(p.frequencies * p.m_frequency);
+    p.v = vgg__cpu_floats(p.block * p.v_stride);
+    p.worker_floats = p.v + vgg__cpu_floats(p.block * p.m_stride);
     p.u_frequency = filters_frequency(cpu, s, back);
     return p;
 }
@@ -250,11 +247,10 @@ size_t vgg__winograd_scratch(const struct vgg__stage_env *env, uint32_t m, bool 
 
 static void make_v(const struct pass *p, size_t first, size_t end, float *v)
 {
-    struct vgg__transformed to = {
-        .frequency = p->v_frequency, .stride = p->v_row, .width = SIZE_MAX};
+    struct vgg__transformed to = {.stride = p->v_stride};
     size_t sample;
     struct vgg__run run;
-    for (size_t tile = first; to.out = v + (tile - first) * p->v_row,
+    for (size_t tile = first; to.out = v + (tile - first) * p->v_stride,
                 vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
         const struct vgg__source source =
             p->back ? vgg__winograd_gradient_source(p->args, sample)
@@ -273,13 +269,14 @@ static void multiply(const struct pass *p, size_t panel, size_t tiles, const flo
         const uint32_t next = (f + 1) % p->frequencies;
         const struct vgg__tile tile = {
             .k = p->depth,
-            .a = v + f * p->v_frequency,
-            .a_row = p->v_row,
+            .a = v + f * VGG__GROUP,
+            .a_row = p->v_stride,
             .a_col = 1,
+            .a_skip = (p->frequencies - 1) * VGG__GROUP,
             .b = u + f * p->u_frequency,
             .b_row = cols,
-            .c = m + f * p->m_frequency,
-            .c_row = cols,
+            .c = m + f * cols,
+            .c_row = p->m_stride,
             .ahead = (const char *)(u + next * p->u_frequency),
             .ahead_rows = 1,
             .ahead_lines = p->depth < FAR ? 0 : (uint32_t)(p->depth * cols / 16)};
@@ -292,15 +289,14 @@ static void finish_panel(const struct pass *p, size_t panel, size_t first, size_
 {
     const vgg_stage *s = p->args->stage;
     const size_t cols = p->kernels->cols, channel = panel * cols;
-    struct vgg__finish f = {.frequency = p->m_frequency,
-                            .stride = cols,
+    struct vgg__finish f = {.stride = p->m_stride,
                             .to = {.h = s->mid.h,
                                    .w = s->mid.w,
                                    .c = p->width,
                                    .width = vgg__size_min(cols, p->width - channel)}};
     size_t sample;
     struct vgg__run run;
-    for (size_t tile = first; f.in = m + (tile - first) * cols,
+    for (size_t tile = first; f.in = m + (tile - first) * p->m_stride,
                 vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
         if (p->back)
             f.to.y = (float *)p->args->dx + sample * vgg__extent_count(s->in) + channel;

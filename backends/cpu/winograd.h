@@ -22,7 +22,8 @@
 
 #include "cpu/kernels.h"
 
-#define VGG__MOST_RUN 7 /* tiles of a run */
+/* Channels that transformed tiles keep side by side: a line of the cache. */
+#define VGG__GROUP 16
 
 /* What a map's pixels are read from. */
 enum vgg__source_kind {
@@ -53,24 +54,23 @@ static inline struct vgg__source vgg__source_from(const struct vgg__source *sour
     return from;
 }
 
-/* Tiles side by side: `count` from tile (row, col) on, at most VGG__MOST_RUN. */
+/* Tiles side by side: `count` from tile (row, col) on. */
 struct vgg__run {
     size_t row, col, count;
 };
 
-/* Where transformed tiles go: frequency f, channel i of the run's tile t is at
- * out[f * frequency + i / width * group + t * stride + i % width]. Channels are written
- * up to a multiple of the vector's length, those too many as zeros. */
+/* Transformed tiles are [tile][channel / GROUP][frequency][GROUP]: a tile's numbers are
+ * written one after the other. Channels that fill up the last vector are zero, what is
+ * left of its group is not written. */
 struct vgg__transformed {
-    float *out;
-    size_t frequency, group, stride, width;
+    float *out;    /* of the run's first tile */
+    size_t stride; /* from a tile to the next */
 };
 
-/* Products of one panel of channels: frequency f of the run's tile t is at
- * in + f * frequency + t * stride. */
+/* Products of one panel of channels: [tile][frequency][panel]. */
 struct vgg__finish {
     const float *in;
-    size_t frequency, stride;
+    size_t stride; /* from a tile to the next */
     struct vgg__output to;
 };
 
