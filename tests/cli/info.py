@@ -105,6 +105,11 @@ def test_bench():
         assert result["images_per_s"] > 0 and result["peak_rss_bytes"] > 1 << 20
         text = run("bench", *small, "--mode", mode, "--steps", 5).stdout
         assert "images/s, median step" in text, text
+        assert result["linear_weights"] == "fp32" and "linear weights" not in text
+    half = ["--mode", "infer", "--weights", "bf16", "--steps", 3]
+    result = sole_object(run("bench", *small, *half, "--format", "json").stdout)
+    assert result["linear_weights"] == "bf16" and result["precision"] == "fp32"
+    assert "fp32, linear weights in bf16\n" in run("bench", *small, *half).stdout
     trainer.make_data("data")
     result = sole_object(run("bench", "--blocks", "1x8", "--hidden", 16, "--batch", 8,
                              "--steps", 30, "--data-loading", "--data", "data", "--device", "ref",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linear layers of the CPU engine at every instruction set that this machine runs:
  * inner loops, and the blocked products, with whole numbers, so that sums are exact in
- * any order. Operands end where their memory ends: valgrind and AddressSanitizer see what
+ * any order. Operands end where their memory ends, so that AddressSanitizer sees what
  * is read beyond. */
 #include "harness.h"
 
