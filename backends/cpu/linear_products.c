@@ -23,6 +23,8 @@
 #define MOST_COLS 32
 #define MOST_ROWS 14
 
+_Static_assert(VGG__LINEAR_SCRATCH == MOST_ROWS * DEPTH_ROW, "an area of weights");
+
 static size_t up(size_t count, size_t unit)
 {
     return (count + unit - 1) / unit;
