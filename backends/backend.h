@@ -222,6 +222,18 @@ typedef enum vgg_view {
     VGG_VIEW_INPUT_GRADIENT = 2
 } vgg_view;
 
+/* How a stage is computed, and what it has taken since compile(): seconds of the host's
+ * clock in all runs together. */
+typedef struct vgg_report {
+    const char *algorithm; /* constant text */
+    uint64_t kept;         /* bytes: prepared, and from forward to backward */
+    uint64_t scratch;      /* bytes: while it runs */
+    double prepare;  /* bringing changed parameters into the form it computes with */
+    double forward;  /* the loss stage's: VGG_PHASE_LOSS */
+    double backward; /* with the update that is part of it in VGG_PHASE_STEP */
+    double update;   /* of a VGG_PHASE_STEP, where it is apart */
+} vgg_report;
+
 /* ---- The engine ------------------------------------------------------------------ */
 
 typedef struct vgg_device_desc {
@@ -293,6 +305,11 @@ typedef struct vgg_engine {
                        vgg_dtype dtype);
     /* A line a stage: algorithm, bytes, workspace. `stage` counts from 0. */
     void (*describe)(void *program, uint32_t stage, char *text, size_t size);
+    /* Of a stage; stage_count: what belongs to none, above all taking in the input
+     * (forward) and the output's gradient. Only engines whose calls return when the
+     * work is done have it, so that the host may time the store's functions likewise;
+     * NULL: the times are not known. */
+    void (*report)(void *program, uint32_t stage, vgg_report *out);
 } vgg_engine;
 
 /* Built-in engines. A plugin exports one function of this type, `vgg_engine_entry`,

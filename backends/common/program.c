@@ -8,6 +8,12 @@
 
 #include "common/layout.h"
 #include "common/store.h"
+#include "core/clock.h"
+
+/* Seconds since compile(). */
+struct spent {
+    double prepare, forward, backward, update;
+};
 
 struct program {
     const struct vgg__machine *machine;
@@ -17,7 +23,22 @@ struct program {
     uint64_t prepared; /* the store's version that prepare() has seen; 0: none */
     uint32_t count;    /* samples of the last forward */
     bool consumed; /* a backward came after it: gradients have taken over the arena */
+    struct spent spent[]; /* on each stage, and on what belongs to none */
 };
+
+static size_t own_bytes(const vgg_program_desc *desc)
+{
+    return sizeof(struct program) +
+           (desc->stage_count + (size_t)1) * sizeof(struct spent);
+}
+
+/* Add the time since the last reading of the clock. Returns the new one. */
+static double lap(double *seconds, double since)
+{
+    const double now = vgg__seconds();
+    *seconds += now - since;
+    return now;
+}
 
 /* Where a precision is to be had that this engine does not compute in. */
 static const char *whose_precision(uint32_t precision)
@@ -58,7 +79,7 @@ vgg_status vgg__program_measure(void *device, const vgg_program_desc *desc,
     *bytes = 0;
     const vgg_status status = vgg__layout_create(machine, desc, &layout);
     if (status != VGG_OK) return status;
-    *bytes = (uint64_t)layout.arena_bytes + layout.own_bytes + sizeof(struct program);
+    *bytes = (uint64_t)layout.arena_bytes + layout.own_bytes + own_bytes(desc);
     vgg__layout_destroy(machine, &layout);
     return VGG_OK;
 }
@@ -68,7 +89,7 @@ vgg_status vgg__program_compile(void *device, void *store, const vgg_program_des
 {
     const struct vgg__machine *machine = device;
     *program = NULL;
-    struct program *p = vgg__machine_calloc(machine, 1, sizeof *p);
+    struct program *p = vgg__machine_calloc(machine, 1, own_bytes(desc));
     if (!p) return VGG_ENOMEM;
     p->machine = machine;
     p->store = store;
@@ -150,12 +171,14 @@ static struct vgg__stage_args stage_args(const struct program *p, uint32_t index
 static void prepare(struct program *p)
 {
     if (p->prepared == p->store->version) return;
+    double clock = vgg__seconds();
     for (uint32_t i = 0; i < p->layout.stage_count; i++) {
         const struct vgg__layout_stage *s = &p->layout.stages[i];
         if (!s->impl->prepare || s->need.prepared == 0) continue;
         struct vgg__stage_args args = stage_args(p, i, NULL);
         args.mean = args.var = NULL;
         s->impl->prepare(&args);
+        clock = lap(&p->spent[i].prepare, clock);
     }
     p->prepared = p->store->version;
 }
@@ -180,14 +203,17 @@ static vgg_status forward(struct program *p, const vgg_run *run)
     p->count = run->count;
     p->consumed = false;
     prepare(p);
+    double clock = vgg__seconds();
     void *input = value_at(p, 0);
     if (input) take_in(p, input, run->input, layout->stages[0].stage.in);
+    clock = lap(&p->spent[layout->stage_count].forward, clock);
     for (uint32_t i = 0; i < layout->stage_count; i++) {
         const struct vgg__layout_stage *s = &layout->stages[i];
         if (s->need.identity || s->stage.kind == VGG_STAGE_LOSS) continue;
         struct vgg__stage_args args = stage_args(p, i, run);
         if (!args.x) args.x = run->input;
         s->impl->forward(&args);
+        clock = lap(&p->spent[i].forward, clock);
     }
     return VGG_OK;
 }
@@ -206,7 +232,9 @@ static vgg_status loss(struct program *p, const vgg_run *run)
     struct vgg__stage_args args = stage_args(p, last, &inner);
     args.y = NULL;
     args.dx = p->consumed ? NULL : gradient_at(p, s->x);
+    const double begin = vgg__seconds();
     s->impl->forward(&args);
+    lap(&p->spent[last].forward, begin);
     if (run->loss_sum) *run->loss_sum = sum;
     if (run->correct) *run->correct = correct;
     if (!isfinite(sum))
@@ -258,9 +286,11 @@ static vgg_status go_back(struct program *p, const vgg_run *run,
                           const vgg_update *update)
 {
     const struct vgg__layout *layout = &p->layout;
+    double clock = vgg__seconds();
     void *output_gradient = gradient_at(p, layout->output);
     if (run->output_gradient && output_gradient)
         take_in(p, output_gradient, run->output_gradient, layout->output_extent);
+    clock = lap(&p->spent[layout->stage_count].backward, clock);
     for (uint32_t i = layout->stage_count; i-- > 0;) {
         const struct vgg__layout_stage *s = &layout->stages[i];
         if (!s->backward) continue;
@@ -274,7 +304,10 @@ static vgg_status go_back(struct program *p, const vgg_run *run,
         args.dbeta = slot_gradient(p, s, VGG__BETA);
         if (update) take_update(p, i, update, &args);
         s->impl->backward(&args);
-        if (update) finish_update(p, i, update);
+        clock = lap(&p->spent[i].backward, clock);
+        if (!update) continue;
+        finish_update(p, i, update);
+        clock = lap(&p->spent[i].update, clock);
     }
     if (update) p->store->version++;
     p->consumed = true;
@@ -333,23 +366,48 @@ static size_t kib(size_t bytes)
     return (bytes + 1023) / 1024;
 }
 
+static const char *algorithm(const struct vgg__stage_need *need)
+{
+    return need->identity    ? "nothing to do"
+           : need->algorithm ? need->algorithm
+                             : "loops";
+}
+
+/* The larger of its two scratches, which are never there at once. */
+static size_t scratch_bytes(const struct vgg__layout_stage *s)
+{
+    const struct vgg__stage_need *need = &s->need;
+    return need->forward_scratch > need->backward_scratch || !s->backward
+               ? need->forward_scratch
+               : need->backward_scratch;
+}
+
 void vgg__program_describe(void *program, uint32_t stage, char *text, size_t size)
 {
     const struct program *p = program;
     const struct vgg__layout_stage *s = &p->layout.stages[stage];
     const vgg_stage *d = &s->stage;
     const struct vgg__stage_need *need = &s->need;
-    const size_t scratch =
-        need->forward_scratch > need->backward_scratch || !s->backward
-            ? need->forward_scratch
-            : need->backward_scratch;
     char in[40], out[40];
     snprintf(in, sizeof in, "%ux%ux%u", d->in.c, d->in.h, d->in.w);
     snprintf(out, sizeof out, "%ux%ux%u", d->out.c, d->out.h, d->out.w);
-    const char *algorithm = need->identity    ? "nothing to do"
-                            : need->algorithm ? need->algorithm
-                                              : "loops";
     snprintf(text, size, "%-18s %11s -> %-11s %7zu KiB out %6zu kept %6zu work  %s",
              s->name, in, out, s->y == stage + 1 ? kib(p->layout.blocks[s->y].size) : 0,
-             kib(need->saved + need->prepared), kib(scratch), algorithm);
+             kib(need->saved + need->prepared), kib(scratch_bytes(s)), algorithm(need));
+}
+
+void vgg__program_report(void *program, uint32_t stage, vgg_report *out)
+{
+    const struct program *p = program;
+    const struct spent *spent = &p->spent[stage];
+    *out = (vgg_report){.algorithm = "",
+                        .prepare = spent->prepare,
+                        .forward = spent->forward,
+                        .backward = spent->backward,
+                        .update = spent->update};
+    if (stage == p->layout.stage_count) return;
+    const struct vgg__layout_stage *s = &p->layout.stages[stage];
+    out->algorithm = algorithm(&s->need);
+    out->kept = s->need.saved + s->need.prepared;
+    out->scratch = scratch_bytes(s);
 }

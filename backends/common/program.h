@@ -94,5 +94,6 @@ vgg_status vgg__program_run(void *program, vgg_phase phase, const vgg_run *run);
 vgg_status vgg__program_read(void *program, vgg_view view, uint32_t index, void *out,
                              vgg_dtype dtype);
 void vgg__program_describe(void *program, uint32_t stage, char *text, size_t size);
+void vgg__program_report(void *program, uint32_t stage, vgg_report *out);
 
 #endif

@@ -1,252 +1,225 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution with bias, and ReLU and 2x2 pooling if they are fused: forward.
+/* Convolution with bias, and ReLU and 2x2 pooling if they are fused: the choice of the
+ * algorithm, a function of the stage's shape and the context's options alone.
  *
- * A task is a rectangle of pixels of one sample. Its neighbourhoods are laid side by
- * side in the worker's scratch, [pixels][kh][kw][ic], multiplied by the weights packed
- * as [kh][kw][ic][oc], and the product is finished while it is in the cache: what comes
- * before the pooling is never stored. Maximum pooling comes first, bias and ReLU after
- * it, on a quarter of the values: they are monotone and so is rounding, so the result
- * is the same. */
+ * Prepared are the forward's filters, then those of the input's gradient. */
 #include "cpu/conv.h"
+#include "cpu/first.h"
 
-#include <string.h>
-
-#define CACHE_FLOATS 65536 /* of a rectangle's columns: 256 KiB */
-#define FEWEST       56    /* pixels: four blocks of the widest kernel */
-#define MOST         1024
-
-/* ---- Cutting --------------------------------------------------------------- */
-
-struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even)
+void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
+                      struct vgg__output *out)
 {
-    const size_t unit = even ? 2 : 1;
-    size_t pixels = CACHE_FLOATS / k;
-    if (pixels < FEWEST) pixels = FEWEST;
-    if (pixels > MOST) pixels = MOST;
-    struct vgg__cut cut = {.k = k, .h = h, .w = w};
-    cut.tw = vgg__size_min(w, pixels / unit / unit * unit);
-    cut.th = vgg__size_min(h, pixels / cut.tw);
-    if (even) cut.th = cut.th < 2 ? 2 : cut.th / 2 * 2;
-    cut.rows = (h + cut.th - 1) / cut.th;
-    cut.cols = (w + cut.tw - 1) / cut.tw;
-    /* Rows of columns at multiples of 4 KiB would share sets of the cache. */
-    cut.stride = k % 1024 == 0 ? k + 16 : k;
-    return cut;
-}
-
-struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index)
-{
-    const size_t sample = cut->rows * cut->cols, place = index % sample;
-    struct vgg__piece p = {.n = index / sample,
-                           .top = place / cut->cols * cut->th,
-                           .left = place % cut->cols * cut->tw};
-    p.rows = vgg__size_min(cut->th, cut->h - p.top);
-    p.cols = vgg__size_min(cut->tw, cut->w - p.left);
-    return p;
-}
-
-/* Forward cuts what the pooling reads. */
-static struct vgg__cut cut_forward(const vgg_stage *s)
-{
-    const size_t k = (size_t)s->kernel * s->kernel * s->in.c;
-    if (s->pool == VGG_NO_POOL) return vgg__cut_map(k, s->mid.h, s->mid.w, false);
-    return vgg__cut_map(k, 2 * (size_t)s->out.h, 2 * (size_t)s->out.w, true);
-}
-
-/* ---- Weights --------------------------------------------------------------- */
-
-size_t vgg__conv_packed(const struct vgg__cpu *cpu, const vgg_stage *s)
-{
-    const size_t taps = (size_t)s->kernel * s->kernel;
-    return vgg__cpu_floats(
-        vgg__gemm_packed_count(&cpu->gemm, taps * s->in.c, s->mid.c));
-}
-
-size_t vgg__conv_packed_back(const struct vgg__cpu *cpu, const vgg_stage *s)
-{
-    const size_t taps = (size_t)s->kernel * s->kernel;
-    return vgg__cpu_floats(
-        vgg__gemm_packed_count(&cpu->gemm, taps * s->mid.c, s->in.c));
-}
-
-/* Columns `panel` of [kh][kw][ic][oc]: output channels. */
-static void pack_forward(const vgg_stage *s, const float *weight,
-                         const struct vgg__panel *panel)
-{
-    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c;
-    for (size_t i = 0; i < ic; i++)
-        for (size_t t = 0; t < taps; t++) {
-            const float *from = weight + (panel->first * ic + i) * taps + t;
-            float *row = panel->out + (t * ic + i) * panel->row;
-            for (size_t j = 0; j < panel->width; j++) row[j] = from[j * ic * taps];
-            memset(row + panel->width, 0, panel->zeros * sizeof(float));
-        }
-}
-
-/* Columns `panel` of [kh][kw][oc][ic], turned: input channels. */
-static void pack_back(const vgg_stage *s, const float *weight,
-                      const struct vgg__panel *panel)
-{
-    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
-    for (size_t o = 0; o < oc; o++)
-        for (size_t t = 0; t < taps; t++) {
-            const float *from = weight + (o * ic + panel->first) * taps + t;
-            float *row = panel->out + ((taps - 1 - t) * oc + o) * panel->row;
-            for (size_t j = 0; j < panel->width; j++) row[j] = from[j * taps];
-            memset(row + panel->width, 0, panel->zeros * sizeof(float));
-        }
-}
-
-/* A panel: the forward's first, then those of backward. */
-static void pack_task(void *arg, uint32_t task, uint32_t worker)
-{
-    const struct vgg__stage_args *args = arg;
-    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
     const vgg_stage *s = args->stage;
-    const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
-    const size_t forward = vgg__gemm_panels(&cpu->gemm, oc);
-    float *packed = args->prepared;
-    if (task < forward) {
-        const struct vgg__panel panel =
-            vgg__gemm_panel(&cpu->gemm, taps * ic, oc, task, packed);
-        pack_forward(s, args->weight, &panel);
-    } else {
-        const struct vgg__panel panel =
-            vgg__gemm_panel(&cpu->gemm, taps * oc, ic, task - forward,
-                            packed + vgg__conv_packed(cpu, s));
-        pack_back(s, args->weight, &panel);
-    }
+    const size_t at = sample * vgg__extent_count(s->out) + channel;
+    out->y = (float *)args->y + at;
+    out->kept = args->saved ? (uint8_t *)args->saved + at : NULL;
+    out->bias = args->bias ? (const float *)args->bias + channel : NULL;
+    out->relu = s->relu;
+    out->pool = s->pool;
 }
 
-void vgg__conv_prepare(const struct vgg__stage_args *args)
-{
-    const struct vgg__gemm *gemm = &vgg__cpu_of(args->machine)->gemm;
-    size_t panels = vgg__gemm_panels(gemm, args->stage->mid.c);
-    if (args->mode != VGG_MODE_INFER)
-        panels += vgg__gemm_panels(gemm, args->stage->in.c);
-    args->machine->parallel(args->machine, (uint32_t)panels, pack_task, (void *)args);
-}
+/* ---- Algorithms ------------------------------------------------------------ */
 
-/* ---- Forward --------------------------------------------------------------- */
+enum algorithm { COLUMNS, FIRST, WINOGRAD2, WINOGRAD4 };
 
-struct forward {
-    const struct vgg__stage_args *args;
-    struct vgg__cut cut;
-    size_t columns, out; /* floats of a worker's areas; the product's comes last */
-    size_t worker_floats;
+/* How a stage is computed. */
+struct choice {
+    enum algorithm forward, data, weights;
 };
 
-static struct forward plan_forward(const vgg_stage *s)
+/* m of F(m x m, 3 x 3). */
+static uint32_t tile_of(enum algorithm algorithm)
 {
-    struct forward f = {.cut = cut_forward(s)};
-    const size_t pixels = f.cut.th * f.cut.tw;
-    f.columns = vgg__cpu_floats(pixels * f.cut.stride);
-    f.out = vgg__cpu_floats(pixels * s->mid.c);
-    f.worker_floats = f.columns + f.out + VGG__GEMM_SCRATCH;
-    return f;
+    return algorithm == WINOGRAD2 ? 2 : 4;
 }
 
-/* Pool the product's rows into y, then bias and ReLU. */
-static void finish_pooled(const struct forward *f, const struct vgg__piece *p,
-                          const float *out)
+/* The work of a forward in multiply-accumulate operations, and that of transforms and
+ * copies in their worth of these: measured with AVX-512, where a matrix product's are
+ * the cheapest. Vectors are always whole. */
+static double winograd_cost(const vgg_stage *s, uint32_t m, size_t lanes)
 {
-    const struct vgg__kernels *kernels = vgg__cpu_of(f->args->machine)->gemm.kernels;
-    const vgg_stage *s = f->args->stage;
-    const size_t c = s->mid.c, count = p->cols / 2;
-    for (size_t r = 0; r < p->rows; r += 2) {
-        const size_t at =
-            ((p->n * s->out.h + (p->top + r) / 2) * s->out.w + p->left / 2) * c;
-        float *y = (float *)f->args->y + at;
-        uint8_t *kept = f->args->saved ? (uint8_t *)f->args->saved + at : NULL;
-        const float *top = out + r * p->cols * c;
-        const struct vgg__windows windows = {top, top + p->cols * c, count, c, y, kept};
-        if (s->pool == VGG_MAX_POOL) {
-            kernels->max_pool(&windows);
-            kernels->bias_relu(y, count, c, f->args->bias, s->relu);
-        } else {
-            kernels->bias_relu((float *)top, 2 * p->cols, c, f->args->bias, false);
-            kernels->average_pool(&windows, s->relu);
-        }
+    const double n = m + 2, ic = s->in.c;
+    const double wide_ic = (double)((s->in.c + lanes - 1) / lanes * lanes);
+    const double wide_oc = (double)((s->mid.c + lanes - 1) / lanes * lanes);
+    const double rows = (s->mid.h + m - 1) / m, cols = (s->mid.w + m - 1) / m;
+    return rows * cols * n * n * (ic * wide_oc + 18 * wide_ic + 12 * wide_oc);
+}
+
+static double columns_cost(const vgg_stage *s, size_t lanes)
+{
+    const double wide_oc = (double)((s->mid.c + lanes - 1) / lanes * lanes);
+    const double pixels = (double)s->mid.h * s->mid.w;
+    return pixels * 9 * s->in.c * (wide_oc + 8);
+}
+
+static enum algorithm cheapest(const vgg_stage *s, size_t lanes)
+{
+    enum algorithm best = COLUMNS;
+    double least = columns_cost(s, lanes);
+    for (uint32_t m = 2; m <= 4; m += 2) {
+        const double cost = winograd_cost(s, m, lanes);
+        if (cost >= least) continue;
+        least = cost;
+        best = m == 2 ? WINOGRAD2 : WINOGRAD4;
+    }
+    return best;
+}
+
+/* The same for all three products: dY and x have one extent. */
+static struct choice choose(const struct vgg__cpu *cpu, const vgg_stage *s)
+{
+    static const enum algorithm forced[] = {[VGG_CONV_COLUMNS] = COLUMNS,
+                                            [VGG_CONV_WINOGRAD2] = WINOGRAD2,
+                                            [VGG_CONV_WINOGRAD4] = WINOGRAD4};
+    if (s->kernel != 3) return (struct choice){COLUMNS, COLUMNS, COLUMNS};
+    if (cpu->conv != VGG_CONV_AUTO) {
+        const enum algorithm all = forced[cpu->conv];
+        return (struct choice){all, all, all};
+    }
+    if (s->in.c <= VGG__FIRST_CHANNELS) return (struct choice){FIRST, COLUMNS, FIRST};
+    const enum algorithm all = cheapest(s, cpu->gemm.kernels->cols / 2);
+    return (struct choice){all, all, all};
+}
+
+/* Floats of the filters of the forward, or of the input's gradient. */
+static size_t packed(const struct vgg__cpu *cpu, const vgg_stage *s,
+                     enum algorithm algorithm, bool back)
+{
+    switch (algorithm) {
+    case COLUMNS:
+        return vgg__columns_packed(cpu, s, back);
+    case FIRST:
+        return vgg__cpu_floats(vgg__first_packed(cpu, s));
+    default:
+        return vgg__winograd_packed(cpu, s, tile_of(algorithm), back);
     }
 }
 
-static void finish_plain(const struct forward *f, const struct vgg__piece *p,
-                         float *out)
+static void prepare_one(const struct vgg__stage_args *args, enum algorithm algorithm,
+                        bool back, float *to)
 {
-    const struct vgg__kernels *kernels = vgg__cpu_of(f->args->machine)->gemm.kernels;
-    const vgg_stage *s = f->args->stage;
-    const size_t c = s->mid.c;
-    kernels->bias_relu(out, p->rows * p->cols, c, f->args->bias, s->relu);
-    for (size_t r = 0; r < p->rows; r++) {
-        const size_t at = ((p->n * s->mid.h + p->top + r) * s->mid.w + p->left) * c;
-        memcpy((float *)f->args->y + at, out + r * p->cols * c,
-               p->cols * c * sizeof(float));
+    switch (algorithm) {
+    case COLUMNS:
+        vgg__columns_prepare(args, back, to);
+        break;
+    case FIRST:
+        vgg__first_prepare(args, to);
+        break;
+    default:
+        vgg__winograd_prepare(args, tile_of(algorithm), back, to);
+        break;
     }
 }
 
-static void forward_task(void *arg, uint32_t task, uint32_t worker)
+/* ---- The stage ------------------------------------------------------------- */
+
+static void prepare(const struct vgg__stage_args *args)
 {
-    const struct forward *f = arg;
-    const struct vgg__cpu *cpu = vgg__cpu_of(f->args->machine);
-    const vgg_stage *s = f->args->stage;
-    const struct vgg__piece p = vgg__cut_piece(&f->cut, task);
-    float *columns = (float *)f->args->scratch + worker * f->worker_floats;
-    float *out = columns + f->columns;
-    const struct vgg__columns lay = {.x = (const float *)f->args->x +
-                                          p.n * vgg__extent_count(s->in),
-                                     .h = s->in.h,
-                                     .w = s->in.w,
-                                     .c = s->in.c,
-                                     .top = p.top,
-                                     .left = p.left,
-                                     .rows = p.rows,
-                                     .cols = p.cols,
-                                     .kernel = s->kernel,
-                                     .out = columns,
-                                     .stride = f->cut.stride};
-    cpu->gemm.kernels->columns(&lay);
-    const struct vgg__product product = {.m = p.rows * p.cols,
-                                         .n = s->mid.c,
-                                         .k = f->cut.k,
-                                         .a = columns,
-                                         .a_row = f->cut.stride,
-                                         .a_col = 1,
-                                         .b = f->args->prepared,
-                                         .packed = true,
-                                         .c = out,
-                                         .c_row = s->mid.c};
-    vgg__gemm_run(&cpu->gemm, &product, out + f->out);
-    if (s->pool != VGG_NO_POOL)
-        finish_pooled(f, &p, out);
-    else
-        finish_plain(f, &p, out);
+    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    float *to = args->prepared;
+    prepare_one(args, c.forward, false, to);
+    if (args->mode == VGG_MODE_INFER) return;
+    to += packed(vgg__cpu_of(args->machine), args->stage, c.forward, false);
+    prepare_one(args, c.data, true, to);
 }
 
 static void forward(const struct vgg__stage_args *args)
 {
-    struct forward f = plan_forward(args->stage);
-    f.args = args;
-    args->machine->parallel(args->machine,
-                            (uint32_t)(args->count * f.cut.rows * f.cut.cols),
-                            forward_task, &f);
+    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    switch (c.forward) {
+    case COLUMNS:
+        vgg__columns_forward(args, args->prepared);
+        break;
+    case FIRST:
+        vgg__first_forward(args, args->prepared);
+        break;
+    default:
+        vgg__winograd_pass(args, tile_of(c.forward), false, args->prepared);
+        break;
+    }
+}
+
+static void backward(const struct vgg__stage_args *args)
+{
+    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    const float *turned =
+        (const float *)args->prepared +
+        packed(vgg__cpu_of(args->machine), args->stage, c.forward, false);
+    struct vgg__stage_args rest = *args; /* what is left to the columns */
+    if (c.weights != COLUMNS) {
+        if ((args->dweight || args->dbias) && c.weights == FIRST)
+            vgg__first_weights(args);
+        else if (args->dweight || args->dbias)
+            vgg__winograd_weights(args, tile_of(c.weights));
+        rest.dweight = rest.dbias = NULL;
+    }
+    if (c.data != COLUMNS) {
+        if (args->dx) vgg__winograd_pass(args, tile_of(c.data), true, turned);
+        rest.dx = NULL;
+    }
+    if (rest.dweight || rest.dbias || rest.dx) vgg__columns_backward(&rest, turned);
+}
+
+/* ---- What it needs --------------------------------------------------------- */
+
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t forward_scratch(const struct vgg__stage_env *env,
+                              enum algorithm algorithm)
+{
+    switch (algorithm) {
+    case COLUMNS:
+        return vgg__columns_forward_scratch(env);
+    case FIRST:
+        return vgg__first_scratch(env, false);
+    default:
+        return vgg__winograd_scratch(env, tile_of(algorithm), false);
+    }
+}
+
+static size_t backward_scratch(const struct vgg__stage_env *env, const struct choice *c)
+{
+    size_t bytes = 0;
+    const bool data = env->wants_dx, weights = env->wants_dparams;
+    if ((c->weights == COLUMNS && weights) || (c->data == COLUMNS && data))
+        bytes = vgg__columns_backward_scratch(env);
+    if (c->weights == FIRST && weights)
+        bytes = max_size(bytes, vgg__first_scratch(env, true));
+    else if (c->weights != COLUMNS && weights)
+        bytes =
+            max_size(bytes, vgg__winograd_backward_scratch(env, tile_of(c->weights)));
+    if (c->data != COLUMNS && data)
+        bytes = max_size(bytes, vgg__winograd_scratch(env, tile_of(c->data), true));
+    return bytes;
+}
+
+static const char *name_of(const struct vgg__cpu *cpu, enum algorithm algorithm)
+{
+    static const char *const names[] = {[FIRST] = "direct",
+                                        [WINOGRAD2] = "Winograd F(2x2, 3x3)",
+                                        [WINOGRAD4] = "Winograd F(4x4, 3x3)"};
+    if (algorithm != COLUMNS) return names[algorithm];
+    return cpu->gemm.blas ? "columns x weights, OpenBLAS" : "columns x weights";
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)
 {
     const struct vgg__cpu *cpu = vgg__cpu_of(env->machine);
     const vgg_stage *s = env->stage;
+    const struct choice c = choose(cpu, s);
     const bool back = env->mode != VGG_MODE_INFER;
-    const struct forward f = plan_forward(s);
-    need->algorithm =
-        cpu->gemm.blas ? "columns x weights, OpenBLAS" : "columns x weights";
+    need->algorithm = name_of(cpu, c.forward);
     need->reads_x = env->wants_dparams;
-    need->reads_y = s->relu != 0;
-    need->prepared = sizeof(float) * (vgg__conv_packed(cpu, s) +
-                                      (back ? vgg__conv_packed_back(cpu, s) : 0));
+    need->reads_y = s->relu != 0 && s->pool == VGG_NO_POOL;
+    need->prepared = sizeof(float) * packed(cpu, s, c.forward, false);
+    if (back) need->prepared += sizeof(float) * packed(cpu, s, c.data, true);
     if (back && s->pool != VGG_NO_POOL)
         need->saved = vgg__size_mul(vgg__extent_count(s->out), env->batch);
-    need->forward_scratch = sizeof(float) * cpu->workers * f.worker_floats;
-    if (back) need->backward_scratch = vgg__conv_backward_scratch(env);
+    need->forward_scratch = forward_scratch(env, c.forward);
+    if (back) need->backward_scratch = backward_scratch(env, &c);
 }
 
 static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
@@ -258,6 +231,6 @@ static bool supports(const struct vgg__machine *machine, const vgg_stage *stage,
 
 const struct vgg__stage_impl vgg__cpu_conv = {.supports = supports,
                                               .measure = measure,
-                                              .prepare = vgg__conv_prepare,
+                                              .prepare = prepare,
                                               .forward = forward,
-                                              .backward = vgg__conv_backward};
+                                              .backward = backward};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the convolution share: how a stage is cut. */
+/* What the files of the convolution share: the algorithms, and how they cut a stage. */
 #ifndef VGG_CPU_CONV_H
 #define VGG_CPU_CONV_H
 
 #include "cpu/cpu.h"
+#include "cpu/winograd.h"
 
 /* A stage cut in rectangles of pixels, small enough that a rectangle's columns (the
  * pixels' neighbourhoods side by side, [pixels][k]) stay in the second-level cache. */
@@ -26,16 +27,75 @@ struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even);
 /* Rectangle `index` of all samples', a sample after the other. */
 struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index);
 
-/* OIHW to [kh][kw][ic][oc], and to [kh][kw][oc][ic] with the kernel turned by 180
- * degrees, both then packed as right-hand matrices. Part of prepare(). */
-void vgg__conv_prepare(const struct vgg__stage_args *args);
+/* A sample's output from channel `channel` on; extents and width are the caller's. */
+void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
+                      struct vgg__output *out);
 
-/* Gradients; see conv_backward.c. */
-void vgg__conv_backward(const struct vgg__stage_args *args);
-size_t vgg__conv_backward_scratch(const struct vgg__stage_env *env);
+/* ---- As one matrix product (columns.c, columns_backward.c) ----------------- */
 
-/* Floats of the two prepared matrices. */
-size_t vgg__conv_packed(const struct vgg__cpu *cpu, const vgg_stage *stage);
-size_t vgg__conv_packed_back(const struct vgg__cpu *cpu, const vgg_stage *stage);
+/* OIHW to [kh][kw][ic][oc], or `back`: to [kh][kw][oc][ic] with the kernel turned by
+ * 180 degrees, packed as a right-hand matrix of so many floats. */
+size_t vgg__columns_packed(const struct vgg__cpu *cpu, const vgg_stage *stage,
+                           bool back);
+void vgg__columns_prepare(const struct vgg__stage_args *args, bool back, float *packed);
+
+void vgg__columns_forward(const struct vgg__stage_args *args, const float *packed);
+size_t vgg__columns_forward_scratch(const struct vgg__stage_env *env); /* bytes */
+
+/* All gradients that args has a place for. */
+void vgg__columns_backward(const struct vgg__stage_args *args, const float *packed);
+size_t vgg__columns_backward_scratch(const struct vgg__stage_env *env);
+
+/* ---- Few input channels (first.c) ------------------------------------------ */
+
+/* OIHW to [kh][kw][ic][oc], rows padded to full vectors. */
+size_t vgg__first_packed(const struct vgg__cpu *cpu, const vgg_stage *stage);
+void vgg__first_prepare(const struct vgg__stage_args *args, float *packed);
+void vgg__first_forward(const struct vgg__stage_args *args, const float *packed);
+void vgg__first_weights(const struct vgg__stage_args *args); /* dweight and dbias */
+size_t vgg__first_scratch(const struct vgg__stage_env *env, bool back);
+
+/* ---- Winograd (winograd.c, winograd_backward.c) ---------------------------- */
+
+/* G, [m + 2][3]. */
+const double (*vgg__winograd_filters(uint32_t m))[3];
+
+/* Filters transformed, of the forward or, turned, of the input's gradient. */
+size_t vgg__winograd_packed(const struct vgg__cpu *cpu, const vgg_stage *stage,
+                            uint32_t m, bool back);
+void vgg__winograd_prepare(const struct vgg__stage_args *args, uint32_t m, bool back,
+                           float *u);
+
+/* Forward, or `back`: dx. Bytes of scratch. */
+void vgg__winograd_pass(const struct vgg__stage_args *args, uint32_t m, bool back,
+                        const float *u);
+size_t vgg__winograd_scratch(const struct vgg__stage_env *env, uint32_t m, bool back);
+
+/* dweight and dbias. */
+void vgg__winograd_weights(const struct vgg__stage_args *args, uint32_t m);
+size_t vgg__winograd_backward_scratch(const struct vgg__stage_env *env, uint32_t m);
+
+/* The tiles of `count` samples' maps: of each sample row by row. `pooled`: only those
+ * that a 2x2 window reads. */
+struct vgg__tiling {
+    size_t rows, cols, total;
+};
+
+struct vgg__tiling vgg__winograd_tiling(const vgg_stage *stage, uint32_t m, bool pooled,
+                                        size_t count);
+
+/* The longest run that begins at *tile and ends before `end`; false: there is none.
+ * Moves *tile behind it. */
+bool vgg__winograd_next(const struct vgg__tiling *tiling, size_t *tile, size_t end,
+                        size_t *sample, struct vgg__run *run);
+
+/* Floats from a transformed tile to the next. */
+size_t vgg__winograd_row(const struct vgg__cpu *cpu, size_t channels);
+
+/* dY before ReLU and pooling, and x. */
+struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,
+                                                 size_t sample);
+struct vgg__source vgg__winograd_input_source(const struct vgg__stage_args *args,
+                                              size_t sample);
 
 #endif

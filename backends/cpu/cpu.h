@@ -13,6 +13,7 @@
 struct vgg__cpu {
     struct vgg__machine machine; /* first: the toolkit's view of the device */
     struct vgg__gemm gemm;
+    uint32_t conv; /* vgg_conv */
     uint32_t workers;
     char processor[64];
 };
@@ -41,6 +42,13 @@ void vgg__cpu_transpose(const float *in, size_t rows, size_t cols, float *out);
 static inline size_t vgg__cpu_floats(size_t floats)
 {
     return floats > SIZE_MAX / 8 ? SIZE_MAX / 8 : (floats + 15) & ~(size_t)15;
+}
+
+/* Columns of a padded panel that are computed for the first `left` of them: all, or
+ * half. */
+static inline size_t vgg__cpu_width(const struct vgg__kernels *kernels, size_t left)
+{
+    return left > kernels->cols / 2 ? kernels->cols : kernels->cols / 2;
 }
 
 /* Part `i` of `parts` about equal parts of `count` begins here. */

@@ -52,6 +52,7 @@ static vgg_status open_device(const vgg_host *host, uint32_t index, void **devic
                     .stages = {[VGG_FP32] = stages},
                     .channels_last = true,
                     .parallel = parallel},
+        .conv = context->conv,
         .workers = context->threads,
     };
     vgg__processor_name(cpu->processor, sizeof(cpu->processor));
@@ -116,4 +117,5 @@ const vgg_engine vgg__engine_cpu = {
     .run = vgg__program_run,
     .read = vgg__program_read,
     .describe = vgg__program_describe,
+    .report = vgg__program_report,
 };

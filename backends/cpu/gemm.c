@@ -143,18 +143,22 @@ void vgg__gemm_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t wi
         edge_tile(kernels, rows, width, tile);
 }
 
-/* `height` rows of C by one panel, in blocks of about equal numbers of rows. */
-static void run_panel(const struct vgg__kernels *kernels, size_t height, size_t width,
-                      const struct vgg__tile *first)
+void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, size_t width,
+                     const struct vgg__tile *first)
 {
     struct vgg__tile t = *first;
     const size_t blocks = (height + kernels->rows - 1) / kernels->rows;
     for (size_t block = 0, done = 0; block < blocks; block++) {
         const size_t until = height * (block + 1) / blocks;
-        const uint32_t rows = (uint32_t)(until - done);
         t.a = first->a + done * t.a_row;
         t.c = first->c + done * t.c_row;
-        vgg__gemm_tile(kernels, rows, width, &t);
+        if (first->ahead_rows == 1) { /* each block its share */
+            const size_t line = first->ahead_lines * block / blocks;
+            t.ahead = first->ahead + 64 * line;
+            t.ahead_lines =
+                (uint32_t)(first->ahead_lines * (block + 1) / blocks - line);
+        }
+        vgg__gemm_tile(kernels, (uint32_t)(until - done), width, &t);
         done = until;
     }
 }
@@ -190,7 +194,7 @@ static void run_own(const struct vgg__kernels *kernels, float *scratch,
                     pack_panel(p, l, t.k, &to);
                 }
                 t.c = p->c + i * p->c_row + j;
-                run_panel(kernels, rows, width, &t);
+                vgg__gemm_block(kernels, rows, width, &t);
             }
         }
     }

@@ -62,6 +62,11 @@ void vgg__gemm_run(const struct vgg__gemm *gemm, const struct vgg__product *prod
 void vgg__gemm_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t width,
                     const struct vgg__tile *tile);
 
+/* `height` rows of C by one panel of B, in blocks of about equal numbers of rows. What
+ * is to be fetched ahead is divided among them if it is one row. */
+void vgg__gemm_block(const struct vgg__kernels *kernels, size_t height, size_t width,
+                     const struct vgg__tile *first);
+
 /* A right-hand matrix that many products share is packed once. Floats that it takes;
  * SIZE_MAX: too many to say. */
 size_t vgg__gemm_packed_count(const struct vgg__gemm *gemm, size_t k, size_t n);

@@ -6,8 +6,6 @@
 #include "cpu/kernels_linear.h"
 #include "cpu/vector.h"
 
-typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1)));
-
 /* Part `chunk` of what a tile fetches ahead, `lines` of each row a chunk. */
 static inline void fetch(const struct vgg__tile *g, size_t chunk, size_t lines)
 {
@@ -22,8 +20,7 @@ static inline void fetch(const struct vgg__tile *g, size_t chunk, size_t lines)
  * Rows of A are reached from every third one: base, base + row, base + 2 row are
  * addressing modes, and fourteen pointers would not fit. x - 0 is a splat that costs
  * nothing. */
-static inline __attribute__((always_inline)) void
-tile_of(const int rows, const int vecs, const struct vgg__tile *g)
+INLINE void tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 {
     vec sum[ROWS][2];
     const float *a[(ROWS + 2) / 3];
@@ -33,6 +30,10 @@ tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 #pragma GCC unroll 16
     for (int i = 0; i < (rows + 2) / 3; i++) a[i] = g->a + 3 * (size_t)i * g->a_row;
     const size_t a_row = g->a_row, a_col = g->a_col, b_row = g->b_row;
+    if (g->accumulate)
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < vecs; v++)
+                __builtin_prefetch(g->c + (size_t)i * g->c_row + v * LANES, 1);
     const size_t chunks = (g->k + CHUNK - 1) / CHUNK;
     const size_t lines = chunks > 0 ? (g->ahead_lines + chunks - 1) / chunks : 0;
     for (size_t chunk = 0; chunk < chunks; chunk++) {
@@ -74,8 +75,7 @@ tile_of(const int rows, const int vecs, const struct vgg__tile *g)
     }
 }
 
-static inline __attribute__((always_inline)) void
-tile_rows(uint32_t rows, const int vecs, const struct vgg__tile *g)
+INLINE void tile_rows(uint32_t rows, const int vecs, const struct vgg__tile *g)
 {
     switch (rows) {
 #if ROWS == 14
@@ -222,13 +222,26 @@ static void bias_relu(float *x, size_t rows, size_t c, const float *bias, bool r
         size_t j = 0;
         for (; j + LANES <= c; j += LANES) {
             const vec v = bias ? load(x + j) + load(bias + j) : load(x + j);
-            store(x + j, relu ? (vec)((mask)v & ~(v <= 0)) : v);
+            store(x + j, relu ? positive(v) : v);
         }
         for (; j < c; j++) {
             const float v = bias ? x[j] + bias[j] : x[j];
             x[j] = relu && v <= 0 ? 0 : v;
         }
     }
+}
+
+static void bias_relu_kept(float *x, size_t rows, size_t c, const float *bias,
+                           uint8_t *kept)
+{
+    for (size_t i = 0; i < rows; i++, x += c, kept += c)
+        for (size_t j = 0; j < c; j += LANES) {
+            const size_t left = c - j;
+            vec v = load_some(x + j, left);
+            if (bias) v += load_some(bias + j, left);
+            narrow_some(kept + j, widen_some(kept + j, left) | (v <= 0), left);
+            store_some(x + j, positive(v), left);
+        }
 }
 
 /* The first of equals wins, and NaN over numbers, the last over the others. */
@@ -281,16 +294,6 @@ static void average_pool(const struct vgg__windows *r, bool relu)
         }
 }
 
-/* Written as a loop: GCC 12 converts vectors of bytes one by one. */
-static inline mask widen(const uint8_t *from)
-{
-    int32_t wide[LANES];
-    for (int i = 0; i < LANES; i++) wide[i] = from[i];
-    mask out;
-    __builtin_memcpy(&out, wide, sizeof(out));
-    return out;
-}
-
 static void max_unpool(const struct vgg__unpool *u)
 {
     const size_t c = u->c;
@@ -300,13 +303,11 @@ static void max_unpool(const struct vgg__unpool *u)
         const size_t at = x / 2 * c;
         size_t j = 0;
         for (; j + LANES <= c; j += LANES) {
-            mask take = widen(u->kept + at + j) == place;
-            if (u->y) take &= ~(load(u->y + at + j) <= 0);
+            const mask take = widen(u->kept + at + j) == place;
             store(out + j, (vec)((mask)load(u->dy + at + j) & take));
         }
         for (; j < c; j++) {
-            const bool take = u->kept[at + j] == place && !(u->y && u->y[at + j] <= 0);
-            out[j] = take ? u->dy[at + j] : 0;
+            out[j] = u->kept[at + j] == place ? u->dy[at + j] : 0;
         }
     }
 }
@@ -345,15 +346,21 @@ static void add(float *y, const float *x, size_t count)
     for (size_t i = 0; i < count; i++) y[i] += x[i];
 }
 
+extern const struct vgg__winograd_kernels VGG_WINOGRAD_KERNELS;
+extern const struct vgg__first_kernels VGG_FIRST_KERNELS;
+
 const struct vgg__kernels VGG_KERNELS = {
     .name = VGG_KERNELS_NAME,
     .isa = ISA,
     .rows = ROWS,
     .cols = 2 * LANES,
+    .winograd = &VGG_WINOGRAD_KERNELS,
+    .first = &VGG_FIRST_KERNELS,
     .tile = tile,
     .linear = &VGG_LINEAR_KERNELS,
     .columns = columns,
     .bias_relu = bias_relu,
+    .bias_relu_kept = bias_relu_kept,
     .max_pool = max_pool,
     .average_pool = average_pool,
     .max_unpool = max_unpool,

@@ -52,19 +52,34 @@ struct vgg__columns {
     size_t stride;
 };
 
+#define VGG__NONE 255 /* in `kept`: no pixel of the window gets a gradient */
+
 /* A row of 2x2 windows. */
 struct vgg__windows {
     const float *top, *bottom; /* [2 * count][c] */
     size_t count, c;
     float *y; /* [count][c] */
-    /* [count][c]; NULL: not kept. Maximum: the winner's place, 0..3 in reading order.
+    /* [count][c]; NULL: not kept. Maximum: the winner's place, 0..3 in reading order,
+     * or VGG__NONE where the ReLU behind it gives zero (bias_relu_kept() says so).
      * Average: bit i is set if the value at place i passes the ReLU. */
     uint8_t *kept;
 };
 
+/* What becomes of a convolution's sums, and where. */
+struct vgg__output {
+    size_t h, w, c; /* of the map, before pooling */
+    size_t width;   /* channels that are written: at most two vectors */
+    /* At the first of them of the map [h][w][c], pooled [h/2][w/2][c]. */
+    float *y;
+    uint8_t *kept; /* pooled, as struct vgg__windows has it; NULL: not kept */
+    const float *bias;
+    bool relu;
+    uint32_t pool;
+};
+
 /* A row of gradients before pooling, from the gradients behind it. */
 struct vgg__unpool {
-    const float *dy, *y; /* [count][c] of windows; y NULL: no ReLU */
+    const float *dy;     /* [count][c] of windows */
     const uint8_t *kept; /* as above */
     size_t c;
     size_t begin, end; /* columns of the map before pooling */
@@ -72,18 +87,25 @@ struct vgg__unpool {
     float *out;        /* [end - begin][c] */
 };
 
+struct vgg__winograd_kernels; /* winograd.h */
+struct vgg__first_kernels;    /* first.h */
 struct vgg__linear_kernels;
 
 struct vgg__kernels {
     const char *name;
     uint32_t isa;
-    uint32_t rows, cols; /* of a full block of C */
+    uint32_t rows, cols; /* of a full block of C; cols is two vectors */
+    const struct vgg__winograd_kernels *winograd;
+    const struct vgg__first_kernels *first;
     /* `rows` here: 1 .. the table's. `wide` false: only cols / 2 columns. */
     void (*tile)(uint32_t rows, bool wide, const struct vgg__tile *tile);
     const struct vgg__linear_kernels *linear; /* kernels_linear.h */
     void (*columns)(const struct vgg__columns *columns);
     /* x [rows][c] += bias (NULL: none), then max(x, 0) if relu; NaN stays NaN. */
     void (*bias_relu)(float *x, size_t rows, size_t c, const float *bias, bool relu);
+    /* The same with a ReLU, and VGG__NONE in kept[i] where it gives zero. */
+    void (*bias_relu_kept)(float *x, size_t rows, size_t c, const float *bias,
+                           uint8_t *kept);
     void (*max_pool)(const struct vgg__windows *windows);
     /* The average of max(x, 0) if relu. */
     void (*average_pool)(const struct vgg__windows *windows, bool relu);

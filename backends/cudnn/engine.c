@@ -39,6 +39,7 @@ const vgg_engine vgg__engine_cudnn = {
     .run = vgg__cudnn_run,
     .read = vgg__cudnn_read,
     .describe = vgg__cudnn_describe,
+    .report = NULL, /* work goes on when a call has returned */
 };
 
 /* The plugin's one export. */

@@ -83,4 +83,5 @@ const vgg_engine vgg__engine_ref = {
     .run = vgg__program_run,
     .read = vgg__program_read,
     .describe = vgg__program_describe,
+    .report = vgg__program_report,
 };

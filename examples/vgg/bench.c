@@ -6,25 +6,9 @@
  * A device may still be at work when a step returns, at most since that step's loss. A
  * step's time is from the step before to it, so that over many what each leaves to the
  * next cancels out. */
-#include "json.h"
-#include "session.h"
+#include "bench.h"
 
 #include <stdlib.h>
-
-/* What is measured. All owned but the session's. */
-struct bench {
-    struct settings *s;
-    struct session it;
-    vgg_trainer *trainer; /* training */
-    vgg_plan *plan;       /* inference */
-    vgg_tensor *images, *logits;
-    uint32_t *labels;
-    double *times;  /* seconds of each step, sorted in the end */
-    uint64_t seen;  /* images of the measured steps */
-    uint64_t done;  /* steps, those of the warm-up included */
-    uint64_t batch; /* images of each */
-    double mark;    /* when the step before was done */
-};
 
 /* SplitMix64 (Steele, Lea and Flood 2014): plenty for images that nobody looks at. */
 static uint64_t next_random(uint64_t *state)
@@ -40,17 +24,17 @@ static int make_noise(struct bench *b)
 {
     const vgg_shape *in = vgg_model_input_shape(b->it.model);
     const uint32_t classes = vgg_model_output_shape(b->it.model)->dim[0];
-    vgg_shape shape = {.rank = in->rank + 1, .dim = {(uint32_t)b->s->batch}};
+    vgg_shape shape = {.rank = in->rank + 1, .dim = {(uint32_t)b->batch}};
     for (uint32_t i = 0; i < in->rank; i++) shape.dim[i + 1] = in->dim[i];
     if (vgg_tensor_create(b->it.ctx, VGG_F32, &shape, &b->images) != VGG_OK)
         return fail_vgg("images");
-    b->labels = malloc(b->s->batch * sizeof *b->labels);
+    b->labels = malloc(b->batch * sizeof *b->labels);
     if (!b->labels) return fail("out of memory");
     float *pixels = vgg_tensor_data(b->images);
     uint64_t state = b->s->seed;
     for (uint64_t i = 0; i < vgg_tensor_bytes(b->images) / sizeof *pixels; i++)
         pixels[i] = (float)(next_random(&state) >> 40) * 0x1p-24f;
-    for (uint64_t i = 0; i < b->s->batch; i++)
+    for (uint64_t i = 0; i < b->batch; i++)
         b->labels[i] = (uint32_t)(next_random(&state) % classes);
     return 0;
 }
@@ -75,7 +59,7 @@ static int open_engine(struct bench *b)
     if (status != 0) return status;
     train.optimizer = &optimizer;
     train.lr = 1e-6; /* steps must not diverge on noise */
-    train.batch = infer.batch = (uint32_t)b->s->batch;
+    train.batch = infer.batch = (uint32_t)b->batch;
     train.epochs = 1000000000;
     train.precision = infer.precision = session_precision(b->s);
     infer.weights = session_weight_kind(b->s);
@@ -84,6 +68,7 @@ static int open_engine(struct bench *b)
         if (vgg_trainer_create(b->it.model, b->it.device, &train, &b->trainer) !=
             VGG_OK)
             return fail_vgg("training");
+        b->watched = vgg_trainer_plan(b->trainer);
         return 0;
     }
     const vgg_shape *out = vgg_model_output_shape(b->it.model);
@@ -92,6 +77,7 @@ static int open_engine(struct bench *b)
     if (vgg_plan_create(b->it.model, b->it.device, &infer, &b->plan) != VGG_OK ||
         vgg_tensor_create(b->it.ctx, VGG_F32, &shape, &b->logits) != VGG_OK)
         return fail_vgg("inference");
+    b->watched = b->plan;
     return 0;
 }
 
@@ -118,14 +104,23 @@ static vgg_status run_step(struct bench *b, uint64_t index)
     return vgg_plan_forward(b->plan, batch.images, b->logits);
 }
 
+static void begin_step(struct bench *b)
+{
+    profile_begin(&b->profile);
+    b->mark = now_seconds();
+}
+
 /* Take down a step's time; true when it was the last. */
 static bool end_step(struct bench *b)
 {
     const uint64_t steps = b->s->steps, warmup = b->s->warmup;
-    const double now = now_seconds();
-    if (b->done >= warmup) b->times[b->done - warmup] = now - b->mark;
+    const double seconds = now_seconds() - b->mark;
+    if (b->done >= warmup) {
+        b->times[b->done - warmup] = seconds;
+        profile_end(&b->profile, seconds);
+    }
     b->done++;
-    b->mark = now;
+    begin_step(b);
     return b->done == warmup + steps;
 }
 
@@ -135,7 +130,7 @@ static int on_batch(void *cookie, const vgg_progress *progress)
     struct bench *b = cookie;
     const bool whole = progress->seen == progress->batch * b->batch;
     if (whole) return end_step(b);
-    b->mark = now_seconds();
+    begin_step(b);
     return 0;
 }
 
@@ -150,82 +145,18 @@ static int run_fit(struct bench *b)
 static int measure(struct bench *b)
 {
     const uint64_t steps = b->s->steps;
-    b->batch =
-        b->it.train_loader ? vgg_loader_batch_size(b->it.train_loader) : b->s->batch;
     b->seen = steps * b->batch;
     b->times = malloc(steps * sizeof *b->times);
     if (!b->times)
         return fail("--steps %llu: out of memory", (unsigned long long)steps);
-    b->mark = now_seconds();
+    const int status = profile_open(&b->profile, b->watched, steps);
+    if (status != 0) return status;
+    begin_step(b);
     if (b->trainer && b->it.train_loader) return run_fit(b);
     do {
         if (run_step(b, b->done) != VGG_OK) return fail_vgg("bench");
     } while (!end_step(b));
     return 0;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The time that a share of the steps does not exceed (nearest rank). */
-static double percentile(const struct bench *b, double share)
-{
-    const uint64_t count = b->s->steps;
-    uint64_t rank = (uint64_t)(share * (double)count + 0.999999);
-    if (rank < 1) rank = 1;
-    return b->times[rank > count ? count - 1 : rank - 1];
-}
-
-static double median(const struct bench *b)
-{
-    const uint64_t count = b->s->steps;
-    return 0.5 * (b->times[(count - 1) / 2] + b->times[count / 2]);
-}
-
-static void report(const struct bench *b)
-{
-    static const char *const modes[] = {"train", "infer"};
-    double sum = 0.0;
-    for (uint64_t i = 0; i < b->s->steps; i++) sum += b->times[i];
-    const double rate = sum > 0 ? (double)b->seen / sum : 0.0;
-    const char *text = vgg_device_text(b->it.device);
-    if (b->s->format == FORMAT_TEXT) {
-        printf(
-            "%s, batch %llu, %llu steps after %llu to warm up, %u threads, %s images\n",
-            modes[b->s->mode], (unsigned long long)b->batch,
-            (unsigned long long)b->s->steps, (unsigned long long)b->s->warmup,
-            (unsigned)vgg_context_threads(b->it.ctx),
-            b->it.train_loader ? "real" : "random");
-        printf("%.1f images/s, median step %.2f ms, p95 %.2f ms, peak memory %s\n",
-               rate, 1e3 * median(b), 1e3 * percentile(b, 0.95),
-               readable_bytes(peak_rss_bytes()));
-        printf("%s: %s\n%s%s%s\n", vgg_device_name(b->it.device), text,
-               flag_find("precision")->choices[b->s->precision],
-               b->s->weights ? ", linear weights in bf16" : "",
-               b->s->deterministic ? ", deterministic" : "");
-        return;
-    }
-    struct json j = {.file = stdout};
-    json_object(&j, NULL);
-    json_text(&j, "mode", modes[b->s->mode]);
-    json_count(&j, "batch", b->batch);
-    json_count(&j, "steps", b->s->steps);
-    json_real(&j, "images_per_s", rate);
-    json_real(&j, "median_step_s", median(b));
-    json_real(&j, "p95_step_s", percentile(b, 0.95));
-    json_count(&j, "peak_rss_bytes", peak_rss_bytes());
-    json_text(&j, "engine", vgg_device_engine(b->it.device));
-    json_text(&j, "name", vgg_device_name(b->it.device));
-    json_text(&j, "device", text);
-    json_text(&j, "precision", flag_find("precision")->choices[b->s->precision]);
-    json_text(&j, "linear_weights", flag_find("weights")->choices[b->s->weights]);
-    json_bool(&j, "deterministic", b->s->deterministic != 0);
-    json_count(&j, "threads", vgg_context_threads(b->it.ctx));
-    json_bool(&j, "data_loading", b->it.train_loader != NULL);
-    json_end(&j);
 }
 
 int bench_main(struct settings *s)
@@ -242,13 +173,16 @@ int bench_main(struct settings *s)
     if (status == 0 && vgg_model_output_shape(b.it.model)->rank != 1 &&
         s->mode == MODE_TRAIN)
         status = misuse("--head none has no classes to train: try --mode infer");
-    if (status == 0) status = make_noise(&b);
+    b.batch = b.it.train_loader ? vgg_loader_batch_size(b.it.train_loader) : s->batch;
+    if (status == 0 && !b.it.train_loader) status = make_noise(&b);
     if (status == 0) status = open_engine(&b);
     if (status == 0) status = measure(&b);
     if (status == 0) {
-        qsort(b.times, s->steps, sizeof *b.times, by_time);
-        report(&b);
+        sort_times(b.times, s->steps);
+        profile_sort(&b.profile);
+        bench_report(&b);
     }
+    profile_close(&b.profile);
     free(b.times);
     free(b.labels);
     vgg_tensor_free(b.images);

@@ -101,6 +101,7 @@ int devices_main(struct settings *s)
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
     opts.threads = (uint32_t)s->threads;
     opts.gemm = (uint32_t)s->gemm;
+    opts.conv = (uint32_t)s->conv;
     int status = 0;
     if (vgg_context_create(&opts, &ctx) != VGG_OK ||
         vgg_device_list_create(ctx, &list) != VGG_OK) {

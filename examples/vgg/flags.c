@@ -19,6 +19,7 @@ static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "multistep", "cosine",
                                         NULL};
 static const char *const gemms[] = {"auto", "openblas", "own", NULL};
+static const char *const convs[] = {"auto", "columns", "winograd2", "winograd4", NULL};
 static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
 static const char *const weight_kinds[] = {"fp32", "bf16", NULL};
 static const char *const formats[] = {"text", "json", NULL};
@@ -123,6 +124,8 @@ const struct flag flags[] = {
      "threads to use, 0 for all; results do not depend on it", NULL},
     {"gemm", "NAME", FLAG_CHOICE, LIFE_FIXED, ALL, AT(gemm), 0, 0, gemms,
      "whose matrix product", NULL},
+    {"conv", "NAME", FLAG_CHOICE, LIFE_FIXED, ALL, AT(conv), 0, 0, convs,
+     "how 3x3 convolutions are computed", NULL},
 
     {"out", "DIR", FLAG_TEXT, LIFE_CALL, TRAIN, AT(out), 0, 0, NULL,
      "run directory (runs/NAME-DATE-TIME)", "Run"},
@@ -142,6 +145,8 @@ const struct flag flags[] = {
      "steps before the clock starts", NULL},
     {"data-loading", NULL, FLAG_SWITCH, LIFE_CALL, BENCH, AT(data_loading), 0, 1, NULL,
      "real images, loading included, not random ones", NULL},
+    {"stages", NULL, FLAG_SWITCH, LIFE_CALL, BENCH, AT(stages), 0, 1, NULL,
+     "text: a row a stage; --no-stages: the summary alone", NULL},
 
     {"quiet", NULL, FLAG_SWITCH, LIFE_CALL, TRAIN, AT(quiet), 0, 1, NULL,
      "no progress at all, only the result", "Output"},

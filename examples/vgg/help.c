@@ -86,7 +86,9 @@ static const struct {
     {DEVICES, "vgg devices [FLAG...]",
      "Show what can compute here, and what can't and why."},
     {BENCH, "vgg bench [FLAG...]",
-     "Measure steps of training or inference on random images."},
+     "Measure steps of training or inference on random images: where their time goes "
+     "by\n"
+     "stage, and images a second. Rows of the table are medians over the steps."},
 };
 
 /* The default as people would type it; empty if there is nothing to say. */

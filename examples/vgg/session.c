@@ -13,6 +13,7 @@ int session_open(struct session *it, const struct settings *s)
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
     opts.threads = (uint32_t)s->threads;
     opts.gemm = (uint32_t)s->gemm;
+    opts.conv = (uint32_t)s->conv;
     if (vgg_context_create(&opts, &it->ctx) != VGG_OK) return fail_vgg(NULL);
     if (vgg_device_open(it->ctx, s->device, &it->device) != VGG_OK)
         return fail("--device %s: %s; `vgg devices` lists what can run here", s->device,

@@ -21,6 +21,7 @@ void settings_init(struct settings *s)
     snprintf(s->device, sizeof s->device, "auto");
     s->save_every = 5.0;
     s->warmup = 3;
+    s->stages = 1;
 }
 
 enum source settings_source(const struct settings *s, size_t offset)
@@ -229,7 +230,7 @@ static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv,
 /* Saved weights say what the network is: flags that say it too are not meant. */
 static int check_saved_network(const struct settings *s)
 {
-    static const char *const machine[] = {"batch", "device", "gemm"};
+    static const char *const machine[] = {"batch", "device", "gemm", "conv"};
     for (unsigned i = 0; i < flag_count; i++) {
         bool harmless = flags[i].life != LIFE_FIXED || s->source[i] != FROM_USER;
         for (unsigned k = 0; k < sizeof machine / sizeof machine[0]; k++)

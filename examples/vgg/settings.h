@@ -38,14 +38,14 @@ struct settings {
     double label_smoothing, clip_norm;
     char milestones[TEXT_SIZE];
     /* machine */
-    uint64_t threads, gemm, precision, weights, deterministic;
+    uint64_t threads, gemm, conv, precision, weights, deterministic;
     char device[TEXT_SIZE];
     /* run */
     char out[TEXT_SIZE], resume[TEXT_SIZE];
     uint64_t steps, quiet, no_progress, format;
     double save_every;
     /* eval, info, bench */
-    uint64_t split, layers, mode, warmup, data_loading;
+    uint64_t split, layers, mode, warmup, data_loading, stages;
     char path[TEXT_SIZE]; /* the operand */
 
     uint8_t source[FLAG_MAX]; /* enum source of each row of the table */

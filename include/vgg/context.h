@@ -54,6 +54,16 @@ typedef enum vgg_gemm {
     VGG_GEMM_OWN = 2       /**< the library's own packed kernel */
 } vgg_gemm;
 
+/** How the CPU engine computes 3x3 convolutions. Algorithms differ in speed, and in
+ * rounding: by about 1e-6 of the values' size. */
+typedef enum vgg_conv {
+    VGG_CONV_AUTO = 0,      /**< what should be fastest, by the shape alone */
+    VGG_CONV_COLUMNS = 1,   /**< one matrix product over the pixels' neighbourhoods:
+                                 the plain sums, in the order of channels */
+    VGG_CONV_WINOGRAD2 = 2, /**< Winograd's F(2x2, 3x3): 2.25 times fewer products */
+    VGG_CONV_WINOGRAD4 = 3  /**< Winograd's F(4x4, 3x3): 4 times fewer products */
+} vgg_conv;
+
 /** What to do with an OpenBLAS that the host program itself has loaded. */
 typedef enum vgg_blas_policy {
     VGG_BLAS_LEAVE = 0, /**< leave it alone: the own kernel, or an error if asked for */
@@ -69,7 +79,7 @@ typedef struct vgg_context_options {
     uint32_t threads;       /**< 0: as many as affinity and cgroup quota allow */
     uint32_t gemm;          /**< a ::vgg_gemm */
     uint32_t blas;          /**< a ::vgg_blas_policy */
-    uint32_t reserved;      /**< must be 0 */
+    uint32_t conv;          /**< a ::vgg_conv */
     const char *plugin_dir; /**< folder where engines that are plugins are looked for
                                  first, 1 to 1023 bytes; copied. NULL: only in the
                                  folders that vgg_device_open() names. What lies there
@@ -80,7 +90,7 @@ typedef struct vgg_context_options {
 #define VGG_CONTEXT_OPTIONS_INIT                                                       \
     {                                                                                  \
         sizeof(vgg_context_options), NULL, NULL, 0, 0, VGG_GEMM_AUTO, VGG_BLAS_LEAVE,  \
-            0, NULL                                                                    \
+            VGG_CONV_AUTO, NULL                                                        \
     }
 
 /**

@@ -264,6 +264,78 @@ VGG_API vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out);
  */
 VGG_API vgg_status vgg_plan_tap(vgg_plan *plan, const char *name, vgg_tensor *out);
 
+/**
+ * What a stage of a plan is, and the work of a run of the plan's whole batch. Frozen
+ * layout; texts are borrowed from the plan.
+ *
+ * Operations are those of direct convolutions and matrix products, two for each
+ * multiply-accumulate, however the engine computes them; 0 for all other stages. Bytes
+ * are the least that any engine must move: inputs, outputs, their gradients, and
+ * parameters, each read or written once.
+ */
+typedef struct vgg_stage_info {
+    const char *name;        /**< of its layers: "conv1_1..pool1"; at the end "loss" */
+    const char *kind;        /**< of its first layer: vgg_layer_kind_name(); "loss" */
+    const char *algorithm;   /**< how it is computed; "" where the engine only tells
+                                  vgg_plan_describe() */
+    vgg_shape in;            /**< shape of one sample going in */
+    vgg_shape out;           /**< shape of one sample coming out */
+    double forward_flops;    /**< operations of the forward */
+    double backward_flops;   /**< of the gradients that the plan computes */
+    uint64_t forward_bytes;  /**< moved by the forward */
+    uint64_t backward_bytes; /**< moved by the backward */
+    uint64_t kept_bytes;     /**< held beside its output: parameters in a form of the
+                                  engine's own, what is kept for the backward */
+    uint64_t scratch_bytes;  /**< needed while it runs, shared with other stages */
+} vgg_stage_info;
+
+/** Seconds that a stage has taken, in all runs together. Frozen layout. */
+typedef struct vgg_stage_time {
+    double forward;  /**< its forward; the loss stage's: vgg_plan_loss() */
+    double backward; /**< its backward; a trainer's plan may update as it goes back */
+    double prepare;  /**< bringing changed parameters into a form of the engine's own */
+} vgg_stage_time;
+
+/** Runs of a plan since it was made, and the seconds of their parts, in all runs
+ *  together. Frozen layout. */
+typedef struct vgg_plan_time {
+    uint64_t forwards;  /**< forward runs */
+    uint64_t losses;    /**< calls of vgg_plan_loss() */
+    uint64_t backwards; /**< backward runs */
+    uint64_t updates;   /**< updates */
+    double input;       /**< taking in images, and an output gradient of one's own */
+    double prepare;     /**< sum over the stages */
+    double forward;     /**< sum over the stages, without the loss */
+    double loss;        /**< the loss stage's */
+    double backward;    /**< sum over the stages */
+    double update;      /**< between two backwards: norm, scaling, update, zeroing */
+} vgg_plan_time;
+
+/** Number of stages of a plan; 0 for NULL. */
+VGG_API uint32_t vgg_plan_stage_count(const vgg_plan *plan);
+
+/**
+ * What a stage is.
+ *
+ * @param index below vgg_plan_stage_count(), in forward order.
+ * @return VGG_OK, VGG_EINVAL.
+ */
+VGG_API vgg_status vgg_plan_stage(const vgg_plan *plan, uint32_t index,
+                                  vgg_stage_info *out);
+
+/**
+ * Where the plan's time went, by the host's clock. Of one step: the difference of two
+ * calls. It costs no more than copying, and times are always taken: a reading of a
+ * clock after each stage.
+ *
+ * @param total  may be NULL.
+ * @param stages one for each of vgg_plan_stage_count() stages; may be NULL.
+ * @return VGG_OK; VGG_EINVAL; VGG_EUNSUPPORTED (`cudnn`: its work goes on when a call
+ *         has returned), with zeros in what was handed in.
+ */
+VGG_API vgg_status vgg_plan_times(const vgg_plan *plan, vgg_plan_time *total,
+                                  vgg_stage_time *stages);
+
 VGG_END_DECLS
 
 #endif

@@ -195,6 +195,10 @@ VGG_API const vgg_progress *vgg_trainer_progress(const vgg_trainer *trainer);
 /** The model being trained, borrowed. */
 VGG_API vgg_model *vgg_trainer_model(const vgg_trainer *trainer);
 
+/** The plan that trains, borrowed, to look at: vgg_plan_describe(), vgg_plan_bytes(),
+ *  vgg_plan_times(). */
+VGG_API const vgg_plan *vgg_trainer_plan(const vgg_trainer *trainer);
+
 /**
  * Run a model over one epoch of a loader and collect metrics.
  *

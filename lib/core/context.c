@@ -75,10 +75,9 @@ static vgg_status options_check(const vgg_context_options *opts)
         return vgg__fail(VGG_EINVAL,
                          "vgg_context_options.blas: no vgg_blas_policy is %u",
                          opts->blas);
-    if (opts->reserved != 0)
-        return vgg__fail(VGG_EINVAL,
-                         "vgg_context_options.reserved: must be 0, found %u",
-                         opts->reserved);
+    if (opts->conv > VGG_CONV_WINOGRAD4)
+        return vgg__fail(VGG_EINVAL, "vgg_context_options.conv: no vgg_conv is %u",
+                         opts->conv);
     const size_t length =
         opts->plugin_dir != NULL ? strnlen(opts->plugin_dir, VGG_FOLDER_SIZE) : 1;
     if (length == 0 || length == VGG_FOLDER_SIZE)
@@ -95,7 +94,7 @@ vgg_status vgg_context_create(const vgg_context_options *opts, vgg_context **out
     *out = NULL;
     vgg_context_options read = VGG_CONTEXT_OPTIONS_INIT;
     VGG_TRY(vgg__options_read("vgg_context_options", opts,
-                              VGG_SIZE_UP_TO(vgg_context_options, reserved), &read,
+                              VGG_SIZE_UP_TO(vgg_context_options, conv), &read,
                               sizeof read));
     VGG_TRY(options_check(&read));
     const vgg_allocator *from =

@@ -3,6 +3,7 @@
  * zero; and reading any slot of a parameter. */
 #include <math.h>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/fpmode.h"
 #include "core/options.h"
@@ -23,7 +24,11 @@ vgg_status vgg_plan_zero_gradients(vgg_plan *plan)
 {
     VGG_REQUIRE(plan != NULL);
     VGG_TRY(vgg__plan_check_trains(plan));
-    return plan->device->engine->store_zero_gradients(plan->store->handle);
+    const double begin = vgg__seconds();
+    const vgg_status status =
+        plan->device->engine->store_zero_gradients(plan->store->handle);
+    plan->spent.update += vgg__seconds() - begin;
+    return status;
 }
 
 vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm)
@@ -33,11 +38,13 @@ vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm)
     VGG_REQUIRE(plan != NULL);
     VGG_TRY(vgg__plan_check_trains(plan));
     double norm2 = 0.0;
+    const double begin = vgg__seconds();
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status =
         plan->device->engine->store_gradient_norm2(plan->store->handle, &norm2);
     if (status == VGG_OK) *norm = sqrt(norm2);
     vgg__fpmode_leave(mode);
+    plan->spent.update += vgg__seconds() - begin;
     return status;
 }
 
@@ -46,10 +53,12 @@ vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor)
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(isfinite(factor));
     VGG_TRY(vgg__plan_check_trains(plan));
+    const double begin = vgg__seconds();
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status =
         plan->device->engine->store_scale_gradients(plan->store->handle, factor);
     vgg__fpmode_leave(mode);
+    plan->spent.update += vgg__seconds() - begin;
     return status;
 }
 
@@ -117,6 +126,8 @@ vgg_status vgg__plan_step(vgg_plan *plan, const vgg_optimizer *optimizer, double
     plan->consumed = true;
     /* A step that fails halfway has changed some parameters all the same. */
     if (began) vgg__store_touched(plan->store);
+    plan->spent.backwards += status == VGG_OK;
+    plan->spent.updates += status == VGG_OK;
     return status;
 }
 
@@ -132,8 +143,11 @@ vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, doubl
     const vgg_update update = update_of(&opt, lr, t);
     const uint64_t mode = vgg__fpmode_enter();
     vgg_status status = vgg__store_refresh(plan->store);
+    const double begin = vgg__seconds();
     if (status == VGG_OK)
         status = plan->device->engine->store_update(plan->store->handle, &update);
+    plan->spent.update += vgg__seconds() - begin;
+    plan->spent.updates += status == VGG_OK;
     vgg__fpmode_leave(mode);
     if (status == VGG_OK) vgg__store_touched(plan->store);
     return status;

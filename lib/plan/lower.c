@@ -206,6 +206,7 @@ static vgg_status lower_layers(struct lowering *low)
         const vgg_layer *layer = low->model->layers[i];
         if (layer->kind == VGG_LAYER_FLATTEN && folds_into_linear(low, layer)) {
             map = &layer->in;
+            low->to->stage_of_layer[i] = low->count; /* the linear layer's */
             continue;
         }
         const bool skip = is_idle(low, layer) && low->count > 0 && map == NULL;

@@ -62,6 +62,8 @@ struct vgg_plan {
     const float *output_gradient; /* handed in; NULL: the engine's own loss */
     float *handed;                /* memory for it, made with the plan */
     vgg_run run;
+    /* Runs, and seconds of the store's functions: what the program does not know. */
+    vgg_plan_time spent;
 };
 
 /* The plan as text; NULL: out of memory. */

@@ -79,6 +79,7 @@ static vgg_status forward(vgg_plan *plan, vgg_tensor *output)
 {
     VGG_TRY(vgg__store_refresh(plan->store));
     VGG_TRY(engine_of(plan)->run(plan->program, VGG_PHASE_FORWARD, &plan->run));
+    plan->spent.forwards++;
     if (plan->has_batch_norm && plan->opts.mode == VGG_MODE_TRAIN) {
         vgg__store_touched(plan->store);
         plan->model->batches_tracked++;
@@ -173,6 +174,7 @@ vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing
 
     plan->has_gradient = false;
     if (status != VGG_OK && status != VGG_ENONFINITE) return status;
+    plan->spent.losses++;
     const double mean = sum / plan->run.count;
     if (status != VGG_OK || !isfinite(mean))
         return vgg__fail(VGG_ENONFINITE,
@@ -220,6 +222,7 @@ vgg_status vgg_plan_backward(vgg_plan *plan)
     plan->has_gradient = false;
     plan->consumed = true;
     plan->has_input_gradient = status == VGG_OK && plan->opts.input_gradient;
+    plan->spent.backwards += status == VGG_OK;
     return status;
 }
 

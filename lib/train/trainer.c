@@ -452,3 +452,8 @@ vgg_model *vgg_trainer_model(const vgg_trainer *trainer)
 {
     return trainer != NULL ? trainer->model : NULL;
 }
+
+const vgg_plan *vgg_trainer_plan(const vgg_trainer *trainer)
+{
+    return trainer != NULL ? trainer->plan : NULL;
+}

@@ -9,14 +9,11 @@ so that both see the same hour of the same GPU. The one that waits computes noth
 import json
 import os
 import pathlib
-import queue
 import statistics
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 
+import peer
 import rows
 import trainer as trainers
 
@@ -33,66 +30,27 @@ VGG16_ROWS = ("bf16-graph", "tf32-graph", "bf16-eager", "tf32-eager", "bf16-auto
 VGG16_QUICK = ("bf16-graph", "tf32-eager")
 
 
-class Torch:
+class Torch(peer.Peer):
     """One row of PyTorch, waiting for turns."""
 
     def __init__(self, args, memory, name, net):
         self.memory, self.base = memory, memory.mark()
-        self.lines = queue.Queue()
-        self.err = tempfile.TemporaryFile()
-        self.command = [sys.executable, "-B", TORCH, "--row", name, "--net", net,
-                        *args.torch_flags]
+        command = [sys.executable, "-B", TORCH, "--row", name, "--net", net, *args.torch_flags]
         if net == "main":
-            self.command += ["--data", args.data]
+            command += ["--data", args.data]
         if args.quick:
-            self.command += ["--tail", "eager"]
+            command += ["--tail", "eager"]
         env = dict(os.environ)
         if args.device == "cpu":
-            self.command += ["--device", "cpu"]
+            command += ["--device", "cpu"]
         cache = "inductor-" + name if args.fresh_compiler_cache else "inductor"
         env["TORCHINDUCTOR_CACHE_DIR"] = str(pathlib.Path(args.work) / cache)
-        self.process = rows.start(
-            [*self.command, "--serve", "--started", time.time()], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.err, env=env, text=True)
-        threading.Thread(target=self.listen, daemon=True).start()
-
-    def listen(self):
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                self.lines.put(json.loads(line))
-        self.lines.put(None)
-
-    def shown(self):
-        text = " ".join(map(str, self.command[2:]))
-        return "python3 " + text.replace(str(ROOT) + "/", "")
-
-    def failed(self, why):
-        self.err.seek(0)
-        tail = self.err.read().decode("utf-8", "replace")[-rows.TAIL:]
-        last = (tail.strip().splitlines() or ["ended without a word"])[-1]
-        return rows.Failed(why or last[:200], command=self.shown(), tail=tail)
-
-    def next(self, event, limit):
-        try:
-            found = self.lines.get(timeout=max(limit, 0.1))
-        except queue.Empty:
-            raise self.failed(f"no answer in {limit:.0f} s") from None
-        if found is None:
-            raise self.failed(None)
-        if found["event"] == "failed":
-            raise self.failed(found["reason"])
-        if found["event"] != event:
-            raise self.failed(f"expected {event}, found {found['event']}")
-        return found
+        text = " ".join(map(str, command[2:]))
+        super().__init__([*command, "--serve", "--started", time.time()],
+                         "python3 " + text.replace(str(ROOT) + "/", ""), env)
 
     def turn(self, epochs, limit):
-        self.process.stdin.write(f"epochs {epochs}\n")
-        self.process.stdin.flush()
-        return self.next("epochs", limit)
-
-    def close(self):
-        rows.end_group(self.process)
-        self.err.close()
+        return self.ask(f"epochs {epochs}", "epochs", limit)
 
 
 class Ours:

@@ -39,7 +39,7 @@ FIELD(vgg_context_options, max_bytes, 24, 8);
 FIELD(vgg_context_options, threads, 32, 4);
 FIELD(vgg_context_options, gemm, 36, 4);
 FIELD(vgg_context_options, blas, 40, 4);
-FIELD(vgg_context_options, reserved, 44, 4);
+FIELD(vgg_context_options, conv, 44, 4);
 FIELD(vgg_context_options, plugin_dir, 48, 8);
 
 /* ---- tensor.h ------------------------------------------------------------------- */
@@ -101,6 +101,36 @@ FIELD(vgg_optimizer, weight_decay, 24, 8);
 FIELD(vgg_optimizer, beta1, 32, 8);
 FIELD(vgg_optimizer, beta2, 40, 8);
 FIELD(vgg_optimizer, epsilon, 48, 8);
+
+FROZEN(vgg_stage_info, 136);
+FIELD(vgg_stage_info, name, 0, 8);
+FIELD(vgg_stage_info, kind, 8, 8);
+FIELD(vgg_stage_info, algorithm, 16, 8);
+FIELD(vgg_stage_info, in, 24, 32);
+FIELD(vgg_stage_info, out, 56, 32);
+FIELD(vgg_stage_info, forward_flops, 88, 8);
+FIELD(vgg_stage_info, backward_flops, 96, 8);
+FIELD(vgg_stage_info, forward_bytes, 104, 8);
+FIELD(vgg_stage_info, backward_bytes, 112, 8);
+FIELD(vgg_stage_info, kept_bytes, 120, 8);
+FIELD(vgg_stage_info, scratch_bytes, 128, 8);
+
+FROZEN(vgg_stage_time, 24);
+FIELD(vgg_stage_time, forward, 0, 8);
+FIELD(vgg_stage_time, backward, 8, 8);
+FIELD(vgg_stage_time, prepare, 16, 8);
+
+FROZEN(vgg_plan_time, 80);
+FIELD(vgg_plan_time, forwards, 0, 8);
+FIELD(vgg_plan_time, losses, 8, 8);
+FIELD(vgg_plan_time, backwards, 16, 8);
+FIELD(vgg_plan_time, updates, 24, 8);
+FIELD(vgg_plan_time, input, 32, 8);
+FIELD(vgg_plan_time, prepare, 40, 8);
+FIELD(vgg_plan_time, forward, 48, 8);
+FIELD(vgg_plan_time, loss, 56, 8);
+FIELD(vgg_plan_time, backward, 64, 8);
+FIELD(vgg_plan_time, update, 72, 8);
 
 /* ---- data.h --------------------------------------------------------------------- */
 
@@ -233,6 +263,10 @@ VALUE(VGG_LOG_WARNING, 2);
 VALUE(VGG_GEMM_AUTO, 0);
 VALUE(VGG_GEMM_OPENBLAS, 1);
 VALUE(VGG_GEMM_OWN, 2);
+VALUE(VGG_CONV_AUTO, 0);
+VALUE(VGG_CONV_COLUMNS, 1);
+VALUE(VGG_CONV_WINOGRAD2, 2);
+VALUE(VGG_CONV_WINOGRAD4, 3);
 VALUE(VGG_BLAS_LEAVE, 0);
 VALUE(VGG_BLAS_TAKE, 1);
 

@@ -66,7 +66,7 @@ class Drop(nn.Module):
 
     def forward(self, x):
         if not self.explicit:
-            return F.dropout(x, 0.5)
+            return F.dropout(x, 0.5, self.training)
         mask = torch.rand(x.shape, device=x.device, dtype=torch.float32) < self.keep
         return x * mask * self.scale.to(x.dtype)
 

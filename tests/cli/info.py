@@ -94,18 +94,81 @@ def test_devices():
     assert "1 thread" in cpu["text"], cpu
 
 
+def bench_stages(result, mode):
+    """Each stage and each part of a step once, in order, and together about the step."""
+    stages = result["stages"]
+    assert [s["name"] for s in stages] == ["conv1_1..pool1", "conv2_1..pool2", "fc6..relu6",
+                                           "fc7..relu7", "fc8"], stages
+    conv, fc8 = stages[0], stages[-1]
+    assert (conv["kind"], fc8["kind"]) == ("conv", "linear") and conv["algorithm"], stages
+    assert conv["in"] == [4, 1, 16, 16] and conv["out"] == [4, 8, 8, 8], conv
+    assert fc8["in"] == [4, 16] and fc8["out"] == [4, 10], fc8
+    assert abs(conv["forward_gflop"] - 4 * 2 * 8 * 9 * 256 / 1e9) < 1e-12, conv
+    parts = [result[f"{name}_s"] for name in ("input", "prepare", "loss", "update", "other")]
+    assert min(parts) >= 0, parts
+    assert all(s["forward_s"] > 0 and 0 < s["share"] < 1 for s in stages), stages
+    training = mode == "train"
+    assert all((s["backward_s"] > 0) == training for s in stages), stages
+    assert (result["update_s"] > 0) == training and (result["loss_s"] > 0) == training, result
+    done = sum(s["forward_gflop"] + s["backward_gflop"] for s in stages)
+    assert abs(done / 4 - result["gflop_per_image"]) < 1e-12, result
+    machine = result["machine"]
+    assert machine["processors"] >= 1 and machine["memory_bytes"] > 1 << 20, machine
+    assert machine["architecture"] and isinstance(machine["processor"], str), machine
+
+
+def bench_adds_up(result):
+    """Of one step alone, the parts are the whole: nothing is left out or counted twice."""
+    spent = sum(s["forward_s"] + s["backward_s"] for s in result["stages"])
+    spent += sum(result[f"{name}_s"] for name in ("input", "prepare", "loss", "update", "other"))
+    assert result["steps"] == 1 and abs(spent - result["median_step_s"]) < 1e-9, result
+    assert abs(sum(s["prepare_s"] for s in result["stages"]) - result["prepare_s"]) < 1e-9
+
+
+def bench_text(text, mode):
+    """A table with straight columns on a terminal of 100, and the summary below it."""
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100, text
+    head = next(i for i, line in enumerate(lines) if line.startswith("stage "))
+    end = next(i for i, line in enumerate(lines) if line.startswith("step "))
+    assert ("backward" in lines[head - 1]) == (mode == "train"), text
+    table = lines[head:end + 1]
+    assert len({len(line) for line in table}) == 1, text
+    shares = [line.split()[-1] for line in table[1:]]
+    assert all(share.endswith("%") for share in shares) and shares[-1] == "100.0%", text
+    names = [line.split()[0] for line in table[1:]]
+    assert names[:2] == ["conv1_1..pool1", "conv2_1..pool2"], text
+    assert ("update" in names) == ("loss" in names) == (mode == "train"), text
+    assert lines[end + 1] == "" and "images/s, median step" in lines[end + 2], text
+    assert "GFLOP an image), plan" in lines[end + 3], text
+
+
 def test_bench():
     small = ["--blocks", "1x8,1x8", "--resize", "16", "--hidden", 16, "--batch", 4,
-             "--device", "cpu"]
+             "--dropout", 0, "--device", "cpu"]
     for mode in ("train", "infer"):
         result = sole_object(run("bench", *small, "--mode", mode, "--steps", 5, "--warmup", 1,
                                  "--format", "json").stdout)
         assert result["engine"] == "cpu" and result["steps"] == 5
         assert 0 < result["median_step_s"] <= result["p95_step_s"]
         assert result["images_per_s"] > 0 and result["peak_rss_bytes"] > 1 << 20
-        text = run("bench", *small, "--mode", mode, "--steps", 5).stdout
-        assert "images/s, median step" in text, text
+        _, macs = counted([(1, 8), (1, 8)], 16, 1, 16, 10)
+        first = 8 * 9 * 16 * 16
+        work = 2 * (macs if mode == "infer" else 3 * macs - first)
+        assert abs(result["gflop_per_image"] - work / 1e9) < 1e-12, result
+        assert abs(result["gflops"] / result["images_per_s"] - work / 1e9) < 1e-9, result
+        assert 4 * 4 * 8 * 8 * 8 < result["plan_bytes"] < 1 << 24, result  # conv1_1's output
+        bench_stages(result, mode)
+        bench_text(run("bench", *small, "--mode", mode, "--steps", 5).stdout, mode)
+        text = run("bench", *small, "--mode", mode, "--steps", 5, "--no-stages").stdout
+        assert "images/s, median step" in text and "share" not in text, text
         assert result["linear_weights"] == "fp32" and "linear weights" not in text
+        assert len(text.splitlines()) == 5, text
+        bench_adds_up(sole_object(run("bench", *small, "--mode", mode, "--steps", 1,
+                                      "--format", "json").stdout))
+    text = run("bench", "--blocks", "1x8", "--bn", "--hidden", 0, "--resize", 100, "--batch", 1,
+               "--device", "ref", "--steps", 1).stdout
+    assert "two passes over a cha..." in text and max(map(len, text.splitlines())) <= 100, text
     half = ["--mode", "infer", "--weights", "bf16", "--steps", 3]
     result = sole_object(run("bench", *small, *half, "--format", "json").stdout)
     assert result["linear_weights"] == "bf16" and result["precision"] == "fp32"
@@ -115,6 +178,7 @@ def test_bench():
                              "--steps", 30, "--data-loading", "--data", "data", "--device", "ref",
                              "--format", "json").stdout)
     assert result["data_loading"] is True and result["engine"] == "ref"
+    assert result["stages"][0]["name"] == "conv1_1" and result["update_s"] > 0, result
 
 
 if __name__ == "__main__":

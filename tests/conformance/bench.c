@@ -7,11 +7,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cases.h"
 #include "harness.h"
 #include "session.h"
+#include "timing.h"
 
 enum { RUNS = 5 };
 
@@ -21,13 +21,6 @@ static const struct target targets[] = {
     {"ref", &vgg__engine_ref, VGG_FP32, 0, VGG_GEMM_AUTO},
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Seconds of a forward and of a backward. */
 static void time_session(struct session *s, const struct data *data, double seconds[2])
 {
@@ -35,12 +28,12 @@ static void time_session(struct session *s, const struct data *data, double seco
     vgg_run run = session_run_desc(data);
     seconds[0] = seconds[1] = 1e30;
     for (int i = 0; i <= RUNS; i++) {
-        const double begin = now();
+        const double begin = timing_now();
         ck_ok(engine->run(s->program, VGG_PHASE_FORWARD, &run));
-        const double middle = now();
+        const double middle = timing_now();
         run.output_gradient = data->dy;
         ck_ok(engine->run(s->program, VGG_PHASE_BACKWARD, &run));
-        const double end = now();
+        const double end = timing_now();
         if (i == 0) continue;
         if (middle - begin < seconds[0]) seconds[0] = middle - begin;
         if (end - middle < seconds[1]) seconds[1] = end - middle;
@@ -99,15 +92,5 @@ int bench_main(const char *engine)
         fprintf(stderr, "no engine \"%s\"\n", engine);
         return 1;
     }
-    Suite *suite = suite_create("bench");
-    TCase *tcase = tcase_create("bench");
-    tcase_add_test(tcase, timing);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_SILENT);
-    srunner_print(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return timing_run(timing);
 }

@@ -14,6 +14,12 @@ static const struct target targets[] = {
     {"ref in double", &vgg__engine_ref, VGG_FP64, 1, VGG_GEMM_AUTO},
     {"ref in float", &vgg__engine_ref, VGG_FP32, 1, VGG_GEMM_AUTO},
     {"cpu", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_AUTO},
+    {"cpu, columns", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_AUTO,
+     .conv = VGG_CONV_COLUMNS},
+    {"cpu, F(2x2)", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_AUTO,
+     .conv = VGG_CONV_WINOGRAD2},
+    {"cpu, F(4x4)", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_AUTO,
+     .conv = VGG_CONV_WINOGRAD4},
     {"cpu, own product", &vgg__engine_cpu, VGG_FP32, 3, VGG_GEMM_OWN},
 };
 enum { TARGETS = sizeof targets / sizeof *targets };

@@ -139,6 +139,7 @@ void session_open(struct session *s, const struct target *target,
     opts.allocator = &guard_allocator;
     opts.threads = target->threads;
     opts.gemm = target->gemm;
+    opts.conv = target->conv;
     session_open_device(s, &opts);
     const vgg_engine *engine = target->engine;
     ck_ok(engine->store_create(s->device, s->net.params, s->net.param_count,
@@ -150,7 +151,8 @@ void session_open(struct session *s, const struct target *target,
                                    .batch = batch,
                                    .mode = mode,
                                    .precision = target->precision,
-                                   .input_gradient = mode != VGG_MODE_INFER,
+                                   .input_gradient =
+                                       mode != VGG_MODE_INFER && !target->no_dx,
                                    .deterministic = target->apart && !target->tunes,
                                    .params = s->net.params,
                                    .param_count = s->net.param_count};

@@ -18,8 +18,10 @@ struct target {
      * kept from stage to stage. */
     double tolerance;
     int multiplies, keeps;
-    bool apart; /* computes in memory that the context does not count */
-    bool tunes; /* algorithms are chosen by timing: not the same ones each time */
+    bool apart;    /* computes in memory that the context does not count */
+    bool tunes;    /* algorithms are chosen by timing: not the same ones each time */
+    bool no_dx;    /* nobody asks for the gradient of the input */
+    uint32_t conv; /* vgg_conv */
 };
 
 extern const struct target target_ref64; /* the oracle */

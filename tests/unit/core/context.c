@@ -139,8 +139,8 @@ START_TEST(refused_options)
     opts.blas = 2;
     ck_fails_with(create(opts), VGG_EINVAL, "blas");
     opts = init;
-    opts.reserved = 1;
-    ck_fails_with(create(opts), VGG_EINVAL, "reserved");
+    opts.conv = 4;
+    ck_fails_with(create(opts), VGG_EINVAL, "conv");
     opts = init;
     opts.size = 0;
     ck_fails_with(create(opts), VGG_EINVAL, "vgg_context_options.size");

@@ -223,18 +223,15 @@ static void check_unpool(const struct vgg__kernels *kernels,
         for (uint8_t row = 0; row < 2; row++) {
             const size_t end = 2 * r->count - begin % 2;
             float *out = draw((end - begin) * c), *expected = draw((end - begin) * c);
-            const bool with_relu = begin != 1;
             for (size_t i = 0; i < (end - begin) * c; i++) {
                 const size_t x = begin + i / c, at = x / 2 * c + i % c;
                 const int place = 2 * row + (int)(x & 1);
                 expected[i] = dy[at];
                 if (!maximum) expected[i] *= 0.25f;
-                if (maximum ? r->kept[at] != place || (with_relu && r->y[at] <= 0)
-                            : !(r->kept[at] >> place & 1))
+                if (maximum ? r->kept[at] != place : !(r->kept[at] >> place & 1))
                     expected[i] = 0;
             }
             const struct vgg__unpool unpool = {.dy = dy,
-                                               .y = with_relu ? r->y : NULL,
                                                .kept = r->kept,
                                                .c = c,
                                                .begin = begin,
@@ -247,6 +244,28 @@ static void check_unpool(const struct vgg__kernels *kernels,
             free(expected);
         }
     free(dy);
+}
+
+/* Bias and ReLU behind the pooling: windows that they make zero have no winner. */
+static void check_relu_kept(const struct vgg__kernels *kernels,
+                            const struct vgg__windows *r)
+{
+    const size_t c = r->c, count = r->count * c;
+    float *bias = draw(c), *expected = malloc(count * sizeof *expected);
+    uint8_t *kept = malloc(count);
+    for (int way = 0; way < 2; way++) {
+        for (size_t i = 0; i < count; i++) {
+            const float v = way ? r->y[i] + bias[i % c] : r->y[i];
+            kept[i] = v <= 0 ? VGG__NONE : r->kept[i];
+            expected[i] = relu(v);
+        }
+        kernels->bias_relu_kept(r->y, r->count, c, way ? bias : NULL, r->kept);
+        check_same(r->y, expected, count);
+        ck_assert_mem_eq(r->kept, kept, count);
+    }
+    free(bias);
+    free(expected);
+    free(kept);
 }
 
 START_TEST(test_pooling)
@@ -264,6 +283,8 @@ START_TEST(test_pooling)
                                  .y = y,
                                  .kept = kept};
         check_max_pool(kernels, &r);
+        check_unpool(kernels, &r, true);
+        check_relu_kept(kernels, &r);
         check_unpool(kernels, &r, true);
         check_average_pool(kernels, &r, true);
         check_unpool(kernels, &r, false);

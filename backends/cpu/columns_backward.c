@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution: gradients.
+/* Convolution as matrix products, for every shape: gradients.
  *
  * The rectangles of all samples are cut in a number of parts that depends on shapes
  * alone; a task takes one part, rectangle by rectangle:
@@ -22,6 +22,7 @@
 
 struct backward {
     const struct vgg__stage_args *args;
+    const float *packed; /* turned weights */
     struct vgg__cut cut; /* of the whole map, with the longer of the two columns */
     size_t pieces, parts;
     size_t k;      /* rows of dweight: kernel * kernel * ic */
@@ -61,7 +62,7 @@ static struct backward plan_backward(const vgg_stage *s, size_t count)
     return b;
 }
 
-size_t vgg__conv_backward_scratch(const struct vgg__stage_env *env)
+size_t vgg__columns_backward_scratch(const struct vgg__stage_env *env)
 {
     const struct backward b = plan_backward(env->stage, env->batch);
     const size_t workers = vgg__cpu_of(env->machine)->workers;
@@ -99,8 +100,6 @@ static void unpool_row(const struct vgg__stage_args *args, size_t n, size_t y,
     if (pooled > begin) {
         const size_t at = (n * s->out.h + y / 2) * s->out.w * c;
         const struct vgg__unpool unpool = {.dy = (const float *)args->dy + at,
-                                           .y = s->relu ? (const float *)args->y + at
-                                                        : NULL,
                                            .kept = (const uint8_t *)args->saved + at,
                                            .c = c,
                                            .begin = begin,
@@ -236,8 +235,7 @@ static void compute_dx(const struct backward *b, const struct vgg__piece *p,
                                          .a = areas->columns,
                                          .a_row = b->stride_back,
                                          .a_col = 1,
-                                         .b = (const float *)b->args->prepared +
-                                              vgg__conv_packed(cpu, s),
+                                         .b = b->packed,
                                          .packed = true,
                                          .c = whole ? dx : out,
                                          .c_row = ic};
@@ -295,13 +293,14 @@ static void sum_bias(const struct backward *b)
     }
 }
 
-void vgg__conv_backward(const struct vgg__stage_args *args)
+void vgg__columns_backward(const struct vgg__stage_args *args, const float *packed)
 {
     const struct vgg__machine *machine = args->machine;
     const vgg_stage *s = args->stage;
     const size_t workers = vgg__cpu_of(machine)->workers;
     struct backward b = plan_backward(s, args->count);
     b.args = args;
+    b.packed = packed;
     b.workers = args->scratch;
     b.dweight = b.workers + workers * b.worker_floats;
     b.dbias = (double *)(b.dweight + b.parts * b.part_floats);

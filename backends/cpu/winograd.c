@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Winograd convolution: filters, forward and the gradient of the input; winograd.h has
+ * the formulas, winograd_backward.c the gradient of the weights.
+ *
+ * The tiles of all samples are one list, cut in blocks of a length that keeps what a
+ * block needs in the second-level cache:
+ *
+ *   V  its windows transformed         [frequency][tile][ic]
+ *   U  the filters transformed         [frequency][panel][ic][panel's oc], prepared
+ *   M  V times a panel of U            [frequency][tile][panel's oc]
+ *
+ * then M is transformed back and finished (bias, ReLU, pooling) a panel at a time: what
+ * comes before the pooling is never stored. The gradient of the input is the same with
+ * dY, as the pooling has left it, in place of x. A tile's result depends on nothing but
+ * its inputs, so blocks may be cut in any way. */
+#include "cpu/winograd.h"
+#include "cpu/conv.h"
+
+#define CACHE_FLOATS 327680 /* of V and M: 1.25 MiB */
+#define FEWEST       28     /* tiles: two blocks of the widest kernel */
+#define MOST         112
+#define TASKS        16 /* so many at least, if there are panels to divide */
+
+/* ---- Filters --------------------------------------------------------------- */
+
+/* G: n x 3. */
+static const double filters2[4][3] = {
+    {1, 0, 0}, {1. / 2, 1. / 2, 1. / 2}, {1. / 2, -1. / 2, 1. / 2}, {0, 0, 1}};
+static const double filters4[6][3] = {{1. / 4, 0, 0},
+                                      {-1. / 6, -1. / 6, -1. / 6},
+                                      {-1. / 6, 1. / 6, -1. / 6},
+                                      {1. / 24, 1. / 12, 1. / 6},
+                                      {1. / 24, -1. / 12, 1. / 6},
+                                      {0, 0, 1}};
+
+const double (*vgg__winograd_filters(uint32_t m))[3]
+{
+    return m == 2 ? filters2 : filters4;
+}
+
+/* G g G^T into u[f * stride]; `turned`: of the filter turned by 180 degrees. */
+static void transform_filter(uint32_t m, const float *g, bool turned, float *u,
+                             size_t stride)
+{
+    const uint32_t n = m + 2;
+    const double(*G)[3] = vgg__winograd_filters(m);
+    double half[6][3];
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t s = 0; s < 3; s++) {
+            half[i][s] = 0;
+            for (uint32_t r = 0; r < 3; r++) {
+                const uint32_t tap = 3 * r + s;
+                half[i][s] += G[i][r] * (double)g[turned ? 8 - tap : tap];
+            }
+        }
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            const double sum =
+                half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
+            u[(i * n + j) * stride] = (float)sum;
+        }
+}
+
+/* What a product pass multiplies: forward, ic to oc; back, oc to ic. */
+static size_t depth_of(const vgg_stage *s, bool back)
+{
+    return back ? s->mid.c : s->in.c;
+}
+
+static size_t width_of(const vgg_stage *s, bool back)
+{
+    return back ? s->in.c : s->mid.c;
+}
+
+/* Floats of a frequency of U. */
+static size_t filters_frequency(const struct vgg__cpu *cpu, const vgg_stage *s,
+                                bool back)
+{
+    const size_t cols = cpu->gemm.kernels->cols;
+    return vgg__gemm_panels(&cpu->gemm, width_of(s, back)) * cols * depth_of(s, back);
+}
+
+size_t vgg__winograd_packed(const struct vgg__cpu *cpu, const vgg_stage *s, uint32_t m,
+                            bool back)
+{
+    return (m + 2) * (m + 2) * filters_frequency(cpu, s, back);
+}
+
+struct prepare {
+    const struct vgg__stage_args *args;
+    uint32_t m;
+    bool back;
+    size_t panels, frequency;
+    float *u;
+};
+
+/* A panel of U, from OIHW. */
+static void prepare_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct prepare *p = arg;
+    const vgg_stage *s = p->args->stage;
+    const float *weight = p->args->weight;
+    const size_t cols = vgg__cpu_of(p->args->machine)->gemm.kernels->cols;
+    const size_t depth = depth_of(s, p->back), width = width_of(s, p->back);
+    float *u = p->u + task * depth * cols;
+    for (size_t l = 0; l < depth; l++)
+        for (size_t j = 0; j < cols; j++) {
+            const size_t column = task * cols + j;
+            float *to = u + l * cols + j;
+            if (column >= width) {
+                for (uint32_t f = 0; f < (p->m + 2) * (p->m + 2); f++)
+                    to[f * p->frequency] = 0;
+                continue;
+            }
+            const size_t o = p->back ? l : column, i = p->back ? column : l;
+            transform_filter(p->m, weight + (o * s->in.c + i) * 9, p->back, to,
+                             p->frequency);
+        }
+}
+
+void vgg__winograd_prepare(const struct vgg__stage_args *args, uint32_t m, bool back,
+                           float *u)
+{
+    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
+    struct prepare p = {.args = args, .m = m, .back = back, .u = u};
+    p.panels = vgg__gemm_panels(&cpu->gemm, width_of(args->stage, back));
+    p.frequency = filters_frequency(cpu, args->stage, back);
+    args->machine->parallel(args->machine, (uint32_t)p.panels, prepare_task, &p);
+}
+
+/* ---- Tiles ----------------------------------------------------------------- */
+
+struct vgg__tiling vgg__winograd_tiling(const vgg_stage *s, uint32_t m, bool pooled,
+                                        size_t count)
+{
+    const size_t h = pooled ? 2 * (size_t)s->out.h : s->mid.h;
+    const size_t w = pooled ? 2 * (size_t)s->out.w : s->mid.w;
+    struct vgg__tiling t = {.rows = (h + m - 1) / m, .cols = (w + m - 1) / m};
+    t.total = t.rows * t.cols * count;
+    return t;
+}
+
+bool vgg__winograd_next(const struct vgg__tiling *t, size_t *tile, size_t end,
+                        size_t *sample, struct vgg__run *run)
+{
+    if (*tile >= end) return false;
+    const size_t place = *tile % (t->rows * t->cols);
+    *sample = *tile / (t->rows * t->cols);
+    run->row = place / t->cols;
+    run->col = place % t->cols;
+    run->count = vgg__size_min(t->cols - run->col, end - *tile);
+    run->count = vgg__size_min(run->count, VGG__MOST_RUN);
+    *tile += run->count;
+    return true;
+}
+
+/* Rows of 1 KiB or its multiples would share sets of the cache. */
+size_t vgg__winograd_row(const struct vgg__cpu *cpu, size_t channels)
+{
+    const size_t lanes = cpu->gemm.kernels->cols / 2;
+    const size_t row = (channels + lanes - 1) / lanes * lanes;
+    return row % 256 == 0 ? row + lanes : row;
+}
+
+struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,
+                                                 size_t sample)
+{
+    const vgg_stage *s = args->stage;
+    const size_t at = sample * vgg__extent_count(s->out);
+    struct vgg__source source = {.kind = VGG__PLAIN,
+                                 .x = (const float *)args->dy + at,
+                                 .h = s->mid.h,
+                                 .w = s->mid.w,
+                                 .c = s->mid.c,
+                                 .channels = s->mid.c};
+    if (s->pool != VGG_NO_POOL) {
+        source.kind = s->pool == VGG_MAX_POOL ? VGG__MAX_POOLED : VGG__AVERAGE_POOLED;
+        source.kept = (const uint8_t *)args->saved + at;
+    } else if (s->relu) {
+        source.kind = VGG__MASKED;
+        source.y = (const float *)args->y + at;
+    }
+    return source;
+}
+
+struct vgg__source vgg__winograd_input_source(const struct vgg__stage_args *args,
+                                              size_t sample)
+{
+    const vgg_stage *s = args->stage;
+    return (struct vgg__source){.kind = VGG__PLAIN,
+                                .x = (const float *)args->x +
+                                     sample * vgg__extent_count(s->in),
+                                .h = s->in.h,
+                                .w = s->in.w,
+                                .c = s->in.c,
+                                .channels = s->in.c};
+}
+
+/* ---- Products -------------------------------------------------------------- */
+
+struct pass {
+    const struct vgg__stage_args *args;
+    const struct vgg__kernels *kernels;
+    uint32_t m, frequencies;
+    bool back;
+    size_t depth, width, panels; /* channels in, channels out, panels of these */
+    struct vgg__tiling tiling;
+    size_t block, blocks; /* tiles of a block */
+    size_t groups;        /* of panels; a task is a block and a group */
+    size_t v_row, v_frequency, m_frequency;
+    size_t v, worker_floats;
+    const float *u;
+    size_t u_frequency;
+};
+
+static struct pass plan_pass(const struct vgg__cpu *cpu, const vgg_stage *s, uint32_t m,
+                             bool back, size_t count)
+{
+    const size_t cols = cpu->gemm.kernels->cols;
+    struct pass p = {.kernels = cpu->gemm.kernels,
+                     .m = m,
+                     .frequencies = (m + 2) * (m + 2),
+                     .back = back,
+                     .depth = depth_of(s, back),
+                     .width = width_of(s, back)};
+    p.panels = vgg__gemm_panels(&cpu->gemm, p.width);
+    p.tiling = vgg__winograd_tiling(s, m, !back && s->pool != VGG_NO_POOL, count);
+    p.v_row = vgg__winograd_row(cpu, p.depth);
+    size_t block = CACHE_FLOATS / p.frequencies / (p.v_row + cols) / 14 * 14;
+    if (block < FEWEST) block = FEWEST;
+    if (block > MOST) block = MOST;
+    p.block = vgg__size_min(block, p.tiling.total);
+    p.blocks = (p.tiling.total + p.block - 1) / p.block;
+    p.groups = vgg__size_min(p.panels, (TASKS + p.blocks - 1) / p.blocks);
+    p.v_frequency = p.block * p.v_row + cols / 2;
+    p.m_frequency = p.block * cols + cols / 2;
+    p.v = vgg__cpu_floats(p.frequencies * p.v_frequency);
+    p.worker_floats = p.v + vgg__cpu_floats(p.frequencies * p.m_frequency);
+    p.u_frequency = filters_frequency(cpu, s, back);
+    return p;
+}
+
+size_t vgg__winograd_scratch(const struct vgg__stage_env *env, uint32_t m, bool back)
+{
+    const struct vgg__cpu *cpu = vgg__cpu_of(env->machine);
+    const struct pass p = plan_pass(cpu, env->stage, m, back, env->batch);
+    return sizeof(float) * cpu->workers * p.worker_floats;
+}
+
+static void make_v(const struct pass *p, size_t first, size_t end, float *v)
+{
+    struct vgg__transformed to = {
+        .frequency = p->v_frequency, .stride = p->v_row, .width = SIZE_MAX};
+    size_t sample;
+    struct vgg__run run;
+    for (size_t tile = first; to.out = v + (tile - first) * p->v_row,
+                vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
+        const struct vgg__source source =
+            p->back ? vgg__winograd_gradient_source(p->args, sample)
+                    : vgg__winograd_input_source(p->args, sample);
+        p->kernels->winograd->window(p->m, &source, &run, &to);
+    }
+}
+
+static void multiply(const struct pass *p, size_t panel, size_t tiles, const float *v,
+                     float *m)
+{
+    const size_t cols = p->kernels->cols;
+    const size_t width = vgg__cpu_width(p->kernels, p->width - panel * cols);
+    const float *u = p->u + panel * p->depth * cols;
+    for (uint32_t f = 0; f < p->frequencies; f++) {
+        const uint32_t next = (f + 1) % p->frequencies;
+        const struct vgg__tile tile = {
+            .k = p->depth,
+            .a = v + f * p->v_frequency,
+            .a_row = p->v_row,
+            .a_col = 1,
+            .b = u + f * p->u_frequency,
+            .b_row = cols,
+            .c = m + f * p->m_frequency,
+            .c_row = cols,
+            .ahead = (const char *)(u + next * p->u_frequency),
+            .ahead_rows = 1,
+            .ahead_lines = (uint32_t)(p->depth * cols * sizeof(float) / 64)};
+        vgg__gemm_block(p->kernels, tiles, width, &tile);
+    }
+}
+
+static void finish_panel(const struct pass *p, size_t panel, size_t first, size_t end,
+                         const float *m)
+{
+    const vgg_stage *s = p->args->stage;
+    const size_t cols = p->kernels->cols, channel = panel * cols;
+    struct vgg__finish f = {.frequency = p->m_frequency,
+                            .stride = cols,
+                            .to = {.h = s->mid.h,
+                                   .w = s->mid.w,
+                                   .c = p->width,
+                                   .width = vgg__size_min(cols, p->width - channel)}};
+    size_t sample;
+    struct vgg__run run;
+    for (size_t tile = first; f.in = m + (tile - first) * cols,
+                vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
+        if (p->back)
+            f.to.y = (float *)p->args->dx + sample * vgg__extent_count(s->in) + channel;
+        else
+            vgg__conv_output(p->args, sample, channel, &f.to);
+        p->kernels->winograd->finish(p->m, &f, &run);
+    }
+}
+
+static void pass_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct pass *p = arg;
+    const size_t group = task % p->groups, first = task / p->groups * p->block;
+    const size_t end = vgg__size_min(first + p->block, p->tiling.total);
+    float *v = (float *)p->args->scratch + worker * p->worker_floats, *m = v + p->v;
+    make_v(p, first, end, v);
+    const size_t until = vgg__cpu_part(p->panels, group + 1, p->groups);
+    for (size_t j = vgg__cpu_part(p->panels, group, p->groups); j < until; j++) {
+        multiply(p, j, end - first, v, m);
+        finish_panel(p, j, first, end, m);
+    }
+}
+
+void vgg__winograd_pass(const struct vgg__stage_args *args, uint32_t m, bool back,
+                        const float *u)
+{
+    struct pass p =
+        plan_pass(vgg__cpu_of(args->machine), args->stage, m, back, args->count);
+    p.args = args;
+    p.u = u;
+    args->machine->parallel(args->machine, (uint32_t)(p.blocks * p.groups), pass_task,
+                            &p);
+}

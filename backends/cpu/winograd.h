@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Winograd's minimal filtering F(m x m, 3 x 3) for 3x3 convolutions (Lavin and Gray,
+ * "Fast Algorithms for Convolutional Neural Networks", 2016), m = 2 or 4.
+ *
+ * A map is cut in tiles of m x m outputs. With n = m + 2, a tile's n x n inputs d and a
+ * filter g become n x n numbers each, whose products come back as the outputs:
+ *
+ *   forward    y  = A^T [(G g G^T) * (B^T d B)] A        sums over input channels
+ *   data       the same, of dY and the turned filters    sums over output channels
+ *   weights    dg = G^T [(A dy A^T) * (B^T d B)] G       sums over tiles
+ *
+ * so that a convolution is n * n matrix products ("frequencies") with n n / (9 m m) of
+ * the multiplications: 4 times fewer for m = 4, 2.25 times for m = 2.
+ *
+ * This header is for the inner loops and for those who call them. */
+#ifndef VGG_CPU_WINOGRAD_H
+#define VGG_CPU_WINOGRAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpu/kernels.h"
+
+#define VGG__MOST_RUN 16 /* tiles of a run */
+
+/* What a map's pixels are read from. */
+enum vgg__source_kind {
+    VGG__PLAIN,         /* x [h][w][c] */
+    VGG__MASKED,        /* x where y > 0 or NaN, both [h][w][c] */
+    VGG__MAX_POOLED,    /* x [h/2][w/2][c], at the place that `kept` says, if any */
+    VGG__AVERAGE_POOLED /* a quarter of x [h/2][w/2][c] where `kept` has the bit */
+};
+
+/* A map; all is zero outside of it. */
+struct vgg__source {
+    uint32_t kind;
+    const float *x, *y;
+    const uint8_t *kept; /* [h/2][w/2][c], as struct vgg__windows has it */
+    size_t h, w, c;
+    size_t channels; /* to be taken, from the first on */
+};
+
+/* The same from channel `first` on. */
+static inline struct vgg__source vgg__source_from(const struct vgg__source *source,
+                                                  size_t first)
+{
+    struct vgg__source from = *source;
+    from.x += first;
+    if (from.y) from.y += first;
+    if (from.kept) from.kept += first;
+    from.channels -= first;
+    return from;
+}
+
+/* Tiles side by side: `count` from tile (row, col) on, at most VGG__MOST_RUN. */
+struct vgg__run {
+    size_t row, col, count;
+};
+
+/* Where transformed tiles go: frequency f, channel i of the run's tile t is at
+ * out[f * frequency + i / width * group + t * stride + i % width]. Channels are written
+ * up to a multiple of the vector's length, those too many as zeros. */
+struct vgg__transformed {
+    float *out;
+    size_t frequency, group, stride, width;
+};
+
+/* Products of one panel of channels: frequency f of the run's tile t is at
+ * in + f * frequency + t * stride. */
+struct vgg__finish {
+    const float *in;
+    size_t frequency, stride;
+    struct vgg__output to;
+};
+
+struct vgg__winograd_kernels {
+    /* B^T d B of the tiles' n x n windows, which begin one pixel above and to the left
+     * of the tile; A dy A^T of the m x m tiles themselves. `m`: 2 or 4. */
+    void (*window)(uint32_t m, const struct vgg__source *source,
+                   const struct vgg__run *run, const struct vgg__transformed *to);
+    void (*gradient)(uint32_t m, const struct vgg__source *source,
+                     const struct vgg__run *run, const struct vgg__transformed *to);
+    /* A^T M A, bias, ReLU and pooling. */
+    void (*finish)(uint32_t m, const struct vgg__finish *finish,
+                   const struct vgg__run *run);
+};
+
+#endif

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program to be measured beside: a process that gets ready and then waits for turns, asked
+for on its stdin. It answers with one JSON object a line that has an "event"; other lines are
+its own affair."""
+import json
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+
+import rows
+
+
+class Peer:
+    """`shown` is the command as a reader would give it."""
+
+    def __init__(self, command, shown, env=None):
+        self.command = shown
+        self.lines = queue.Queue()
+        self.err = tempfile.TemporaryFile()
+        self.process = rows.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  stderr=self.err, env=env, text=True)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self.lines.put(json.loads(line))
+        self.lines.put(None)
+
+    def shown(self):
+        return self.command
+
+    def failed(self, why):
+        self.err.seek(0)
+        tail = self.err.read().decode("utf-8", "replace")[-rows.TAIL:]
+        return rows.Failed(why or self.ended(tail), command=self.shown(), tail=tail)
+
+    def ended(self, tail):
+        """How the process that has closed its stdout came to its end."""
+        last = (tail.strip().splitlines() or ["ended without a word"])[-1][:200]
+        try:
+            status = self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            return last
+        return f"ended by {signal.Signals(-status).name}: {last}" if status < 0 else last
+
+    def next(self, event, limit):
+        try:
+            found = self.lines.get(timeout=max(limit, 0.1))
+        except queue.Empty:
+            raise self.failed(f"no answer in {limit:.0f} s") from None
+        if found is None:
+            raise self.failed(None)
+        if found["event"] == "failed":
+            raise self.failed(found["reason"])
+        if found["event"] != event:
+            raise self.failed(f"expected {event}, found {found['event']}")
+        return found
+
+    def ask(self, text, event, limit):
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+        return self.next(event, limit)
+
+    def close(self):
+        rows.end_group(self.process)
+        self.err.close()
