@@ -281,8 +281,9 @@ static void finish_update(const struct program *p, uint32_t index,
                                     memory + s->gradient_at[k], update);
 }
 
-/* Also a step, which has an update. */
-static vgg_status backward(struct program *p, const vgg_run *run)
+/* `update`: of a step, else NULL. */
+static vgg_status go_back(struct program *p, const vgg_run *run,
+                          const vgg_update *update)
 {
     const struct vgg__layout *layout = &p->layout;
     double clock = vgg__seconds();
@@ -301,16 +302,26 @@ static vgg_status backward(struct program *p, const vgg_run *run)
         args.dbias = slot_gradient(p, s, VGG__BIAS);
         args.dgamma = slot_gradient(p, s, VGG__GAMMA);
         args.dbeta = slot_gradient(p, s, VGG__BETA);
-        if (run->update) take_update(p, i, run->update, &args);
+        if (update) take_update(p, i, update, &args);
         s->impl->backward(&args);
         clock = lap(&p->spent[i].backward, clock);
-        if (!run->update) continue;
-        finish_update(p, i, run->update);
+        if (!update) continue;
+        finish_update(p, i, update);
         clock = lap(&p->spent[i].update, clock);
     }
-    if (run->update) p->store->version++;
+    if (update) p->store->version++;
     p->consumed = true;
     return VGG_OK;
+}
+
+static vgg_status backward(struct program *p, const vgg_run *run)
+{
+    return go_back(p, run, NULL);
+}
+
+static vgg_status step(struct program *p, const vgg_run *run)
+{
+    return go_back(p, run, run->update);
 }
 
 vgg_status vgg__program_run(void *program, vgg_phase phase, const vgg_run *run)
@@ -319,7 +330,7 @@ vgg_status vgg__program_run(void *program, vgg_phase phase, const vgg_run *run)
         [VGG_PHASE_FORWARD] = forward,
         [VGG_PHASE_LOSS] = loss,
         [VGG_PHASE_BACKWARD] = backward,
-        [VGG_PHASE_STEP] = backward,
+        [VGG_PHASE_STEP] = step,
     };
     return phases[phase](program, run);
 }

@@ -30,26 +30,57 @@ static inline struct pair load_bf16(const char *w)
     return (struct pair){(vec)(v << 16), (vec)(v & 0xffff0000u)};
 }
 
-/* `rows`, `samples` and `half` are constants at every call. */
+static inline float *sums_at(const struct vgg__dots *d, int i, int n)
+{
+    return d->sums + (n * VGG__DOTS + i) * 16;
+}
+
+/* Sum over lanes, and over what does not fill a group; a row's `w` is behind the last
+ * whole one. */
+static void end_dot(const struct vgg__dots *d, bool half, const char *w, vec sum, int i,
+                    int n)
+{
+    const size_t rest = d->k % (2 * LANES);
+    const float *x = d->x + (size_t)n * d->x_row + d->k - rest;
+    float tail[2 * LANES] = {0}, total = lanes(sum);
+    if (rest > 0 && half) {
+        const struct pair v = load_bf16(w);
+        store(tail, v.low);
+        store(tail + LANES, v.high);
+    } else {
+        memcpy(tail, w, rest * sizeof(float));
+    }
+    for (size_t l = 0; l < rest; l++) total += tail[l] * x[l];
+    d->out[(size_t)n * d->out_row + (size_t)i] = total;
+}
+
+/* All but `d` are constants at every call. */
 static inline __attribute__((always_inline)) void
-dots_of(const int rows, const int samples, const bool half, const struct vgg__dots *d)
+part_of(const int rows, const int samples, const bool half, const bool parts,
+        const struct vgg__dots *d)
 {
     vec sum[VGG__DOTS][VGG__DOTS];
-    const char *w[VGG__DOTS];
+    const char *w[VGG__DOTS], *ahead = d->w;
     const size_t step = half ? VEC_BYTES : 2 * VEC_BYTES;
-    const size_t groups = d->k / (2 * LANES), rest = d->k % (2 * LANES);
+    const size_t groups = d->k / (2 * LANES);
     const float *x = d->x;
+    if (parts) ahead += d->ahead * d->w_row + d->k * (half ? 2 : sizeof(float));
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++) {
         w[i] = (const char *)d->w + (size_t)i * d->w_row;
 #pragma GCC unroll 4
-        for (int n = 0; n < samples; n++) sum[i][n] = (vec){0};
+        for (int n = 0; n < samples; n++)
+            sum[i][n] = parts && !d->begins ? load(sums_at(d, i, n)) : (vec){0};
     }
     for (size_t l = 0; l < groups; l++, x += 2 * LANES) {
         struct pair v[VGG__DOTS];
+        if (parts) {
+            for (size_t at = 0; at < step; at += 64) __builtin_prefetch(ahead + at);
+            ahead += step;
+        }
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
-            for (size_t at = 0; at < step; at += 64)
+            for (size_t at = 0; at < step && !parts; at += 64)
                 __builtin_prefetch(w[i] + AHEAD + at);
             v[i] = half ? load_bf16(w[i]) : load_f32(w[i]);
             w[i] += step;
@@ -65,22 +96,21 @@ dots_of(const int rows, const int samples, const bool half, const struct vgg__do
             }
         }
     }
-    for (int i = 0; i < rows; i++) {
-        float tail[2 * LANES] = {0};
-        if (rest > 0 && half) {
-            const struct pair v = load_bf16(w[i]);
-            store(tail, v.low);
-            store(tail + LANES, v.high);
-        } else {
-            memcpy(tail, w[i], rest * sizeof(float));
-        }
-        for (int n = 0; n < samples; n++) {
-            float total = lanes(sum[i][n]);
-            for (size_t l = 0; l < rest; l++)
-                total += tail[l] * x[(size_t)n * d->x_row + l];
-            d->out[(size_t)n * d->out_row + (size_t)i] = total;
-        }
-    }
+    for (int i = 0; i < rows; i++)
+        for (int n = 0; n < samples; n++)
+            if (parts && !d->ends)
+                store(sums_at(d, i, n), sum[i][n]);
+            else
+                end_dot(d, half, w[i], sum[i][n], i, n);
+}
+
+static inline __attribute__((always_inline)) void
+dots_of(const int rows, const int samples, const bool half, const struct vgg__dots *d)
+{
+    if (d->sums)
+        part_of(rows, samples, half, true, d);
+    else
+        part_of(rows, samples, half, false, d);
 }
 
 static inline __attribute__((always_inline)) void dots_any(const bool half,
@@ -102,6 +132,7 @@ static inline __attribute__((always_inline)) void dots_any(const bool half,
                 one.w = (const char *)d->w + i * d->w_row;
                 one.x = d->x + n * d->x_row;
                 one.out = d->out + n * d->out_row + i;
+                if (d->sums) one.sums = sums_at(d, (int)i, (int)n);
                 if (rows == 4)
                     dots_of(4, 2, half, &one);
                 else

@@ -12,7 +12,11 @@
 
 #define VGG__DOTS 4 /* most rows and samples of a block of dot products */
 
-/* out[n * out_row + i] = sum over l < k of row i of w times row n of x. */
+/* Floats that a block of dot products keeps from one part of k to the next. */
+#define VGG__DOTS_SUMS (VGG__DOTS * VGG__DOTS * 16)
+
+/* out[n * out_row + i] = sum over l < k of row i of w times row n of x. May be computed
+ * in parts of k, all but the last of which are a multiple of `group` below. */
 struct vgg__dots {
     uint32_t rows, samples; /* 1 .. VGG__DOTS */
     const void *w;          /* float, or the copy */
@@ -21,6 +25,10 @@ struct vgg__dots {
     size_t x_row, k;
     float *out;
     size_t out_row;
+    float *sums;       /* VGG__DOTS_SUMS, what parts hand on; NULL: there is one part */
+    bool begins, ends; /* with `sums`: it is the first, the last part */
+    /* With `sums`: of which row the continuation is fetched; else of all. */
+    uint32_t ahead;
 };
 
 /* A piece of w [rows][width] in f32, to be laid down anew: out[i * out_row + j] of a

@@ -3,10 +3,11 @@
  *
  * Weights are by far the largest operand and are read once a pass. By the own kernel
  * the products are those of linear_products.h; few samples take dot products instead,
- * and with weights in bf16 forward reads a copy that prepare() has made. By OpenBLAS
- * they are y^T = weight * x^T by blocks of outputs, dx = dy * weight by blocks of
- * inputs, dweight += dy^T * x by blocks of outputs. In a step dweight is the weights
- * themselves: the product takes the gradient off them, after dx has read them.
+ * the same for any number of them. With weights in bf16 forward reads a copy that
+ * prepare() has made. By OpenBLAS they are y^T = weight * x^T by blocks of outputs, dx
+ * = dy * weight by blocks of inputs, dweight += dy^T * x by blocks of outputs. In a
+ * step dweight is the weights themselves: the product takes the gradient off them,
+ * after dx has read them.
  *
  * Backward masks dy in place. An input that was not flattened before is [h][w][c], the
  * weights' columns are in c, h, w order: it is moved on its way, and backward takes
@@ -15,10 +16,17 @@
 
 #include <string.h>
 
-#define FEW       VGG__DOTS /* samples: dot products up to here */
+#define FEW       VGG__DOTS /* samples whose dot products stay in registers */
+#define MOST_DOTS 16        /* samples of dot products with bf16; f32: half of it */
+#define PART      512       /* of k, for more than FEW */
+#define PART_ROWS 16        /* outputs that meet a part of x together */
 #define OUTPUTS   VGG__LINEAR_OUTPUTS
 #define INPUTS    256 /* of a task of OpenBLAS' dx */
 #define GRADIENTS 128 /* outputs of a task of OpenBLAS' dweight */
+
+_Static_assert(PART_ROWS / VGG__DOTS * (MOST_DOTS / VGG__DOTS) * VGG__DOTS_SUMS <=
+                   VGG__LINEAR_SCRATCH,
+               "the sums of a block fit a worker's scratch");
 
 struct linear {
     struct vgg__linear p; /* of the own products */
@@ -40,6 +48,15 @@ static bool takes_own(const struct vgg__machine *machine, bool half)
     return half || !vgg__cpu_of(machine)->gemm.blas;
 }
 
+/* Whether forward takes dot products: samples that don't fill half a panel leave the
+ * kernel for products idler than that, and bf16 is best expanded on the way. */
+static bool takes_dots(const struct vgg__machine *machine, size_t count, bool half)
+{
+    const size_t panel = vgg__cpu_of(machine)->gemm.kernels->cols;
+    const size_t most = vgg__size_min(panel / 2, half ? MOST_DOTS : MOST_DOTS / 2);
+    return count <= FEW || count <= most;
+}
+
 /* Floats of the moved samples, of the packed operand, and of a worker's scratch. */
 static size_t moved_count(const struct vgg__machine *machine, const vgg_stage *stage,
                           size_t count)
@@ -49,12 +66,12 @@ static size_t moved_count(const struct vgg__machine *machine, const vgg_stage *s
 }
 
 static size_t packed_forward(const struct vgg__machine *machine, const vgg_stage *stage,
-                             size_t count, bool own)
+                             size_t count, bool half)
 {
     const struct vgg__gemm *gemm = &vgg__cpu_of(machine)->gemm;
     const size_t ins = vgg__extent_count(stage->in);
-    if (count <= FEW) return 0;
-    if (own) return vgg__linear_packed_x(gemm, count, ins);
+    if (takes_dots(machine, count, half)) return 0;
+    if (takes_own(machine, half)) return vgg__linear_packed_x(gemm, count, ins);
     return vgg__cpu_floats(vgg__gemm_packed_count(gemm, ins, count));
 }
 
@@ -158,28 +175,46 @@ static float finished(const struct linear *l, size_t o, float v)
     return l->args->stage->relu && v <= 0 ? 0 : v;
 }
 
-/* Dot products of a block of outputs with all samples, finished in place. */
-static void few_task(void *arg, uint32_t task, uint32_t worker)
+/* Dot products of up to PART_ROWS outputs from `o` on with all samples. More than fit
+ * into registers are computed in parts of k, so that a part of x stays in the cache. */
+static void dots_block(const struct linear *l, size_t o, size_t rows, float *sums)
+{
+    const size_t ins = l->p.ins, count = l->p.count;
+    const size_t row = l->p.half ? vgg__bf16_row(l->kernels, ins) : ins * sizeof(float);
+    const size_t part = count <= FEW ? ins : PART;
+    const size_t groups = (count + VGG__DOTS - 1) / VGG__DOTS;
+    for (size_t k = 0; k < ins; k += part)
+        for (size_t i = 0; i < rows; i += VGG__DOTS)
+            for (size_t n = 0; n < count; n += VGG__DOTS) {
+                const size_t block = i / VGG__DOTS * groups + n / VGG__DOTS;
+                const struct vgg__dots dots = {
+                    .rows = (uint32_t)vgg__size_min(VGG__DOTS, rows - i),
+                    .samples = (uint32_t)vgg__size_min(VGG__DOTS, count - n),
+                    .w = (const char *)l->p.w + (o + i) * row +
+                         k * (l->p.half ? 2 : sizeof(float)),
+                    .w_row = row,
+                    .x = l->x + n * ins + k,
+                    .x_row = ins,
+                    .k = vgg__size_min(part, ins - k),
+                    .out = (float *)l->args->y + n * l->p.outs + o + i,
+                    .out_row = l->p.outs,
+                    .sums = count <= FEW ? NULL : sums + block * VGG__DOTS_SUMS,
+                    .begins = k == 0,
+                    .ends = k + part >= ins,
+                    .ahead = (uint32_t)vgg__size_min(n / VGG__DOTS % VGG__DOTS,
+                                                     rows - i - 1)};
+                (l->p.half ? l->kernels->dots_bf16 : l->kernels->dots)(&dots);
+            }
+}
+
+static void dots_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct linear *l = arg;
     const size_t first = (size_t)task * OUTPUTS, outs = l->p.outs;
     const size_t end = vgg__size_min(first + OUTPUTS, outs);
-    const size_t row =
-        l->p.half ? vgg__bf16_row(l->kernels, l->p.ins) : l->p.ins * sizeof(float);
     float *y = l->args->y;
-    for (size_t o = first; o < end; o += VGG__DOTS) {
-        const struct vgg__dots dots = {.rows =
-                                           (uint32_t)vgg__size_min(VGG__DOTS, end - o),
-                                       .samples = (uint32_t)l->p.count,
-                                       .w = (const char *)l->p.w + o * row,
-                                       .w_row = row,
-                                       .x = l->x,
-                                       .x_row = l->p.ins,
-                                       .k = l->p.ins,
-                                       .out = y + o,
-                                       .out_row = outs};
-        (l->p.half ? l->kernels->dots_bf16 : l->kernels->dots)(&dots);
-    }
+    for (size_t o = first; o < end; o += PART_ROWS)
+        dots_block(l, o, vgg__size_min(PART_ROWS, end - o), worker_scratch(l, worker));
     for (size_t n = 0; n < l->p.count; n++)
         for (size_t o = first; o < end; o++)
             y[n * outs + o] = finished(l, o, y[n * outs + o]);
@@ -243,13 +278,14 @@ static void forward(const struct vgg__stage_args *args)
     l.moved = args->saved ? args->saved : args->scratch;
     l.p.packed = args->scratch;
     if (!args->saved) l.p.packed += moved_count(machine, args->stage, args->count);
-    l.p.workers = l.p.packed + packed_forward(machine, args->stage, args->count, l.own);
+    l.p.workers =
+        l.p.packed + packed_forward(machine, args->stage, args->count, l.p.half);
     if (l.move) {
         for_tasks(&l, l.p.count, move_x_task);
         l.x = l.moved;
     }
-    if (l.p.count <= FEW) {
-        for_blocks(&l, l.p.outs, OUTPUTS, few_task);
+    if (takes_dots(machine, l.p.count, l.p.half)) {
+        for_blocks(&l, l.p.outs, OUTPUTS, dots_task);
         return;
     }
     for_tasks(&l,
@@ -390,7 +426,7 @@ static void backward(const struct vgg__stage_args *args)
 
 static const char *algorithm(const struct vgg__stage_env *env)
 {
-    if (env->batch <= FEW)
+    if (takes_dots(env->machine, env->batch, env->half_weights))
         return env->half_weights ? "dot products, bf16 weights" : "dot products";
     if (env->half_weights) return "weights x columns, bf16 weights";
     if (vgg__cpu_of(env->machine)->gemm.blas)
@@ -406,9 +442,9 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
     const size_t moved = moved_count(env->machine, env->stage, env->batch);
     const size_t workers =
         vgg__size_mul(cpu->workers, worker_count(env->machine, env->batch, own));
-    const size_t forward =
-        vgg__size_add(packed_forward(env->machine, env->stage, env->batch, own),
-                      env->batch <= FEW ? 0 : workers);
+    const size_t forward = vgg__size_add(
+        packed_forward(env->machine, env->stage, env->batch, env->half_weights),
+        env->batch <= FEW ? 0 : workers);
     const size_t backward = vgg__size_add(
         moved, vgg__size_add(packed_backward(env->machine, env->stage, env->batch, own),
                              workers));

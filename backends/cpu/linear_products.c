@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The products of linear layers; see linear_products.h.
  *
- * Weights are read where they lie, in long runs of a few neighbouring rows, which the
- * processor's own look-ahead recognises; the kernel fetches what comes next besides.
- * They are laid down in a small area only where they must be: to expand bf16, and where
- * rows lie so far apart that they would drive each other out of the cache.
+ * Forward reads weights where they lie, in long runs of a few neighbouring rows, which
+ * the processor's own look-ahead recognises; the kernel fetches what comes next as
+ * well. bf16 is expanded to a small area. dx needs short pieces of many rows: a block
+ * of weights is laid down in panels while the kernel works on the one before. dweight
+ * reads and writes where the weights lie, fetching ahead.
  *
  * An element of a result is a sum over k in ascending order, cut in the same places
  * whatever is computed beside it. */
@@ -21,6 +22,8 @@
 #define NEAR_ROWS 8           /* rows of far ones that the cache holds at once */
 #define MOST_COLS 32
 #define MOST_ROWS 14
+
+_Static_assert(VGG__LINEAR_SCRATCH == MOST_ROWS * DEPTH_ROW, "an area of weights");
 
 static size_t up(size_t count, size_t unit)
 {
@@ -96,8 +99,7 @@ struct place {
     size_t l;         /* column */
 };
 
-/* A task of forward: rows first .. end by blocks of about `height`, columns in ranges of
- * `range`. */
+/* A task of forward: rows first .. end in blocks, columns in ranges of `range`. */
 struct walk {
     size_t first, end, blocks, range;
 };

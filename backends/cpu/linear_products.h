@@ -14,7 +14,8 @@
 #include "cpu/cpu.h"
 #include "cpu/kernels_linear.h"
 
-#define VGG__LINEAR_OUTPUTS 64 /* of a forward task */
+#define VGG__LINEAR_OUTPUTS 64         /* of a forward task */
+#define VGG__LINEAR_SCRATCH (14 * 528) /* least floats of a worker's */
 
 struct vgg__linear {
     const struct vgg__gemm *gemm; /* its kernels; the provider is not asked */

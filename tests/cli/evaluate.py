@@ -38,6 +38,9 @@ def test_figures():
     best = max((row for row in rows("out") if row["row"] == "epoch"),
                key=lambda row: row["test_accuracy"])
     assert close(result["accuracy"], best["test_accuracy"])
+    half = evaluate("out", "--device", "cpu", "--weights", "bf16")
+    assert (result["linear_weights"], half["linear_weights"]) == ("fp32", "bf16")
+    assert 0 < abs(half["loss"] / result["loss"] - 1) < 0.02, (half["loss"], result["loss"])
     assert result["epochs"] == str(best["epoch"])
     assert close(result["loss"], best["test_loss"])
     assert close(result["macro_f1"], best["macro_f1"])

@@ -162,12 +162,17 @@ def test_bench():
         bench_text(run("bench", *small, "--mode", mode, "--steps", 5).stdout, mode)
         text = run("bench", *small, "--mode", mode, "--steps", 5, "--no-stages").stdout
         assert "images/s, median step" in text and "share" not in text, text
+        assert result["linear_weights"] == "fp32" and "linear weights" not in text
         assert len(text.splitlines()) == 5, text
         bench_adds_up(sole_object(run("bench", *small, "--mode", mode, "--steps", 1,
                                       "--format", "json").stdout))
     text = run("bench", "--blocks", "1x8", "--bn", "--hidden", 0, "--resize", 100, "--batch", 1,
                "--device", "ref", "--steps", 1).stdout
     assert "two passes over a cha..." in text and max(map(len, text.splitlines())) <= 100, text
+    half = ["--mode", "infer", "--weights", "bf16", "--steps", 3]
+    result = sole_object(run("bench", *small, *half, "--format", "json").stdout)
+    assert result["linear_weights"] == "bf16" and result["precision"] == "fp32"
+    assert "fp32, linear weights in bf16\n" in run("bench", *small, *half).stdout
     trainer.make_data("data")
     result = sole_object(run("bench", "--blocks", "1x8", "--hidden", 16, "--batch", 8,
                              "--steps", 30, "--data-loading", "--data", "data", "--device", "ref",

@@ -63,6 +63,11 @@ CASES = [
     (["info", "--resize", "16"], 2, "larger --resize"),
     (["info", "--threads", "100000"], 2, "--threads"),
     (["bench", "--mode", "fly"], 2, "train, infer"),
+    (["bench", "--mode", "infer", "--weights", "fp16"], 2, "fp32, bf16"),
+    (["bench", "--weights", "bf16"], 2, "is for --mode infer"),
+    (["bench", "--mode", "infer", "--weights", "bf16", "--device", "ref", "--blocks", "1x8",
+      "--batch", "1"], 1, "engine ref can't keep weights in bf16"),
+    (["train", "--weights", "bf16"], 2, "--weights"),
     (["bench", "--steps", "0"], 2, "--steps"),
     (["devices", "--format", "xml"], 2, "text, json"),
 ]

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linear layers of the CPU engine at every instruction set that this machine runs:
  * inner loops, and the blocked products, with whole numbers, so that sums are exact in
- * any order. Operands end where their memory ends: valgrind and AddressSanitizer see what
+ * any order. Operands end where their memory ends, so that AddressSanitizer sees what
  * is read beyond. */
 #include "harness.h"
 
@@ -114,6 +114,47 @@ START_TEST(dots_alike)
         }
     free(w);
     free(x);
+}
+END_TEST
+
+/* In parts of k as in one, wherever the parts end; f32 and bf16, every block. */
+START_TEST(dots_in_parts)
+{
+    const struct vgg__gemm *gemm = gemm_of(_i);
+    for (int way = 0; way < 2 * 16 && gemm; way++) {
+        const struct vgg__linear_kernels *kernels = gemm->kernels->linear;
+        const bool half = way % 2;
+        const size_t k = 500, part = 2 * kernels->group;
+        float *w = draw(4 * k), *x = draw(4 * k), whole[16], parts[16];
+        float sums[VGG__DOTS_SUMS];
+        for (size_t i = 0; i < 4 * k; i++) w[i] /= 3, x[i] /= 7;
+        void *copy = copy_of(kernels, w, 4, k);
+        struct vgg__dots d = {.rows = 1 + (uint32_t)way / 2 % 4,
+                              .samples = 1 + (uint32_t)way / 8,
+                              .w = half ? copy : w,
+                              .w_row = half ? vgg__bf16_row(kernels, k) : k * 4,
+                              .x = x,
+                              .x_row = k,
+                              .k = k,
+                              .out = whole,
+                              .out_row = 4};
+        (half ? kernels->dots_bf16 : kernels->dots)(&d);
+        d.out = parts;
+        d.sums = sums;
+        for (size_t l = 0; l < k; l += part) {
+            d.begins = l == 0;
+            d.ends = l + part >= k;
+            d.k = d.ends ? k - l : part;
+            (half ? kernels->dots_bf16 : kernels->dots)(&d);
+            d.w = (const char *)d.w + part * (half ? 2 : 4);
+            d.x += part;
+        }
+        for (uint32_t n = 0; n < d.samples; n++)
+            ck_assert_mem_eq(parts + 4 * n, whole + 4 * n, d.rows * sizeof(float));
+        free(copy);
+        free(w);
+        free(x);
+    }
 }
 END_TEST
 
@@ -363,6 +404,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, dots, 0, SETS);
     tcase_add_loop_test(tcase, dots_alike, 0, SETS);
+    tcase_add_loop_test(tcase, dots_in_parts, 0, SETS);
     tcase_add_loop_test(tcase, rounding, 0, SETS);
     tcase_add_loop_test(tcase, copies, 0, SETS);
     tcase_add_loop_test(tcase, panels, 0, SETS);

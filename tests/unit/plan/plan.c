@@ -381,6 +381,64 @@ START_TEST(precisions_and_determinism)
 }
 END_TEST
 
+/* Weights in bf16: only in inference, in fp32, and by an engine that can; an option of
+ * a plan, beside which others of the model see weights in full. */
+START_TEST(weights_in_bf16)
+{
+    open_engine(engines[_i]);
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    vgg_plan *plan, *half;
+    opts.weights = VGG_FP64;
+    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
+                  "weights is 1; expected VGG_FP32 (0) or VGG_BF16 (3)");
+    opts.weights = VGG_BF16 + 1;
+    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
+                  "weights is 4");
+    opts.weights = VGG_FP32;
+    opts.reserved = 1;
+    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
+                  "reserved: must be 0, found 1");
+    opts.reserved = 0;
+    opts.weights = VGG_BF16;
+    for (opts.mode = VGG_MODE_TRAIN; opts.mode <= VGG_MODE_GRAD; opts.mode++)
+        ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
+                      "weights in bf16 need mode infer");
+    opts.mode = VGG_MODE_INFER;
+    opts.batch = 4;
+    if (strcmp(engines[_i], "cpu") != 0) {
+        ck_fails_with(
+            vgg_plan_create(model, device, &opts, &plan), VGG_EUNSUPPORTED,
+            "engine ref can't keep weights in bf16: that needs the engine cpu");
+        close_engine();
+        return;
+    }
+    opts.precision = VGG_BF16;
+    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EUNSUPPORTED,
+                  "weights in bf16 need precision fp32, found 3");
+    opts.precision = VGG_FP32;
+    ck_ok(vgg_plan_create(model, device, &opts, &half));
+    opts.weights = VGG_FP32;
+    ck_ok(vgg_plan_create(model, device, &opts, &plan));
+    ck_assert_ptr_nonnull(strstr(vgg_plan_describe(half), "fp32, linear weights in"));
+    ck_assert_ptr_null(strstr(vgg_plan_describe(plan), "bf16"));
+    ck_assert_uint_gt(vgg_plan_bytes(half), vgg_plan_bytes(plan));
+    vgg_tensor *full = like_output(4), *rough = like_output(4), *again = like_output(4);
+    ck_ok(vgg_plan_forward(plan, images, full));
+    ck_ok(vgg_plan_forward(half, images, rough));
+    ck_ok(vgg_plan_forward(plan, images, again));
+    const float *a = vgg_tensor_data(full), *b = vgg_tensor_data(rough);
+    ck_assert_mem_eq(a, vgg_tensor_data(again), 4 * 3 * sizeof *a);
+    ck_assert_int_ne(memcmp(a, b, 4 * 3 * sizeof *a), 0);
+    for (int i = 0; i < 4 * 3; i++) ck_assert_float_eq_tol(a[i], b[i], 0.02f);
+    vgg_tensor_free(full);
+    vgg_tensor_free(rough);
+    vgg_tensor_free(again);
+    vgg_plan_free(half);
+    vgg_plan_free(plan);
+    close_engine();
+}
+END_TEST
+
 /* Wide enough that a product needs a packing area, which two plans must not share. */
 static void open_wide(const char *name)
 {
@@ -472,6 +530,7 @@ int main(void)
     tcase_add_loop_test(tc, frozen_parameters_stay, 0, 2);
     tcase_add_loop_test(tc, shapes_and_options_are_checked, 0, 2);
     tcase_add_loop_test(tc, precisions_and_determinism, 0, 2);
+    tcase_add_loop_test(tc, weights_in_bf16, 0, 2);
     tcase_add_loop_test(tc, inference_plans_run_at_once, 0, 2);
     tcase_add_test(tc, devices_are_listed_and_opened);
     suite_add_tcase(suite, tc);

@@ -93,12 +93,21 @@ static vgg_loader *make_loader(vgg_dataset *data, uint32_t train)
     return loader;
 }
 
+static bool steps_allowed = true; /* to an engine itself */
+
 /* A device of an engine, `remote`: behind the engine of the test. */
 static vgg_device *make_device(vgg_context *ctx, int engine, bool is_remote)
 {
     vgg_device *device;
     ck_ok(vgg_device_open(ctx, engines[engine], &device));
-    if (!is_remote) return device;
+    if (!is_remote) {
+        /* Gradients and a step differ in roundings where the engine has both. */
+        static vgg_engine without;
+        without = *device->engine;
+        without.abilities &= ~(uint32_t)VGG_CAN_STEP;
+        if (!steps_allowed) device->engine = &without;
+        return device;
+    }
     remote_begin(tables[engine]);
     remote.host = &device->host;
     device->engine = &remote_engine;
@@ -216,6 +225,7 @@ START_TEST(the_same_bits)
 {
     const int engine = _i % 2, number = _i / 2 % RECIPES;
     const bool keeps = _i / (2 * RECIPES) % 2 == 0, steps = _i / (4 * RECIPES) == 0;
+    steps_allowed = steps;
     fit_plainly(&runs[0], engine, number);
     begin(&runs[1], engine, true);
     if (!keeps) remote_engine.data_create = NULL;
