@@ -89,8 +89,18 @@ struct vgg__tiling vgg__winograd_tiling(const vgg_stage *stage, uint32_t m, bool
 bool vgg__winograd_next(const struct vgg__tiling *tiling, size_t *tile, size_t end,
                         size_t *sample, struct vgg__run *run);
 
-/* Floats from a transformed tile to the next. */
-size_t vgg__winograd_stride(uint32_t m, size_t channels);
+/* A block's transformed tiles, and the floats that they take. */
+struct vgg__tiles {
+    struct vgg__strides at;
+    size_t floats;
+};
+
+/* A frequency's tiles together, [f][group][tile][width]: for matrix products. */
+struct vgg__tiles vgg__winograd_by_frequency(uint32_t m, size_t block, size_t channels,
+                                             size_t width);
+/* A tile's frequencies together, [tile][group][f][width]: written at once. */
+struct vgg__tiles vgg__winograd_by_tile(uint32_t m, size_t block, size_t channels,
+                                        size_t width);
 
 /* dY before ReLU and pooling, and x. */
 struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,

@@ -36,7 +36,6 @@ INLINE void tile_of(const int rows, const int vecs, const struct vgg__tile *g)
 #pragma GCC unroll 16
     for (int i = 0; i < (rows + 2) / 3; i++) a[i] = g->a + 3 * (size_t)i * g->a_row;
     const size_t a_row = g->a_row, a_col = g->a_col, b_row = g->b_row;
-    const size_t b_half = g->b_half > 0 ? g->b_half : LANES;
     if (g->accumulate)
         for (int i = 0; i < rows; i++)
             for (int v = 0; v < vecs; v++)
@@ -47,7 +46,7 @@ INLINE void tile_of(const int rows, const int vecs, const struct vgg__tile *g)
         const size_t left = g->k - chunk * CHUNK;
         if (lines > 0) fetch(g, chunk, lines);
         for (size_t l = left < CHUNK ? left : CHUNK; l > 0; l--) {
-            const vec b0 = load(b), b1 = vecs > 1 ? load(b + b_half) : b0;
+            const vec b0 = load(b), b1 = vecs > 1 ? load(b + LANES) : b0;
 #pragma GCC unroll 16
             for (int i = 0; i < rows; i++) {
                 const vec x = a[i / 3][(size_t)(i % 3) * a_row] - (vec){0};

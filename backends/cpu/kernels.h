@@ -31,7 +31,6 @@ struct vgg__tile {
     size_t a_skip;  /* more elements of a between steps 15 and 16, 31 and 32, ... */
     const float *b; /* row l at b + l * b_row, `cols` of the table wide */
     size_t b_row;
-    size_t b_half; /* from the first half of a row to the second; 0: they adjoin */
     float *c;
     size_t c_row;
     bool accumulate;

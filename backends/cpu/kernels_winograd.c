@@ -189,12 +189,12 @@ INLINE void gather(const struct patch *p, const int rows, vec *d)
 
 typedef void transform_1d(const int m, const vec *in, vec *out);
 
-/* Pixel (r, c) at x + r * row + c * col. */
+/* Pixel (r, c) at x + r * row + c * col, to out + f * frequency. */
 INLINE void transform_tile(const int m, const int rows, transform_1d *transform,
-                           const float *x, const size_t strides[2], float *out)
+                           const float *x, const size_t strides[3], float *out)
 {
     const int n = m + 2;
-    const size_t row = strides[0], col = strides[1];
+    const size_t row = strides[0], col = strides[1], frequency = strides[2];
     vec half[MOST_N][MOST_N];
 #pragma GCC unroll 6
     for (int c = 0; c < rows; c++) {
@@ -211,7 +211,7 @@ INLINE void transform_tile(const int m, const int rows, transform_1d *transform,
         vec v[MOST_N];
         transform(m, half[i], v);
 #pragma GCC unroll 6
-        for (int s = 0; s < n; s++) store(out + (i * n + s) * VGG__GROUP, v[s]);
+        for (int s = 0; s < n; s++) store(out + (size_t)(i * n + s) * frequency, v[s]);
     }
 }
 
@@ -220,26 +220,27 @@ INLINE void transform_run(const int m, const int reach, transform_1d *transform,
                           const struct vgg__source *source, const struct vgg__run *run,
                           const struct vgg__transformed *to)
 {
-    const int n = m + 2, rows = m + 2 * reach;
+    const int rows = m + 2 * reach;
     const size_t c = source->c;
     struct patch p = {
         .source = source, .top = (ptrdiff_t)(m * run->row) - reach, .reach = reach};
     for (size_t t = 0; t < run->count; t++) {
         p.left = (ptrdiff_t)(m * (run->col + t)) - reach;
         for (p.i = 0; p.i < source->channels; p.i += LANES) {
-            float *out = to->out + t * to->stride +
-                         p.i / VGG__GROUP * (size_t)(n * n * VGG__GROUP) +
-                         p.i % VGG__GROUP;
+            const uint32_t i = (uint32_t)p.i;
+            float *out = to->out + t * to->at.stride + i / to->at.width * to->at.group +
+                         i % to->at.width;
             p.channels = source->channels - p.i;
             if (source->kind == VGG__PLAIN && is_inner(&p, rows)) {
                 const size_t at = ((size_t)p.top * source->w + (size_t)p.left) * c;
                 transform_tile(m, rows, transform, source->x + at + p.i,
-                               (size_t[]){source->w * c, c}, out);
+                               (size_t[]){source->w * c, c, to->at.frequency}, out);
             } else {
                 vec d[MOST_N * MOST_N];
                 gather(&p, rows, d);
-                transform_tile(m, rows, transform, (const float *)d,
-                               (size_t[]){(size_t)rows * LANES, LANES}, out);
+                transform_tile(
+                    m, rows, transform, (const float *)d,
+                    (size_t[]){(size_t)rows * LANES, LANES, to->at.frequency}, out);
             }
         }
     }
@@ -266,7 +267,7 @@ static void gradient(uint32_t m, const struct vgg__source *source,
 /* ---- From frequencies to maps ---------------------------------------------- */
 
 INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at,
-                        const float *in)
+                        const float *in, size_t frequency)
 {
     const int n = m + 2;
     vec half[4][MOST_N], y[4][4];
@@ -274,7 +275,7 @@ INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at
     for (int s = 0; s < n; s++) {
         vec r[MOST_N], column[4];
 #pragma GCC unroll 6
-        for (int i = 0; i < n; i++) r[i] = load(in + (size_t)(i * n + s) * 2 * LANES);
+        for (int i = 0; i < n; i++) r[i] = load(in + (size_t)(i * n + s) * frequency);
         finish_1d(m, r, column);
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++) half[i][s] = column[i];
@@ -294,16 +295,16 @@ INLINE void finish_run(const int m, const uint32_t pool, const struct vgg__finis
         at.channels = f->to.width - i;
         at.bias = f->to.bias ? load_some(f->to.bias + i, at.channels) : (vec){0};
         const float *in = f->in + i;
-        for (size_t t = 0; t < run->count; t++, in += f->stride) {
+        for (size_t t = 0; t < run->count; t++, in += f->at.stride) {
             at.left = (size_t)m * (run->col + t);
             at.cols = least((size_t)m, f->to.w - at.left);
             if (at.channels >= LANES && at.rows == (size_t)m && at.cols == (size_t)m) {
                 struct place full = at;
                 full.rows = full.cols = (size_t)m;
                 full.channels = LANES;
-                finish_tile(m, pool, &full, in);
+                finish_tile(m, pool, &full, in, f->at.frequency);
             } else {
-                finish_tile(m, pool, &at, in);
+                finish_tile(m, pool, &at, in, f->at.frequency);
             }
         }
     }

@@ -5,7 +5,7 @@
  * The tiles of all samples are one list, cut in blocks of a length that keeps what a
  * block needs in the second-level cache:
  *
- *   V  its windows transformed         [tile][ic / GROUP][frequency][GROUP]
+ *   V  its windows transformed         [tile][frequency][ic], in groups of ic
  *   U  the filters transformed         [frequency][panel][ic][panel's oc], prepared
  *   M  V times a panel of U            [tile][frequency][panel's oc]
  *
@@ -20,7 +20,9 @@
 #define FEWEST       28     /* tiles: two blocks of the widest kernel */
 #define MOST         112
 #define FAR          512 /* input channels from which on U is fetched ahead */
-#define TASKS        16  /* so many at least, if there are panels to divide */
+#define GROUP   16  /* channels of a tile that are kept together: between skips in A */
+#define BY_TILE 128 /* input channels up to which V is kept tile by tile */
+#define TASKS   16  /* so many at least, if there are panels to divide */
 
 /* ---- Filters --------------------------------------------------------------- */
 
@@ -154,11 +156,36 @@ bool vgg__winograd_next(const struct vgg__tiling *t, size_t *tile, size_t end,
     return true;
 }
 
-/* A line more: tiles at an even number of lines would share sets of the cache. */
-size_t vgg__winograd_stride(uint32_t m, size_t channels)
+/* A line of the cache lies between what would otherwise be even numbers of lines apart,
+ * and share sets of the cache. */
+#define LINE 16
+
+static size_t groups_of(size_t channels, size_t width)
 {
-    const size_t groups = (channels + VGG__GROUP - 1) / VGG__GROUP;
-    return (groups * (m + 2) * (m + 2) + 1) * VGG__GROUP;
+    return (channels + width - 1) / width;
+}
+
+struct vgg__tiles vgg__winograd_by_frequency(uint32_t m, size_t block, size_t channels,
+                                             size_t width)
+{
+    const size_t frequencies = (m + 2) * (m + 2);
+    struct vgg__tiles t = {.at = {.width = (uint32_t)width, .stride = width}};
+    if (t.at.stride % 256 == 0) t.at.stride += LINE;
+    t.at.group = block * t.at.stride;
+    t.at.frequency = groups_of(channels, width) * t.at.group + LINE;
+    t.floats = vgg__cpu_floats(frequencies * t.at.frequency);
+    return t;
+}
+
+struct vgg__tiles vgg__winograd_by_tile(uint32_t m, size_t block, size_t channels,
+                                        size_t width)
+{
+    const size_t frequencies = (m + 2) * (m + 2);
+    struct vgg__tiles t = {.at = {.width = (uint32_t)width, .frequency = width}};
+    t.at.group = frequencies * width;
+    t.at.stride = groups_of(channels, width) * t.at.group + LINE;
+    t.floats = vgg__cpu_floats(block * t.at.stride);
+    return t;
 }
 
 struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,
@@ -204,10 +231,10 @@ struct pass {
     bool back;
     size_t depth, width, panels; /* channels in, channels out, panels of these */
     struct vgg__tiling tiling;
-    size_t block, blocks;      /* tiles of a block */
-    size_t groups;             /* of panels; a task is a block and a group */
-    size_t v_stride, m_stride; /* from a tile to the next */
-    size_t v, worker_floats;
+    size_t block, blocks; /* tiles of a block */
+    size_t groups;        /* of panels; a task is a block and a group */
+    struct vgg__tiles v, products;
+    size_t worker_floats;
     const float *u;
     size_t u_frequency;
 };
@@ -224,16 +251,21 @@ static struct pass plan_pass(const struct vgg__cpu *cpu, const vgg_stage *s, uin
                      .width = width_of(s, back)};
     p.panels = vgg__gemm_panels(&cpu->gemm, p.width);
     p.tiling = vgg__winograd_tiling(s, m, !back && s->pool != VGG_NO_POOL, count);
-    p.v_stride = vgg__winograd_stride(m, p.depth);
-    p.m_stride = p.frequencies * cols + VGG__GROUP;
-    size_t block = CACHE_FLOATS / (p.v_stride + p.m_stride) / 14 * 14;
+    const size_t lanes = cols / 2, row = (p.depth + lanes - 1) / lanes * lanes;
+    size_t block = CACHE_FLOATS / p.frequencies / (row + cols) / 14 * 14;
     if (block < FEWEST) block = FEWEST;
     if (block > MOST) block = MOST;
     p.block = vgg__size_min(block, p.tiling.total);
     p.blocks = (p.tiling.total + p.block - 1) / p.block;
     p.groups = vgg__size_min(p.panels, (TASKS + p.blocks - 1) / p.blocks);
-    p.v = vgg__cpu_floats(p.block * p.v_stride);
-    p.worker_floats = p.v + vgg__cpu_floats(p.block * p.m_stride);
+    if (p.depth < BY_TILE) {
+        p.v = vgg__winograd_by_tile(m, p.block, p.depth, GROUP);
+        p.products = vgg__winograd_by_tile(m, p.block, cols, cols);
+    } else {
+        p.v = vgg__winograd_by_frequency(m, p.block, row, row);
+        p.products = vgg__winograd_by_frequency(m, p.block, cols, cols);
+    }
+    p.worker_floats = p.v.floats + p.products.floats;
     p.u_frequency = filters_frequency(cpu, s, back);
     return p;
 }
@@ -247,10 +279,10 @@ size_t vgg__winograd_scratch(const struct vgg__stage_env *env, uint32_t m, bool 
 
 static void make_v(const struct pass *p, size_t first, size_t end, float *v)
 {
-    struct vgg__transformed to = {.stride = p->v_stride};
+    struct vgg__transformed to = {.at = p->v.at};
     size_t sample;
     struct vgg__run run;
-    for (size_t tile = first; to.out = v + (tile - first) * p->v_stride,
+    for (size_t tile = first; to.out = v + (tile - first) * p->v.at.stride,
                 vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
         const struct vgg__source source =
             p->back ? vgg__winograd_gradient_source(p->args, sample)
@@ -269,14 +301,14 @@ static void multiply(const struct pass *p, size_t panel, size_t tiles, const flo
         const uint32_t next = (f + 1) % p->frequencies;
         const struct vgg__tile tile = {
             .k = p->depth,
-            .a = v + f * VGG__GROUP,
-            .a_row = p->v_stride,
+            .a = v + f * p->v.at.frequency,
+            .a_row = p->v.at.stride,
             .a_col = 1,
-            .a_skip = (p->frequencies - 1) * VGG__GROUP,
+            .a_skip = p->v.at.width == GROUP ? p->v.at.group - GROUP : 0,
             .b = u + f * p->u_frequency,
             .b_row = cols,
-            .c = m + f * cols,
-            .c_row = p->m_stride,
+            .c = m + f * p->products.at.frequency,
+            .c_row = p->products.at.stride,
             .ahead = (const char *)(u + next * p->u_frequency),
             .ahead_rows = 1,
             .ahead_lines = p->depth < FAR ? 0 : (uint32_t)(p->depth * cols / 16)};
@@ -289,14 +321,14 @@ static void finish_panel(const struct pass *p, size_t panel, size_t first, size_
 {
     const vgg_stage *s = p->args->stage;
     const size_t cols = p->kernels->cols, channel = panel * cols;
-    struct vgg__finish f = {.stride = p->m_stride,
+    struct vgg__finish f = {.at = p->products.at,
                             .to = {.h = s->mid.h,
                                    .w = s->mid.w,
                                    .c = p->width,
                                    .width = vgg__size_min(cols, p->width - channel)}};
     size_t sample;
     struct vgg__run run;
-    for (size_t tile = first; f.in = m + (tile - first) * p->m_stride,
+    for (size_t tile = first; f.in = m + (tile - first) * p->products.at.stride,
                 vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
         if (p->back)
             f.to.y = (float *)p->args->dx + sample * vgg__extent_count(s->in) + channel;
@@ -311,7 +343,8 @@ static void pass_task(void *arg, uint32_t task, uint32_t worker)
     const struct pass *p = arg;
     const size_t group = task % p->groups, first = task / p->groups * p->block;
     const size_t end = vgg__size_min(first + p->block, p->tiling.total);
-    float *v = (float *)p->args->scratch + worker * p->worker_floats, *m = v + p->v;
+    float *v = (float *)p->args->scratch + worker * p->worker_floats,
+          *m = v + p->v.floats;
     make_v(p, first, end, v);
     const size_t until = vgg__cpu_part(p->panels, group + 1, p->groups);
     for (size_t j = vgg__cpu_part(p->panels, group, p->groups); j < until; j++) {

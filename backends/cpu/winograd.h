@@ -22,9 +22,6 @@
 
 #include "cpu/kernels.h"
 
-/* Channels that transformed tiles keep side by side: a line of the cache. */
-#define VGG__GROUP 16
-
 /* What a map's pixels are read from. */
 enum vgg__source_kind {
     VGG__PLAIN,         /* x [h][w][c] */
@@ -59,18 +56,23 @@ struct vgg__run {
     size_t row, col, count;
 };
 
-/* Transformed tiles are [tile][channel / GROUP][frequency][GROUP]: a tile's numbers are
- * written one after the other. Channels that fill up the last vector are zero, what is
- * left of its group is not written. */
-struct vgg__transformed {
-    float *out;    /* of the run's first tile */
-    size_t stride; /* from a tile to the next */
+/* Where the numbers of a run's tiles are: frequency f, channel i of tile t at
+ * i / width * group + f * frequency + t * stride + i % width. */
+struct vgg__strides {
+    uint32_t width;
+    size_t group, frequency, stride;
 };
 
-/* Products of one panel of channels: [tile][frequency][panel]. */
+/* Channels that fill up the last vector are zero. */
+struct vgg__transformed {
+    float *out;
+    struct vgg__strides at;
+};
+
+/* Products of one panel of channels, to be transformed back and finished. */
 struct vgg__finish {
     const float *in;
-    size_t stride; /* from a tile to the next */
+    struct vgg__strides at;
     struct vgg__output to;
 };
 

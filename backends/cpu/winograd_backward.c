@@ -4,8 +4,8 @@
  * The tiles of all samples are cut in a number of parts that depends on shapes alone.
  * A task takes a part and a group of input channels, block by block of tiles:
  *
- *   V   windows of x transformed       [tile][ic / GROUP][frequency][GROUP]
- *   Z   tiles of dY transformed        [tile][oc / GROUP][frequency][GROUP]
+ *   V   windows of x transformed       [frequency][tile][ic]
+ *   Z   tiles of dY transformed        [frequency][panel][tile][panel's oc]
  *   P  += V^T Z, of this part          [frequency][panel][ic][panel's oc]
  *
  * Then the parts are added up in their order and come back as G^T P G. The sum of a
@@ -30,8 +30,8 @@ struct backward {
     size_t ic, oc, panels, groups;
     struct vgg__tiling tiling;
     size_t block, parts;
-    size_t v_stride, z_stride, p_frequency;
-    size_t v, z, worker_floats, part_floats;
+    struct vgg__tiles v, z;
+    size_t p_frequency, worker_floats, part_floats;
     float *workers; /* [worker][worker_floats] */
     float *p;       /* [part][part_floats] */
     double *dbias;  /* [part][oc] */
@@ -54,16 +54,16 @@ static struct backward plan_backward(const struct vgg__cpu *cpu, const vgg_stage
     b.panels = vgg__gemm_panels(&cpu->gemm, b.oc);
     b.groups = (b.ic + SHARE - 1) / SHARE;
     b.tiling = vgg__winograd_tiling(s, m, s->pool != VGG_NO_POOL, count);
-    b.v_stride = vgg__winograd_stride(m, vgg__size_min(b.ic, SHARE));
-    b.z_stride = vgg__winograd_stride(m, b.panels * cols);
-    size_t block = CACHE_FLOATS / (b.v_stride + b.z_stride);
+    const size_t lanes = cols / 2, share = vgg__size_min(b.ic, SHARE);
+    const size_t row = (share + lanes - 1) / lanes * lanes;
+    size_t block = CACHE_FLOATS / b.frequencies / (row + b.panels * cols);
     if (block < FEWEST) block = FEWEST;
     if (block > MOST) block = MOST;
     b.block = vgg__size_min(block, b.tiling.total);
     b.p_frequency = b.panels * b.ic * cols;
-    b.v = vgg__cpu_floats(b.block * b.v_stride);
-    b.z = vgg__cpu_floats(b.block * b.z_stride);
-    b.worker_floats = b.v + b.z + vgg__cpu_floats(b.panels * cols);
+    b.v = vgg__winograd_by_frequency(m, b.block, row, row);
+    b.z = vgg__winograd_by_frequency(m, b.block, b.panels * cols, cols);
+    b.worker_floats = b.v.floats + b.z.floats + vgg__cpu_floats(b.panels * cols);
     b.part_floats = vgg__cpu_floats(b.frequencies * b.p_frequency);
     b.parts =
         vgg__size_min(MOST_PARTS, max_size(FEWEST_PARTS, PART_FLOATS / b.part_floats));
@@ -89,10 +89,10 @@ struct share {
 static void make_v(const struct backward *b, struct share share, size_t first,
                    size_t end, float *v)
 {
-    struct vgg__transformed to = {.stride = b->v_stride};
+    struct vgg__transformed to = {.at = b->v.at};
     size_t sample;
     struct vgg__run run;
-    for (size_t tile = first; to.out = v + (tile - first) * b->v_stride,
+    for (size_t tile = first; to.out = v + (tile - first) * b->v.at.stride,
                 vgg__winograd_next(&b->tiling, &tile, end, &sample, &run);) {
         const struct vgg__source x = vgg__winograd_input_source(b->args, sample);
         struct vgg__source source = vgg__source_from(&x, share.first);
@@ -103,10 +103,10 @@ static void make_v(const struct backward *b, struct share share, size_t first,
 
 static void make_z(const struct backward *b, size_t first, size_t end, float *z)
 {
-    struct vgg__transformed to = {.stride = b->z_stride};
+    struct vgg__transformed to = {.at = b->z.at};
     size_t sample;
     struct vgg__run run;
-    for (size_t tile = first; to.out = z + (tile - first) * b->z_stride,
+    for (size_t tile = first; to.out = z + (tile - first) * b->z.at.stride,
                 vgg__winograd_next(&b->tiling, &tile, end, &sample, &run);) {
         const struct vgg__source source =
             vgg__winograd_gradient_source(b->args, sample);
@@ -114,29 +114,14 @@ static void make_z(const struct backward *b, size_t first, size_t end, float *z)
     }
 }
 
-/* Where the numbers of channel `channel`'s group begin in a tile, of frequency f. */
-static size_t group_at(const struct backward *b, size_t channel, uint32_t f)
-{
-    return (channel / VGG__GROUP * b->frequencies + f) * VGG__GROUP;
-}
-
-/* From the first half of a panel that begins at channel `channel` to the second. */
-static size_t half_of(const struct backward *b, size_t channel)
-{
-    const size_t half = b->kernels->cols / 2;
-    return (channel + half) % VGG__GROUP == 0
-               ? b->frequencies * VGG__GROUP - channel % VGG__GROUP
-               : half;
-}
-
 static void add_bias(const struct backward *b, size_t tiles, const float *z, float *sum,
                      double *dbias)
 {
-    memset(sum, 0, b->panels * b->kernels->cols * sizeof(float));
-    for (size_t t = 0; t < tiles; t++)
-        for (size_t o = 0; o < b->oc; o += VGG__GROUP) /* frequency (1, 1) */
-            b->kernels->add(sum + o, z + t * b->z_stride + group_at(b, o, b->m + 3),
-                            vgg__size_min(VGG__GROUP, b->oc - o));
+    const size_t cols = b->kernels->cols;
+    const float *sums = z + (b->m + 3) * b->z.at.frequency; /* frequency (1, 1) */
+    memset(sum, 0, b->panels * cols * sizeof(float));
+    for (size_t j = 0; j < b->panels; j++)
+        b->kernels->add_rows(sum + j * cols, sums + j * b->z.at.group, tiles, cols);
     for (size_t o = 0; o < b->oc; o++) dbias[o] += sum[o];
 }
 
@@ -144,25 +129,23 @@ static void add_bias(const struct backward *b, size_t tiles, const float *z, flo
 static void add_products(const struct backward *b, struct share share, bool first,
                          size_t tiles, const float *v, float *p)
 {
-    const float *z = v + b->v;
+    const float *z = v + b->v.floats;
     const size_t cols = b->kernels->cols;
     for (uint32_t f = 0; f < b->frequencies; f++)
-        for (size_t j = 0; j < b->panels; j++)
-            for (size_t i = 0; i < share.count; i += VGG__GROUP) {
-                const struct vgg__tile tile = {
-                    .k = tiles,
-                    .a = v + group_at(b, i, f),
-                    .a_row = 1,
-                    .a_col = b->v_stride,
-                    .b = z + group_at(b, j * cols, f) + j * cols % VGG__GROUP,
-                    .b_row = b->z_stride,
-                    .b_half = half_of(b, j * cols),
-                    .c = p + f * b->p_frequency + (j * b->ic + share.first + i) * cols,
-                    .c_row = cols,
-                    .accumulate = !first};
-                vgg__gemm_block(b->kernels, vgg__size_min(VGG__GROUP, share.count - i),
-                                vgg__cpu_width(b->kernels, b->oc - j * cols), &tile);
-            }
+        for (size_t j = 0; j < b->panels; j++) {
+            const struct vgg__tile tile = {
+                .k = tiles,
+                .a = v + f * b->v.at.frequency,
+                .a_row = 1,
+                .a_col = b->v.at.stride,
+                .b = z + f * b->z.at.frequency + j * b->z.at.group,
+                .b_row = b->z.at.stride,
+                .c = p + f * b->p_frequency + (j * b->ic + share.first) * cols,
+                .c_row = cols,
+                .accumulate = !first};
+            vgg__gemm_block(b->kernels, share.count,
+                            vgg__cpu_width(b->kernels, b->oc - j * cols), &tile);
+        }
 }
 
 static void part_task(void *arg, uint32_t task, uint32_t worker)
@@ -172,7 +155,7 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
     const size_t blocks = (b->tiling.total + b->block - 1) / b->block;
     const struct share share = {group * SHARE,
                                 vgg__size_min(SHARE, b->ic - group * SHARE)};
-    float *v = b->workers + worker * b->worker_floats, *z = v + b->v;
+    float *v = b->workers + worker * b->worker_floats, *z = v + b->v.floats;
     float *p = b->p + part * b->part_floats;
     double *dbias = b->dbias + part * b->oc;
     if (group == 0) memset(dbias, 0, b->oc * sizeof(double));
@@ -182,7 +165,8 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
         const size_t first = i * b->block;
         const size_t end = vgg__size_min(first + b->block, b->tiling.total);
         make_z(b, first, end, z);
-        if (group == 0 && b->args->dbias) add_bias(b, end - first, z, z + b->z, dbias);
+        if (group == 0 && b->args->dbias)
+            add_bias(b, end - first, z, z + b->z.floats, dbias);
         if (!b->args->dweight) continue;
         make_v(b, share, first, end, v);
         add_products(b, share, i == begin, end - first, v, p);
