@@ -20,9 +20,9 @@
 #define FEWEST       28     /* tiles: two blocks of the widest kernel */
 #define MOST         112
 #define FAR          512 /* input channels from which on U is fetched ahead */
-#define GROUP   16  /* channels of a tile that are kept together: between skips in A */
-#define BY_TILE 128 /* input channels up to which V is kept tile by tile */
-#define TASKS   16  /* so many at least, if there are panels to divide */
+#define GROUP        16 /* channels of a tile that are kept together: between skips in A */
+#define BY_TILE      128 /* input channels up to which V is kept tile by tile */
+#define TASKS        16  /* so many at least, if there are panels to divide */
 
 /* ---- Filters --------------------------------------------------------------- */
 
