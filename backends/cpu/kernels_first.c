@@ -9,28 +9,32 @@
 
 /* ---- Forward --------------------------------------------------------------- */
 
-/* Sums of 2 x BLOCK pixels. */
-INLINE void sum_block(const struct vgg__first *f, const size_t ic, const float *x,
-                      const float *weight, size_t w_row, vec sum[2][BLOCK])
+/* Sums of 2 x BLOCK pixels. The loops over taps stay loops: unrolled, compilers compute
+ * every pixel just where it is stored, one long chain of sums after the other. */
+INLINE void sum_block(const struct vgg__first *f, const float *x, const float *weight,
+                      size_t w_row, vec sum[2][BLOCK])
 {
+    const size_t row = f->row, ic = f->ic;
 #pragma GCC unroll 2
     for (int r = 0; r < 2; r++)
 #pragma GCC unroll 4
         for (int p = 0; p < BLOCK; p++) sum[r][p] = (vec){0};
-#pragma GCC unroll 3
-    for (size_t kh = 0; kh < 3; kh++)
-#pragma GCC unroll 3
-        for (size_t l = 0; l < 3 * ic; l++, weight += w_row) {
+#pragma GCC unroll 1
+    for (size_t kh = 0; kh < 3; kh++, x += row) {
+        const float *tap = x;
+#pragma GCC unroll 1
+        for (size_t l = 0; l < 3 * ic; l++, tap++, weight += w_row) {
             const vec w = load(weight);
 #pragma GCC unroll 2
             for (size_t r = 0; r < 2; r++)
 #pragma GCC unroll 4
                 for (size_t p = 0; p < BLOCK; p++)
-                    sum[r][p] += (x[(r + kh) * f->row + p * ic + l] - (vec){0}) * w;
+                    sum[r][p] += (tap[r * row + p * ic] - (vec){0}) * w;
         }
+    }
 }
 
-INLINE void forward_of(const struct vgg__first *f, const size_t ic, const uint32_t pool,
+INLINE void forward_of(const struct vgg__first *f, const uint32_t pool,
                        const float *weight, size_t w_row,
                        const struct vgg__output *output)
 {
@@ -42,7 +46,7 @@ INLINE void forward_of(const struct vgg__first *f, const size_t ic, const uint32
         at.bias = output->bias ? load_some(output->bias + i, at.channels) : (vec){0};
         for (size_t x = 0; x < output->w; x += BLOCK) {
             vec sum[2][BLOCK];
-            sum_block(f, ic, f->x + x * ic, weight + i, w_row, sum);
+            sum_block(f, f->x + x * f->ic, weight + i, w_row, sum);
             for (size_t half = 0; half < BLOCK && x + half < output->w; half += 2) {
                 vec y[4][4] = {{sum[0][half], sum[0][half + 1]},
                                {sum[1][half], sum[1][half + 1]}};
@@ -54,30 +58,18 @@ INLINE void forward_of(const struct vgg__first *f, const size_t ic, const uint32
     }
 }
 
-INLINE void forward_pool(const struct vgg__first *f, const uint32_t pool,
-                         const float *weight, size_t w_row,
-                         const struct vgg__output *output)
-{
-    if (f->ic == 1)
-        forward_of(f, 1, pool, weight, w_row, output);
-    else if (f->ic == 3)
-        forward_of(f, 3, pool, weight, w_row, output);
-    else
-        forward_of(f, f->ic, pool, weight, w_row, output);
-}
-
 static void forward(const struct vgg__first *f, const float *weight, size_t w_row,
                     const struct vgg__output *output)
 {
     switch (output->pool) {
     case VGG_NO_POOL:
-        forward_pool(f, VGG_NO_POOL, weight, w_row, output);
+        forward_of(f, VGG_NO_POOL, weight, w_row, output);
         break;
     case VGG_MAX_POOL:
-        forward_pool(f, VGG_MAX_POOL, weight, w_row, output);
+        forward_of(f, VGG_MAX_POOL, weight, w_row, output);
         break;
     default:
-        forward_pool(f, VGG_AVERAGE_POOL, weight, w_row, output);
+        forward_of(f, VGG_AVERAGE_POOL, weight, w_row, output);
         break;
     }
 }

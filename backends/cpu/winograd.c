@@ -6,7 +6,7 @@
  * block needs in the second-level cache:
  *
  *   V  its windows transformed         [tile][frequency][ic], in groups of ic
- *   U  the filters transformed         [frequency][panel][ic][panel's oc], prepared
+ *   U  the filters transformed         [panel][frequency][ic][panel's oc], prepared
  *   M  V times a panel of U            [tile][frequency][panel's oc]
  *
  * then M is transformed back and finished (bias, ReLU, pooling) a panel at a time: what
@@ -19,10 +19,11 @@
 #define CACHE_FLOATS 327680 /* of V and M: 1.25 MiB */
 #define FEWEST       28     /* tiles: two blocks of the widest kernel */
 #define MOST         112
-#define FAR          512 /* input channels from which on U is fetched ahead */
-#define GROUP        16 /* channels of a tile that are kept together: between skips in A */
+#define DEPTH        128 /* input channels between two visits of M: L1 holds its U */
+#define FAR          256 /* above, U is fetched ahead */
+#define GROUP        16  /* channels of a tile that are kept together */
 #define BY_TILE      128 /* input channels up to which V is kept tile by tile */
-#define TASKS        16  /* so many at least, if there are panels to divide */
+#define SHARES       4   /* tasks of a worker, if there are panels to divide */
 
 /* ---- Filters --------------------------------------------------------------- */
 
@@ -75,25 +76,25 @@ static size_t width_of(const vgg_stage *s, bool back)
     return back ? s->in.c : s->mid.c;
 }
 
-/* Floats of a frequency of U. */
-static size_t filters_frequency(const struct vgg__cpu *cpu, const vgg_stage *s,
-                                bool back)
+/* Floats of a panel of U. */
+static size_t filters_panel(const struct vgg__cpu *cpu, const vgg_stage *s, uint32_t m,
+                            bool back)
 {
-    const size_t cols = cpu->gemm.kernels->cols;
-    return vgg__gemm_panels(&cpu->gemm, width_of(s, back)) * cols * depth_of(s, back);
+    return (m + 2) * (m + 2) * depth_of(s, back) * cpu->gemm.kernels->cols;
 }
 
 size_t vgg__winograd_packed(const struct vgg__cpu *cpu, const vgg_stage *s, uint32_t m,
                             bool back)
 {
-    return (m + 2) * (m + 2) * filters_frequency(cpu, s, back);
+    return vgg__gemm_panels(&cpu->gemm, width_of(s, back)) *
+           filters_panel(cpu, s, m, back);
 }
 
 struct prepare {
     const struct vgg__stage_args *args;
     uint32_t m;
     bool back;
-    size_t panels, frequency;
+    size_t panel;
     float *u;
 };
 
@@ -105,19 +106,20 @@ static void prepare_task(void *arg, uint32_t task, uint32_t worker)
     const float *weight = p->args->weight;
     const size_t cols = vgg__cpu_of(p->args->machine)->gemm.kernels->cols;
     const size_t depth = depth_of(s, p->back), width = width_of(s, p->back);
-    float *u = p->u + task * depth * cols;
+    const size_t frequency = depth * cols;
+    float *u = p->u + task * p->panel;
     for (size_t l = 0; l < depth; l++)
         for (size_t j = 0; j < cols; j++) {
             const size_t column = task * cols + j;
             float *to = u + l * cols + j;
             if (column >= width) {
                 for (uint32_t f = 0; f < (p->m + 2) * (p->m + 2); f++)
-                    to[f * p->frequency] = 0;
+                    to[f * frequency] = 0;
                 continue;
             }
             const size_t o = p->back ? l : column, i = p->back ? column : l;
             transform_filter(p->m, weight + (o * s->in.c + i) * 9, p->back, to,
-                             p->frequency);
+                             frequency);
         }
 }
 
@@ -126,9 +128,9 @@ void vgg__winograd_prepare(const struct vgg__stage_args *args, uint32_t m, bool 
 {
     const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
     struct prepare p = {.args = args, .m = m, .back = back, .u = u};
-    p.panels = vgg__gemm_panels(&cpu->gemm, width_of(args->stage, back));
-    p.frequency = filters_frequency(cpu, args->stage, back);
-    args->machine->parallel(args->machine, (uint32_t)p.panels, prepare_task, &p);
+    const size_t panels = vgg__gemm_panels(&cpu->gemm, width_of(args->stage, back));
+    p.panel = filters_panel(cpu, args->stage, m, back);
+    args->machine->parallel(args->machine, (uint32_t)panels, prepare_task, &p);
 }
 
 /* ---- Tiles ----------------------------------------------------------------- */
@@ -236,7 +238,7 @@ struct pass {
     struct vgg__tiles v, products;
     size_t worker_floats;
     const float *u;
-    size_t u_frequency;
+    size_t u_panel;
 };
 
 static struct pass plan_pass(const struct vgg__cpu *cpu, const vgg_stage *s, uint32_t m,
@@ -257,7 +259,8 @@ static struct pass plan_pass(const struct vgg__cpu *cpu, const vgg_stage *s, uin
     if (block > MOST) block = MOST;
     p.block = vgg__size_min(block, p.tiling.total);
     p.blocks = (p.tiling.total + p.block - 1) / p.block;
-    p.groups = vgg__size_min(p.panels, (TASKS + p.blocks - 1) / p.blocks);
+    const size_t tasks = SHARES * (size_t)cpu->workers;
+    p.groups = vgg__size_min(p.panels, (tasks + p.blocks - 1) / p.blocks);
     if (p.depth < BY_TILE) {
         p.v = vgg__winograd_by_tile(m, p.block, p.depth, GROUP);
         p.products = vgg__winograd_by_tile(m, p.block, cols, cols);
@@ -266,7 +269,7 @@ static struct pass plan_pass(const struct vgg__cpu *cpu, const vgg_stage *s, uin
         p.products = vgg__winograd_by_frequency(m, p.block, cols, cols);
     }
     p.worker_floats = p.v.floats + p.products.floats;
-    p.u_frequency = filters_frequency(cpu, s, back);
+    p.u_panel = filters_panel(cpu, s, m, back);
     return p;
 }
 
@@ -296,24 +299,25 @@ static void multiply(const struct pass *p, size_t panel, size_t tiles, const flo
 {
     const size_t cols = p->kernels->cols;
     const size_t width = vgg__cpu_width(p->kernels, p->width - panel * cols);
-    const float *u = p->u + panel * p->depth * cols;
-    for (uint32_t f = 0; f < p->frequencies; f++) {
-        const uint32_t next = (f + 1) % p->frequencies;
-        const struct vgg__tile tile = {
-            .k = p->depth,
-            .a = v + f * p->v.at.frequency,
-            .a_row = p->v.at.stride,
-            .a_col = 1,
-            .a_skip = p->v.at.width == GROUP ? p->v.at.group - GROUP : 0,
-            .b = u + f * p->u_frequency,
-            .b_row = cols,
-            .c = m + f * p->products.at.frequency,
-            .c_row = p->products.at.stride,
-            .ahead = (const char *)(u + next * p->u_frequency),
-            .ahead_rows = 1,
-            .ahead_lines = p->depth < FAR ? 0 : (uint32_t)(p->depth * cols / 16)};
-        vgg__gemm_block(p->kernels, tiles, width, &tile);
-    }
+    const float *u = p->u + panel * p->u_panel;
+    for (uint32_t f = 0; f < p->frequencies; f++, u += p->depth * cols)
+        for (size_t l = 0; l < p->depth; l += DEPTH) {
+            const struct vgg__tile tile = {
+                .k = vgg__size_min(DEPTH, p->depth - l),
+                .a = v + f * p->v.at.frequency + l,
+                .a_row = p->v.at.stride,
+                .a_col = 1,
+                .a_skip = p->v.at.width == GROUP ? p->v.at.group - GROUP : 0,
+                .b = u + l * cols,
+                .b_row = cols,
+                .c = m + f * p->products.at.frequency,
+                .c_row = p->products.at.stride,
+                .accumulate = l > 0,
+                .ahead = (const char *)(u + (l + DEPTH) * cols),
+                .ahead_rows = 1,
+                .ahead_lines = p->depth > FAR ? (uint32_t)(DEPTH * cols / 16) : 0};
+            vgg__gemm_block(p->kernels, tiles, width, &tile);
+        }
 }
 
 static void finish_panel(const struct pass *p, size_t panel, size_t first, size_t end,
