@@ -21,6 +21,8 @@ const struct test_case test_cases[] = {
     {"64x8x8 conv3:64", 3, 0},
     {"128x14x14 conv3:128", 1, 0},
     {"48x5x3 conv1:40", 4, 0},
+    /* So many pixels that a part of a weight's gradient is summed in several steps. */
+    {"8x61x61 conv3:8", 16, 0},
     /* With what an engine may fold into them. */
     {"3x8x8 conv3:8 relu", 3, 0},
     {"1x16x16 conv3:16 relu max", 3, 0},
