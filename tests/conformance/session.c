@@ -234,9 +234,15 @@ static void run_back(struct session *s, const struct data *data, struct outcome 
 void run_net(const struct target *target, const struct net *plain,
              const struct data *data, uint32_t mode, struct outcome *out)
 {
+    run_net_in(data->count, target, plain, data, mode, out);
+}
+
+void run_net_in(uint32_t batch, const struct target *target, const struct net *plain,
+                const struct data *data, uint32_t mode, struct outcome *out)
+{
     *out = (struct outcome){.mode = mode};
     struct session s;
-    session_open(&s, target, plain, data->count, mode, false);
+    session_open(&s, target, plain, batch, mode, false);
     session_write(&s, data);
     session_forward(&s, data);
     out->output =

@@ -89,9 +89,12 @@ void session_write(struct session *s, const struct data *data);
 vgg_run session_run_desc(const struct data *data);
 void session_forward(struct session *s, const struct data *data);
 
-/* Write, forward, loss, backward, read, close. */
+/* Write, forward, loss, backward, read, close; compiled for as many samples as there
+ * are, or for `batch`. */
 void run_net(const struct target *target, const struct net *plain,
              const struct data *data, uint32_t mode, struct outcome *out);
+void run_net_in(uint32_t batch, const struct target *target, const struct net *plain,
+                const struct data *data, uint32_t mode, struct outcome *out);
 void outcome_free(struct outcome *out);
 
 /* The least distance of any ReLU's input to 0, and of the two largest of any maximum's

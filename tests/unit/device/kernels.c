@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inner loops of the CPU engine at every instruction set that this machine runs,
  * against plain loops: bit for bit, since they only move, compare and add in a stated
- * order. */
+ * order, or multiply small whole numbers. */
 #include "harness.h"
 
 #include <math.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/gemm.h"
 #include "cpu/kernels.h"
 
 static const uint32_t sets[] = {VGG_ISA_BASE, VGG_ISA_AVX2, VGG_ISA_AVX512};
@@ -301,6 +302,100 @@ START_TEST(test_pooling)
 }
 END_TEST
 
+/* ---- Blocks of a product --------------------------------------------------- */
+
+/* Whole numbers -4 .. 4: their sums are exact. */
+static float *draw_whole(size_t count)
+{
+    float *x = malloc(count * sizeof(float));
+    for (size_t i = 0; i < count; i++) x[i] = (float)(next() % 9) - 4;
+    return x;
+}
+
+/* Where step l of a row of A is: a skip after every sixteenth. */
+static size_t step_at(const struct vgg__tile *t, size_t l)
+{
+    return l * t->a_col + l / 16 * t->a_skip;
+}
+
+/* Element (i, j) of A times B. What lies in the skips is NaN. */
+static float element_of(const struct vgg__tile *t, size_t i, size_t j)
+{
+    float sum = 0;
+    for (size_t l = 0; l < t->k; l++)
+        sum += t->a[i * t->a_row + step_at(t, l)] * t->b[l * t->b_row + j];
+    return sum;
+}
+
+/* Rows of A with their steps where `tile` says, and NaN everywhere else. */
+static float *draw_a(const struct vgg__tile *t, size_t rows)
+{
+    const size_t count = rows * t->a_row + step_at(t, t->k);
+    float *a = malloc(count * sizeof(float));
+    for (size_t i = 0; i < count; i++) a[i] = NAN;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t l = 0; l < t->k; l++)
+            a[i * t->a_row + step_at(t, l)] = (float)(next() % 9) - 4;
+    return a;
+}
+
+/* A block of any height, of `width` columns, that also fetches `lines` of some rows
+ * ahead; what it does with these can't be seen, but must not matter. */
+static void check_block(const struct vgg__kernels *kernels, size_t height, size_t width,
+                        struct vgg__tile t)
+{
+    const size_t row = kernels->cols + 3;
+    float *a = draw_a(&t, height), *b = draw_whole(t.k * kernels->cols + 1);
+    float *c = malloc(height * row * sizeof(float)), *ahead = draw_whole(4096);
+    t.a = a;
+    t.b = b;
+    t.b_row = kernels->cols;
+    t.c = c;
+    t.c_row = row;
+    t.ahead = (const char *)ahead;
+    for (int round = 0; round < 2; round++, t.accumulate = true) {
+        for (size_t i = 0; i < height * row && round == 0; i++) c[i] = 77;
+        vgg__gemm_block(kernels, height, width, &t);
+        for (size_t i = 0; i < height * row; i++) {
+            const float expected =
+                i % row < width ? (float)(round + 1) * element_of(&t, i / row, i % row)
+                                : 77;
+            if (c[i] != expected)
+                ck_abort_msg("%zux%zux%zu, %zu between steps, at %zu: %g, expected %g",
+                             height, width, t.k, t.a_skip, i, (double)c[i],
+                             (double)expected);
+        }
+    }
+    free(a);
+    free(b);
+    free(c);
+    free(ahead);
+}
+
+START_TEST(test_blocks)
+{
+    static const size_t depths[] = {1, 15, 16, 17, 32, 33, 67};
+    static const struct {
+        uint32_t rows, lines;
+    } fetched[] = {{0, 0}, {1, 1}, {1, 200}, {1, 7}, {3, 5}, {2, 64}};
+    const struct vgg__kernels *kernels = kernels_of(_i);
+    for (size_t height = 1; height <= 30 && kernels; height++)
+        for (size_t d = 0; d < sizeof(depths) / sizeof(depths[0]); d++)
+            for (size_t way = 0; way < 6; way++) {
+                struct vgg__tile t = {.k = depths[d],
+                                      .a_col = way < 3 ? 1 : height + 2,
+                                      .a_skip = way % 3 * 20,
+                                      .ahead_row = 1000,
+                                      .ahead_rows = fetched[(way + d) % 6].rows,
+                                      .ahead_lines = fetched[(way + d) % 6].lines};
+                t.a_row = way < 3 ? step_at(&t, t.k) + 5 : 1;
+                check_block(kernels, height, 1 + next() % kernels->cols, t);
+                check_block(kernels, height, kernels->cols, t);
+                check_block(kernels, height, kernels->cols / 2, t);
+            }
+}
+END_TEST
+
 START_TEST(test_choice)
 {
     ck_assert_uint_eq(vgg__kernels_choose(VGG_ISA_BASE)->isa, VGG_ISA_BASE);
@@ -325,6 +420,7 @@ static Suite *kernels_suite(void)
     tcase_add_loop_test(loops, test_bias_relu, 0, SETS);
     tcase_add_loop_test(loops, test_mask_and_sums, 0, SETS);
     tcase_add_loop_test(loops, test_pooling, 0, SETS);
+    tcase_add_loop_test(loops, test_blocks, 0, SETS);
     tcase_add_test(loops, test_choice);
     suite_add_tcase(suite, loops);
     return suite;
