@@ -21,6 +21,7 @@
 #define WARM_UP      256 /* smaller products take no buffer */
 
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
+enum { SERIAL = 0, PTHREAD = 1, OPENMP = 2 }; /* openblas_get_parallel() */
 
 struct vgg__blas {
     void *handle;
@@ -36,9 +37,14 @@ struct vgg__blas {
     char *(*config)(void);
     char *(*core)(void);
     int (*parallel)(void);
+    /* Of the OpenMP build, whose number of threads is the calling thread's own. */
+    void (*omp_set)(int count);
+    int (*omp_get)(void);
+    bool alone; /* only one thread may call it at a time */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER; /* of a build without locks */
 static struct vgg__blas loaded;
 
 /* ---- Threads at once ------------------------------------------------------- */
@@ -129,10 +135,10 @@ static void describe(const struct vgg__blas *blas, char text[VGG_BLAS_TEXT])
     const int parallel = blas->parallel();
     const char *config = blas->config();
     if (strncmp(config, "OpenBLAS ", 9) == 0) config += 9;
-    snprintf(text, VGG_BLAS_TEXT, "OpenBLAS %.*s, %s build, core %.24s",
+    snprintf(text, VGG_BLAS_TEXT, "OpenBLAS %.*s, %s build, core %.24s%s",
              (int)strcspn(config, " "), config,
              parallel >= 0 && parallel <= 2 ? builds[parallel] : "unknown",
-             blas->core());
+             blas->core(), blas->alone ? ", one product at a time" : "");
 }
 
 /* ---- Loading --------------------------------------------------------------- */
@@ -155,7 +161,21 @@ static bool find_symbols(struct vgg__blas *blas)
         if (symbol == NULL) return false;
         memcpy(symbols[i].place, &symbol, sizeof(symbol));
     }
-    return true;
+    /* Only the build with threads of its own takes its buffers under a lock. */
+    blas->alone = blas->parallel() != PTHREAD;
+    if (blas->parallel() != OPENMP) return true;
+    void *set = dlsym(blas->handle, "omp_set_num_threads");
+    void *get = dlsym(blas->handle, "omp_get_max_threads");
+    memcpy(&blas->omp_set, &set, sizeof(set));
+    memcpy(&blas->omp_get, &get, sizeof(get));
+    return set != NULL && get != NULL;
+}
+
+/* The OpenMP build's number is the calling thread's, which may be the host's: it is set
+ * for each product alone. */
+static void set_threads(const struct vgg__blas *blas, int count)
+{
+    if (blas->omp_set == NULL) blas->set_threads(count);
 }
 
 /* The threads that its constructor starts must not take the host's signals. */
@@ -249,10 +269,10 @@ static vgg_status take(const char *library, uint32_t policy, uint32_t workers,
     }
     if (blas->users == 0) {
         blas->threads = blas->get_threads();
-        blas->set_threads(1);
+        set_threads(blas, 1);
     }
     if (!warm_up(blas, workers)) {
-        if (blas->users == 0 && !blas->ours) blas->set_threads(blas->threads);
+        if (blas->users == 0 && !blas->ours) set_threads(blas, blas->threads);
         snprintf(text, VGG_BLAS_TEXT,
                  "OpenBLAS needs %u buffers of 128 MiB and as many threads", workers);
         return VGG_ENOMEM;
@@ -278,13 +298,27 @@ void vgg__blas_leave(const struct vgg__blas *blas)
 {
     pthread_mutex_lock(&lock);
     if (blas == &loaded && --loaded.users == 0 && !loaded.ours)
-        loaded.set_threads(loaded.threads);
+        set_threads(&loaded, loaded.threads);
     pthread_mutex_unlock(&lock);
 }
 
-void vgg__blas_run(const struct vgg__blas *blas, const struct vgg__blas_product *p)
+static void run(const struct vgg__blas *blas, const struct vgg__blas_product *p)
 {
     blas->sgemm(ROW_MAJOR, p->ta ? TRANS : NO_TRANS, p->tb ? TRANS : NO_TRANS, p->m,
                 p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta, p->c,
                 p->ldc);
+}
+
+void vgg__blas_run(const struct vgg__blas *blas, const struct vgg__blas_product *p)
+{
+    if (!blas->alone) {
+        run(blas, p);
+        return;
+    }
+    const int threads = blas->omp_get != NULL ? blas->omp_get() : 1;
+    if (threads != 1) blas->omp_set(1);
+    pthread_mutex_lock(&turn);
+    run(blas, p);
+    pthread_mutex_unlock(&turn);
+    if (threads != 1) blas->omp_set(threads);
 }

@@ -18,12 +18,21 @@ struct place {
     const struct vgg__output *to;
     size_t top, left, rows, cols, i, channels;
     vec bias;
+    vec floor; /* what is not above it is zero: 0 for a ReLU; NaN, and nothing is */
 };
 
-INLINE vec finished(const struct place *at, vec v)
+/* Of a panel's channels i and up to LANES - 1 more, in all tiles. */
+INLINE struct place place_of(const struct vgg__output *to, size_t i)
 {
-    v += at->bias;
-    return at->to->relu ? positive(v) : v;
+    struct place at = {.to = to, .i = i, .channels = to->width - i};
+    if (to->bias) at.bias = load_some(to->bias + i, at.channels);
+    at.floor = (vec){0} + (to->relu ? 0 : __builtin_nanf(""));
+    return at;
+}
+
+INLINE vec rectified(const struct place *at, vec v)
+{
+    return (vec)((mask)v & ~(v <= at->floor));
 }
 
 INLINE void put_plain(const int m, const struct place *at, vec y[4][4])
@@ -34,9 +43,9 @@ INLINE void put_plain(const int m, const struct place *at, vec y[4][4])
 #pragma GCC unroll 4
         for (int s = 0; s < m; s++) {
             if ((size_t)r >= at->rows || (size_t)s >= at->cols) continue;
-            float *to =
-                f->y + ((at->top + (size_t)r) * f->w + at->left + (size_t)s) * f->c;
-            store_some(to + at->i, finished(at, y[r][s]), at->channels);
+            const size_t pixel = (at->top + (size_t)r) * f->w + at->left + (size_t)s;
+            float *to = f->y + pixel * f->c;
+            store_some(to + at->i, rectified(at, y[r][s] + at->bias), at->channels);
         }
 }
 
@@ -53,9 +62,8 @@ INLINE vec maximum(const struct place *at, const vec v[4], mask *kept)
         place = ((i - (mask){0}) & take) | (place & ~take);
     }
     best += at->bias;
-    const mask none = best <= 0;
-    *kept = at->to->relu ? place | none : place;
-    return at->to->relu ? positive(best) : best;
+    *kept = place | (best <= at->floor);
+    return rectified(at, best);
 }
 
 INLINE vec average(const struct place *at, const vec v[4], mask *kept)
@@ -65,10 +73,10 @@ INLINE vec average(const struct place *at, const vec v[4], mask *kept)
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         const vec x = v[i] + at->bias;
-        passed |= ~(x <= 0) & (1 << i);
-        sum += at->to->relu ? positive(x) : x;
+        passed |= ~(x <= at->floor) & (1 << i);
+        sum += rectified(at, x);
     }
-    *kept = at->to->relu ? passed : 15 - (mask){0};
+    *kept = passed;
     return sum * 0.25f;
 }
 

@@ -38,12 +38,10 @@ INLINE void forward_of(const struct vgg__first *f, const uint32_t pool,
                        const float *weight, size_t w_row,
                        const struct vgg__output *output)
 {
-    struct place at = {.to = output, .top = f->y};
-    at.rows = least(2, output->h - f->y);
     for (size_t i = 0; i < output->width; i += LANES) {
-        at.i = i;
-        at.channels = output->width - i;
-        at.bias = output->bias ? load_some(output->bias + i, at.channels) : (vec){0};
+        struct place at = place_of(output, i);
+        at.top = f->y;
+        at.rows = least(2, output->h - f->y);
         for (size_t x = 0; x < output->w; x += BLOCK) {
             vec sum[2][BLOCK];
             sum_block(f, f->x + x * f->ic, weight + i, w_row, sum);

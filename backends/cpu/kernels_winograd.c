@@ -288,12 +288,10 @@ INLINE void finish_tile(const int m, const uint32_t pool, const struct place *at
 INLINE void finish_run(const int m, const uint32_t pool, const struct vgg__finish *f,
                        const struct vgg__run *run)
 {
-    struct place at = {.to = &f->to, .top = (size_t)m * run->row};
-    at.rows = least((size_t)m, f->to.h - at.top);
     for (size_t i = 0; i < f->to.width; i += LANES) {
-        at.i = i;
-        at.channels = f->to.width - i;
-        at.bias = f->to.bias ? load_some(f->to.bias + i, at.channels) : (vec){0};
+        struct place at = place_of(&f->to, i);
+        at.top = (size_t)m * run->row;
+        at.rows = least((size_t)m, f->to.h - at.top);
         const float *in = f->in + i;
         for (size_t t = 0; t < run->count; t++, in += f->at.stride) {
             at.left = (size_t)m * (run->col + t);
