@@ -22,7 +22,7 @@
 
 enum { IMAGES = 4, CONVS = 8, SIDE = 28 };
 
-/* The tolerance is what issue and documents promise. */
+/* 1e-5: what is promised. */
 static const struct target subjects[] = {
     {"cpu", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_OWN, 1e-5, 24, 24},
     {"cpu, columns", &vgg__engine_cpu, VGG_FP32, 2, VGG_GEMM_OWN, 1e-5, 24, 24,
