@@ -69,7 +69,7 @@ void target_vary(struct target *target, uint32_t round)
     target->threads = threads[round];
 }
 
-/* Other stages have no kernels of such width that a convolution has not. */
+/* Linear layers' kernels have a test of their own at every set, tests/unit/device. */
 bool session_takes(const struct net *net, uint32_t batch)
 {
     return net_has(net, VGG_STAGE_CONV);
