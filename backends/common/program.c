@@ -40,37 +40,6 @@ static double lap(double *seconds, double since)
     return now;
 }
 
-/* Where a precision is to be had that this engine does not compute in. */
-static const char *whose_precision(uint32_t precision)
-{
-    static const char *const reasons[] = {
-        [VGG_FP32] = "the engine does not compute in fp32",
-        [VGG_FP64] = "fp64 needs the engine ref",
-        [VGG_TF32] = "tf32 needs the engine cudnn",
-        [VGG_BF16] = "bf16 needs the engine cudnn",
-    };
-    return precision < sizeof reasons / sizeof *reasons ? reasons[precision]
-                                                        : "no such precision";
-}
-
-bool vgg__program_supports(void *device, const vgg_stage *stage, uint32_t precision,
-                           const char **why)
-{
-    const struct vgg__machine *machine = device;
-    const char *reason = NULL;
-    if (precision >= VGG_PRECISIONS || !machine->stages[precision]) {
-        reason = whose_precision(precision);
-    } else if (stage->kind >= VGG_STAGE_KINDS ||
-               !machine->stages[precision][stage->kind]) {
-        reason = "the engine does not know this stage";
-    } else {
-        const struct vgg__stage_impl *impl = machine->stages[precision][stage->kind];
-        if (!impl->supports || impl->supports(machine, stage, &reason)) return true;
-    }
-    if (why) *why = reason;
-    return false;
-}
-
 vgg_status vgg__program_measure(void *device, const vgg_program_desc *desc,
                                 uint64_t *bytes)
 {
