@@ -202,7 +202,7 @@ static const char *name_of(const struct vgg__cpu *cpu, enum algorithm algorithm)
                                         [WINOGRAD2] = "Winograd F(2x2, 3x3)",
                                         [WINOGRAD4] = "Winograd F(4x4, 3x3)"};
     if (algorithm != COLUMNS) return names[algorithm];
-    return cpu->gemm.blas ? "columns x weights, OpenBLAS" : "columns x weights";
+    return cpu->gemm.blas ? "columns, OpenBLAS" : "columns x weights";
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)

@@ -208,6 +208,11 @@ static void clear(const struct vgg__product *p)
 
 /* ---- OpenBLAS -------------------------------------------------------------- */
 
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Its integers have 32 bits. */
 static bool fits(const struct vgg__product *p, size_t lda, size_t ldb)
 {
@@ -235,8 +240,12 @@ void vgg__gemm_run(const struct vgg__gemm *g, const struct vgg__product *p,
         return;
     }
     const bool ta = p->a_col != 1, tb = !p->packed && p->b_col != 1;
-    const size_t lda = ta ? p->a_col : p->a_row;
-    const size_t ldb = p->packed ? p->n : tb ? p->b_col : p->b_row;
+    /* Of one row or column the stride says nothing, and may be less than BLAS asks. */
+    const size_t lda = max_size(ta ? p->a_col : p->a_row, ta ? p->m : p->k);
+    const size_t ldb = max_size(p->packed ? p->n
+                                : tb      ? p->b_col
+                                          : p->b_row,
+                                tb ? p->k : p->n);
     if (g->blas && fits(p, lda, ldb)) {
         const struct vgg__blas_product b = {
             ta,   tb,       (int)p->m, (int)p->n,     (int)p->k,   p->a,      (int)lda,

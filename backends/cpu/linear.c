@@ -428,11 +428,10 @@ static const char *algorithm(const struct vgg__stage_env *env)
 {
     if (takes_dots(env->machine, env->batch, env->half_weights))
         return env->half_weights ? "dot products, bf16 weights" : "dot products";
-    if (env->half_weights) return "weights x columns, bf16 weights";
+    if (env->half_weights) return "bf16 weights x columns";
     if (vgg__cpu_of(env->machine)->gemm.blas)
-        return env->updates ? "weights x columns, OpenBLAS, SGD within"
-                            : "weights x columns, OpenBLAS";
-    return env->updates ? "weights x columns, SGD within" : "weights x columns";
+        return env->updates ? "OpenBLAS, SGD within" : "OpenBLAS";
+    return env->updates ? "weights x columns + SGD" : "weights x columns";
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)

@@ -23,6 +23,7 @@
 #define FAR          256 /* above, U is fetched ahead */
 #define GROUP        16  /* channels of a tile that are kept together */
 #define BY_TILE      128 /* input channels up to which V is kept tile by tile */
+#define MOST_COLS    32  /* of a panel */
 #define SHARES       4   /* tasks of a worker, if there are panels to divide */
 
 /* ---- Filters --------------------------------------------------------------- */
@@ -42,26 +43,24 @@ const double (*vgg__winograd_filters(uint32_t m))[3]
     return m == 2 ? filters2 : filters4;
 }
 
-/* G g G^T into u[f * stride]; `turned`: of the filter turned by 180 degrees. */
-static void transform_filter(uint32_t m, const float *g, bool turned, float *u,
-                             size_t stride)
+/* G g G^T of `cols` filters side by side, to u[f * stride + column]. */
+static void transform_filters(uint32_t m, double g[9][MOST_COLS], size_t cols, float *u,
+                              size_t stride)
 {
     const uint32_t n = m + 2;
     const double(*G)[3] = vgg__winograd_filters(m);
-    double half[6][3];
+    double half[6][3][MOST_COLS];
     for (uint32_t i = 0; i < n; i++)
-        for (uint32_t s = 0; s < 3; s++) {
-            half[i][s] = 0;
-            for (uint32_t r = 0; r < 3; r++) {
-                const uint32_t tap = 3 * r + s;
-                half[i][s] += G[i][r] * (double)g[turned ? 8 - tap : tap];
-            }
-        }
+        for (uint32_t s = 0; s < 3; s++)
+            for (size_t j = 0; j < cols; j++)
+                half[i][s][j] =
+                    G[i][0] * g[s][j] + G[i][1] * g[3 + s][j] + G[i][2] * g[6 + s][j];
     for (uint32_t i = 0; i < n; i++)
-        for (uint32_t j = 0; j < n; j++) {
-            const double sum =
-                half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
-            u[(i * n + j) * stride] = (float)sum;
+        for (uint32_t k = 0; k < n; k++) {
+            float *to = u + (i * n + k) * stride;
+            for (size_t j = 0; j < cols; j++)
+                to[j] = (float)(half[i][0][j] * G[k][0] + half[i][1][j] * G[k][1] +
+                                half[i][2][j] * G[k][2]);
         }
 }
 
@@ -106,21 +105,17 @@ static void prepare_task(void *arg, uint32_t task, uint32_t worker)
     const float *weight = p->args->weight;
     const size_t cols = vgg__cpu_of(p->args->machine)->gemm.kernels->cols;
     const size_t depth = depth_of(s, p->back), width = width_of(s, p->back);
-    const size_t frequency = depth * cols;
+    const size_t first = task * cols, count = vgg__size_min(cols, width - first);
     float *u = p->u + task * p->panel;
-    for (size_t l = 0; l < depth; l++)
-        for (size_t j = 0; j < cols; j++) {
-            const size_t column = task * cols + j;
-            float *to = u + l * cols + j;
-            if (column >= width) {
-                for (uint32_t f = 0; f < (p->m + 2) * (p->m + 2); f++)
-                    to[f * frequency] = 0;
-                continue;
-            }
-            const size_t o = p->back ? l : column, i = p->back ? column : l;
-            transform_filter(p->m, weight + (o * s->in.c + i) * 9, p->back, to,
-                             frequency);
+    double g[9][MOST_COLS] = {{0}}; /* columns that only fill up the panel stay zero */
+    for (size_t l = 0; l < depth; l++) {
+        for (size_t j = 0; j < count; j++) {
+            const size_t o = p->back ? l : first + j, i = p->back ? first + j : l;
+            const float *from = weight + (o * s->in.c + i) * 9;
+            for (uint32_t t = 0; t < 9; t++) g[t][j] = from[p->back ? 8 - t : t];
         }
+        transform_filters(p->m, g, cols, u + l * cols, depth * cols);
+    }
 }
 
 void vgg__winograd_prepare(const struct vgg__stage_args *args, uint32_t m, bool back,

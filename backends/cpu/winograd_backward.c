@@ -19,6 +19,7 @@
 #define FEWEST       28     /* tiles of a block */
 #define MOST         112
 #define SHARE        64 /* input channels of a task */
+#define MOST_COLS    32 /* of a panel */
 #define FEWEST_PARTS 4
 #define MOST_PARTS   32
 #define PART_FLOATS  ((size_t)3 << 20) /* of all parts together, unless they are few */
@@ -175,23 +176,26 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
 
 /* ---- The sum of the parts -------------------------------------------------- */
 
-/* dg += G^T P G, P's frequencies `stride` apart. */
-static void add_filter(uint32_t m, const float *p, size_t stride, float *dg)
+/* dg += G^T P G of `count` filters side by side, those of dg `row` apart. */
+static void add_filters(const struct backward *b, const float *p, size_t count,
+                        float *dg, size_t row)
 {
-    const uint32_t n = m + 2;
-    const double(*G)[3] = vgg__winograd_filters(m);
-    double half[3][6];
-    for (uint32_t r = 0; r < 3; r++)
-        for (uint32_t j = 0; j < n; j++) {
-            half[r][j] = 0;
-            for (uint32_t i = 0; i < n; i++)
-                half[r][j] += G[i][r] * (double)p[(i * n + j) * stride];
+    const uint32_t n = b->m + 2;
+    const double(*G)[3] = vgg__winograd_filters(b->m);
+    double half[3][6][MOST_COLS] = {{{0}}};
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < n; k++) {
+            const float *from = p + (i * n + k) * b->p_frequency;
+            for (uint32_t r = 0; r < 3; r++)
+                for (size_t j = 0; j < count; j++)
+                    half[r][k][j] += G[i][r] * (double)from[j];
         }
     for (uint32_t r = 0; r < 3; r++)
         for (uint32_t s = 0; s < 3; s++) {
-            double sum = 0;
-            for (uint32_t j = 0; j < n; j++) sum += half[r][j] * G[j][s];
-            dg[3 * r + s] += (float)sum;
+            double sum[MOST_COLS] = {0};
+            for (uint32_t k = 0; k < n; k++)
+                for (size_t j = 0; j < count; j++) sum[j] += half[r][k][j] * G[k][s];
+            for (size_t j = 0; j < count; j++) dg[j * row + 3 * r + s] += (float)sum[j];
         }
 }
 
@@ -202,14 +206,15 @@ static void sum_task(void *arg, uint32_t task, uint32_t worker)
     const size_t cols = b->kernels->cols;
     for (uint32_t f = 0; f < b->frequencies; f++)
         for (size_t j = 0; j < b->panels; j++) {
+            const size_t width = vgg__cpu_width(b->kernels, b->oc - j * cols);
             float *sum = b->p + f * b->p_frequency + (j * b->ic + task) * cols;
             for (size_t part = 1; part < b->parts; part++)
-                b->kernels->add(sum, sum + part * b->part_floats, cols);
+                b->kernels->add(sum, sum + part * b->part_floats, width);
         }
-    float *dweight = b->args->dweight;
-    for (size_t o = 0; o < b->oc; o++)
-        add_filter(b->m, b->p + (o / cols * b->ic + task) * cols + o % cols,
-                   b->p_frequency, dweight + (o * b->ic + task) * 9);
+    for (size_t j = 0; j < b->panels; j++)
+        add_filters(
+            b, b->p + (j * b->ic + task) * cols, vgg__size_min(cols, b->oc - j * cols),
+            (float *)b->args->dweight + (j * cols * b->ic + task) * 9, b->ic * 9);
 }
 
 static void sum_bias(const struct backward *b)

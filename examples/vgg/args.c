@@ -87,6 +87,12 @@ static int load_flag(struct settings *s, const struct flag *flag,
                   flag->name, mine, file[0] ? file : "none");
 }
 
+/* Of releases from 0.1 on: a run that was begun before it goes on with the default. */
+static bool is_newer(const struct flag *flag)
+{
+    return strcmp(flag->name, "conv") == 0;
+}
+
 int args_load(struct settings *s, const char *path, bool whole)
 {
     bool seen[FLAG_MAX] = {false};
@@ -108,7 +114,7 @@ int args_load(struct settings *s, const char *path, bool whole)
     free(text);
     if (more < 0) return fail("%s: not what vgg train wrote; start a new run", path);
     for (unsigned i = 0; i < flag_count && status == 0 && whole; i++)
-        if (kept(&flags[i]) && !seen[i])
+        if (kept(&flags[i]) && !seen[i] && !is_newer(&flags[i]))
             status = fail("%s: no \"%s\" in it, which vgg train wrote; put it back",
                           path, flags[i].name);
     return status;

@@ -125,7 +125,7 @@ const struct flag flags[] = {
     {"gemm", "NAME", FLAG_CHOICE, LIFE_FIXED, ALL, AT(gemm), 0, 0, gemms,
      "whose matrix product", NULL},
     {"conv", "NAME", FLAG_CHOICE, LIFE_FIXED, ALL, AT(conv), 0, 0, convs,
-     "how 3x3 convolutions are computed", NULL},
+     "how the processor computes 3x3 convolutions", NULL},
 
     {"out", "DIR", FLAG_TEXT, LIFE_CALL, TRAIN, AT(out), 0, 0, NULL,
      "run directory (runs/NAME-DATE-TIME)", "Run"},

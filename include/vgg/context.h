@@ -55,9 +55,13 @@ typedef enum vgg_gemm {
 } vgg_gemm;
 
 /** How the CPU engine computes 3x3 convolutions. Algorithms differ in speed, and in
- * rounding: by about 1e-6 of the values' size. */
+ * rounding: F(4x4, 3x3) by about 1e-6 of a map's values on average, and up to 1e-5 of
+ * the largest. With Winograd an infinity or a NaN spreads over the tiles that see it
+ * (infinities become NaN), and so do values that are too large for its sums, from about
+ * a hundredth of FLT_MAX on; columns keep each where it is. */
 typedef enum vgg_conv {
-    VGG_CONV_AUTO = 0,      /**< what should be fastest, by the shape alone */
+    VGG_CONV_AUTO = 0,      /**< what should be fastest, by the shape alone; a direct
+                                 kernel for up to 4 input channels */
     VGG_CONV_COLUMNS = 1,   /**< one matrix product over the pixels' neighbourhoods:
                                  the plain sums, in the order of channels */
     VGG_CONV_WINOGRAD2 = 2, /**< Winograd's F(2x2, 3x3): 2.25 times fewer products */

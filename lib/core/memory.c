@@ -20,11 +20,11 @@ struct header {
 _Static_assert(sizeof(struct header) <= VGG_ALIGN,
                "the header fits in front of a block");
 
-/* From here on the C library gives every block a mapping of its own, whatever its
- * thresholds have become, which ends with the block: advice about it can't outlive
- * it. */
-#define HUGE_BLOCK (size_t)(32 << 20)
-#define HUGE_PAGE  (size_t)(2 << 20)
+/* From here on the C library gives a block a mapping of its own, whatever its limits
+ * have become, which ends with the block; unless it was told otherwise, when the advice
+ * outlives the block and does no harm. */
+#define HUGE_BLOCK ((size_t)32 << 20)
+#define HUGE_PAGE  ((size_t)2 << 20)
 
 /* A network's arrays are read with strides of many pages, and looking up a small page
  * each time costs a matrix product a third of its speed. A wish: a kernel that can't

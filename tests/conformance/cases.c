@@ -21,6 +21,7 @@ const struct test_case test_cases[] = {
     {"64x8x8 conv3:64", 3, 0},
     {"128x14x14 conv3:128", 1, 0},
     {"48x5x3 conv1:40", 4, 0},
+    {"1x6x5 conv1:4", 2, 0},
     /* So many pixels that a part of a weight's gradient is summed in several steps. */
     {"8x61x61 conv3:8", 16, 0},
     /* With what an engine may fold into them. */
@@ -56,6 +57,8 @@ const struct test_case test_cases[] = {
     {"3x4x5 flatten", 2, 0},
     {"6x1x1 linear:5", 3, 0},
     {"1x1x1 linear:1", 1, 0},
+    {"1x1x1 linear:6", 9, 0},
+    {"21x1x1 linear:1", 12, 0},
     {"37x1x1 linear:29", 11, 0},
     {"3x5x4 linear:17", 6, 0},
     {"300x1x1 linear:130 relu", 9, 0},
