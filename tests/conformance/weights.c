@@ -206,7 +206,7 @@ START_TEST(memory_and_words)
         ck_assert_uint_ge(half, 2 * 1024 * 512);
         engine->describe(s.program, 0, line, sizeof line);
         ck_assert_ptr_nonnull(strstr(line, batch == 1 ? "dot products, bf16 weights"
-                                                      : "columns, bf16 weights"));
+                                                      : "bf16 weights x columns"));
         session_close(&s);
     }
 }
