@@ -64,6 +64,11 @@ static inline size_t vgg__size_min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static inline size_t vgg__size_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Zeroed memory of the machine's context; NULL: the error text is set. */
 void *vgg__machine_calloc(const struct vgg__machine *machine, size_t count,
                           size_t size);

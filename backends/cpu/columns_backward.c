@@ -35,29 +35,24 @@ struct backward {
     double *dbias;  /* [part][oc] */
 };
 
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static struct backward plan_backward(const vgg_stage *s, size_t count)
 {
     const size_t taps = (size_t)s->kernel * s->kernel, ic = s->in.c, oc = s->mid.c;
     struct backward b = {.k = taps * ic, .k_back = taps * oc};
-    b.cut = vgg__cut_map(max_size(b.k, b.k_back), s->mid.h, s->mid.w, false);
+    b.cut = vgg__cut_map(vgg__size_max(b.k, b.k_back), s->mid.h, s->mid.w, false);
     b.stride = b.k % 1024 == 0 ? b.k + 16 : b.k;
     b.stride_back = b.k_back % 1024 == 0 ? b.k_back + 16 : b.k_back;
     b.pieces = count * b.cut.rows * b.cut.cols;
     const size_t pixels = b.cut.th * b.cut.tw, margin = s->kernel - 1;
-    b.columns = vgg__cpu_floats(pixels * max_size(b.stride, b.stride_back));
+    b.columns = vgg__cpu_floats(pixels * vgg__size_max(b.stride, b.stride_back));
     b.patch = vgg__cpu_floats((b.cut.th + margin) * (b.cut.tw + margin) * oc);
     b.inner = vgg__cpu_floats(pixels * oc);
     b.out = vgg__cpu_floats(pixels * ic);
     b.sum = vgg__cpu_floats(oc);
     b.worker_floats = b.columns + b.patch + b.inner + b.out + b.sum + VGG__GEMM_SCRATCH;
     b.part_floats = vgg__cpu_floats(b.k * oc);
-    b.parts =
-        vgg__size_min(MOST_PARTS, max_size(FEWEST_PARTS, PART_FLOATS / b.part_floats));
+    b.parts = vgg__size_min(MOST_PARTS,
+                            vgg__size_max(FEWEST_PARTS, PART_FLOATS / b.part_floats));
     b.parts = vgg__size_min(b.parts, b.pieces);
     return b;
 }
@@ -111,7 +106,7 @@ static void unpool_row(const struct vgg__stage_args *args, size_t n, size_t y,
         else
             kernels->average_unpool(&unpool);
     }
-    const size_t first = max_size(begin, pooled); /* dropped by the pooling */
+    const size_t first = vgg__size_max(begin, pooled); /* dropped by the pooling */
     memset(out + (first - begin) * c, 0, (end - first) * c * sizeof(float));
 }
 

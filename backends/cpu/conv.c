@@ -18,6 +18,40 @@ void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t 
     out->pool = s->pool;
 }
 
+struct vgg__source vgg__conv_gradient_source(const struct vgg__stage_args *args,
+                                             size_t sample)
+{
+    const vgg_stage *s = args->stage;
+    const size_t at = sample * vgg__extent_count(s->out);
+    struct vgg__source source = {.kind = VGG__PLAIN,
+                                 .x = (const float *)args->dy + at,
+                                 .h = s->mid.h,
+                                 .w = s->mid.w,
+                                 .c = s->mid.c,
+                                 .channels = s->mid.c};
+    if (s->pool != VGG_NO_POOL) {
+        source.kind = s->pool == VGG_MAX_POOL ? VGG__MAX_POOLED : VGG__AVERAGE_POOLED;
+        source.kept = (const uint8_t *)args->saved + at;
+    } else if (s->relu) {
+        source.kind = VGG__MASKED;
+        source.y = (const float *)args->y + at;
+    }
+    return source;
+}
+
+struct vgg__source vgg__conv_input_source(const struct vgg__stage_args *args,
+                                          size_t sample)
+{
+    const vgg_stage *s = args->stage;
+    return (struct vgg__source){.kind = VGG__PLAIN,
+                                .x = (const float *)args->x +
+                                     sample * vgg__extent_count(s->in),
+                                .h = s->in.h,
+                                .w = s->in.w,
+                                .c = s->in.c,
+                                .channels = s->in.c};
+}
+
 /* ---- Algorithms ------------------------------------------------------------ */
 
 enum algorithm { COLUMNS, FIRST, WINOGRAD2, WINOGRAD4 };
@@ -162,11 +196,6 @@ static void backward(const struct vgg__stage_args *args)
 
 /* ---- What it needs --------------------------------------------------------- */
 
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static size_t forward_scratch(const struct vgg__stage_env *env,
                               enum algorithm algorithm)
 {
@@ -187,12 +216,13 @@ static size_t backward_scratch(const struct vgg__stage_env *env, const struct ch
     if ((c->weights == COLUMNS && weights) || (c->data == COLUMNS && data))
         bytes = vgg__columns_backward_scratch(env);
     if (c->weights == FIRST && weights)
-        bytes = max_size(bytes, vgg__first_scratch(env, true));
+        bytes = vgg__size_max(bytes, vgg__first_scratch(env, true));
     else if (c->weights != COLUMNS && weights)
-        bytes =
-            max_size(bytes, vgg__winograd_backward_scratch(env, tile_of(c->weights)));
+        bytes = vgg__size_max(bytes,
+                              vgg__winograd_backward_scratch(env, tile_of(c->weights)));
     if (c->data != COLUMNS && data)
-        bytes = max_size(bytes, vgg__winograd_scratch(env, tile_of(c->data), true));
+        bytes =
+            vgg__size_max(bytes, vgg__winograd_scratch(env, tile_of(c->data), true));
     return bytes;
 }
 

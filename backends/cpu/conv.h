@@ -31,6 +31,12 @@ struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index);
 void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
                       struct vgg__output *out);
 
+/* dY before ReLU and pooling, and x. */
+struct vgg__source vgg__conv_gradient_source(const struct vgg__stage_args *args,
+                                             size_t sample);
+struct vgg__source vgg__conv_input_source(const struct vgg__stage_args *args,
+                                          size_t sample);
+
 /* ---- As one matrix product (columns.c, columns_backward.c) ----------------- */
 
 /* OIHW to [kh][kw][ic][oc], or `back`: to [kh][kw][oc][ic] with the kernel turned by
@@ -101,11 +107,5 @@ struct vgg__tiles vgg__winograd_by_frequency(uint32_t m, size_t block, size_t ch
 /* A tile's frequencies together, [tile][group][f][width]: written at once. */
 struct vgg__tiles vgg__winograd_by_tile(uint32_t m, size_t block, size_t channels,
                                         size_t width);
-
-/* dY before ReLU and pooling, and x. */
-struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,
-                                                 size_t sample);
-struct vgg__source vgg__winograd_input_source(const struct vgg__stage_args *args,
-                                              size_t sample);
 
 #endif

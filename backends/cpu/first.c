@@ -134,7 +134,7 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
     for (size_t pair = vgg__cpu_part(f->pairs, task, f->parts); pair < end; pair++) {
         size_t sample;
         const struct vgg__first first = take_pair(f, pair, rows, &sample);
-        const struct vgg__source all = vgg__winograd_gradient_source(f->args, sample);
+        const struct vgg__source all = vgg__conv_gradient_source(f->args, sample);
         for (size_t o = 0; o < f->oc; o += lanes) {
             const struct vgg__source dy = vgg__source_from(&all, o);
             f->kernels->first->weights(&first, &dy, pair_sums);

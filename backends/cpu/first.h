@@ -5,7 +5,6 @@
 #define VGG_CPU_FIRST_H
 
 #include "cpu/kernels.h"
-#include "cpu/winograd.h"
 
 #define VGG__FIRST_CHANNELS 4 /* at most */
 #define VGG__FIRST_BLOCK    4 /* pixels side by side that are computed at once */

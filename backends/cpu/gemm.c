@@ -17,12 +17,11 @@
 
 #define DEPTH     512 /* steps of k between two visits of C */
 #define HEIGHT    168 /* rows of A that are copied at once; a multiple of 14 and of 6 */
-#define MOST_COLS 32
 #define MOST_ROWS 14
 /* 16: rows of a copy must not fall on the same sets of the cache. */
 #define COPY_ROW (DEPTH + 16)
 
-_Static_assert(VGG__GEMM_SCRATCH == DEPTH * MOST_COLS + HEIGHT * COPY_ROW,
+_Static_assert(VGG__GEMM_SCRATCH == DEPTH * VGG__MOST_COLS + HEIGHT * COPY_ROW,
                "a panel of B and a block of A");
 
 /* ---- Packing --------------------------------------------------------------- */
@@ -114,7 +113,7 @@ static void take_a(const struct vgg__product *p, size_t i0, size_t height, size_
 static void edge_tile(const struct vgg__kernels *kernels, uint32_t rows, size_t width,
                       const struct vgg__tile *tile)
 {
-    float block[MOST_ROWS * MOST_COLS];
+    float block[MOST_ROWS * VGG__MOST_COLS];
     struct vgg__tile t = *tile;
     t.c = block;
     t.c_row = kernels->cols;
@@ -167,7 +166,7 @@ static void run_own(const struct vgg__kernels *kernels, float *scratch,
                     const struct vgg__product *p)
 {
     const uint32_t cols = kernels->cols;
-    float *panel = scratch, *copy = scratch + DEPTH * MOST_COLS;
+    float *panel = scratch, *copy = scratch + DEPTH * VGG__MOST_COLS;
     const size_t height = must_copy(p) ? HEIGHT : p->m;
     const struct vgg__descent later = {/* decay counts once */
                                        .rate = p->descent ? p->descent->rate : 0};
@@ -208,11 +207,6 @@ static void clear(const struct vgg__product *p)
 
 /* ---- OpenBLAS -------------------------------------------------------------- */
 
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Its integers have 32 bits. */
 static bool fits(const struct vgg__product *p, size_t lda, size_t ldb)
 {
@@ -241,11 +235,11 @@ void vgg__gemm_run(const struct vgg__gemm *g, const struct vgg__product *p,
     }
     const bool ta = p->a_col != 1, tb = !p->packed && p->b_col != 1;
     /* Of one row or column the stride says nothing, and may be less than BLAS asks. */
-    const size_t lda = max_size(ta ? p->a_col : p->a_row, ta ? p->m : p->k);
-    const size_t ldb = max_size(p->packed ? p->n
-                                : tb      ? p->b_col
-                                          : p->b_row,
-                                tb ? p->k : p->n);
+    const size_t lda = vgg__size_max(ta ? p->a_col : p->a_row, ta ? p->m : p->k);
+    const size_t ldb = vgg__size_max(p->packed ? p->n
+                                     : tb      ? p->b_col
+                                               : p->b_row,
+                                     tb ? p->k : p->n);
     if (g->blas && fits(p, lda, ldb)) {
         const struct vgg__blas_product b = {
             ta,   tb,       (int)p->m, (int)p->n,     (int)p->k,   p->a,      (int)lda,

@@ -6,7 +6,6 @@
 
 #include "backend.h"
 #include "cpu/vector.h"
-#include "cpu/winograd.h"
 
 INLINE size_t least(size_t a, size_t b)
 {

@@ -103,8 +103,7 @@ INLINE void read_plain(const struct vgg__source *s, size_t y, size_t x, vec d[4]
         const size_t at = (r * s->w + c) * s->c;
         d[place] = load_some(s->x + at, s->channels);
         if (s->kind == VGG__MASKED)
-            d[place] =
-                (vec)((mask)d[place] & ~(load_some(s->y + at, s->channels) <= 0));
+            d[place] = masked(d[place], load_some(s->y + at, s->channels));
     }
 }
 

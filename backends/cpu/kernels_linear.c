@@ -159,7 +159,7 @@ static inline void lay_row(const float *from, size_t count, float *to, size_t fu
     for (; j < full; j++) to[j] = 0;
 }
 
-static void lay(const struct vgg__piece *p)
+static void lay(const struct vgg__slice *p)
 {
     for (size_t i = 0; i < p->rows; i++) {
         const float *w = (const float *)((const char *)p->w + i * p->w_row);
@@ -172,7 +172,7 @@ static void lay(const struct vgg__piece *p)
 }
 
 /* Writes whole groups: a row of `out` has room for them. */
-static void lay_bf16(const struct vgg__piece *p)
+static void lay_bf16(const struct vgg__slice *p)
 {
     for (size_t i = 0; i < p->rows; i++) {
         const char *w = (const char *)p->w + i * p->w_row;

@@ -34,7 +34,7 @@ struct vgg__dots {
 /* A piece of w [rows][width] in f32, to be laid down anew: out[i * out_row + j] of a
  * segment of columns, segments being `segment_size` apart. A last segment that is not
  * full is filled up with zeros. */
-struct vgg__piece {
+struct vgg__slice {
     const void *w; /* float, or the copy; of that: from a group's beginning */
     size_t w_row;  /* bytes */
     size_t rows, width;
@@ -47,8 +47,8 @@ struct vgg__linear_kernels {
     uint32_t group; /* elements */
     void (*dots)(const struct vgg__dots *dots);
     void (*dots_bf16)(const struct vgg__dots *dots);
-    void (*lay)(const struct vgg__piece *piece);
-    void (*lay_bf16)(const struct vgg__piece *piece);
+    void (*lay)(const struct vgg__slice *piece);
+    void (*lay_bf16)(const struct vgg__slice *piece);
     /* A row of `count` elements to the copy, rounded to nearest even. */
     void (*pack_bf16)(const float *w, size_t count, uint32_t *out);
 };

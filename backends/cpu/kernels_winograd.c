@@ -89,12 +89,6 @@ INLINE bool is_inner(const struct patch *p, const int rows)
            is_among(p->left, rows, p->source->w);
 }
 
-/* Where y <= 0, zero. */
-INLINE vec masked(vec v, vec y)
-{
-    return (vec)((mask)v & ~(y <= 0));
-}
-
 INLINE void gather_masked(const struct patch *p, const int rows, vec *d)
 {
     const struct vgg__source *s = p->source;

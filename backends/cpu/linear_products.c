@@ -165,7 +165,7 @@ static void forward_tiles(const struct vgg__linear *l, const struct place *at,
     const char *w = weights_at(l, at, &bytes), *ahead = weights_at(l, next, &bytes);
     t.a = (const float *)w;
     if (l->half) {
-        const struct vgg__piece piece = {.w = w,
+        const struct vgg__slice piece = {.w = w,
                                          .w_row = bytes,
                                          .rows = at->rows,
                                          .width = t.k,
@@ -248,14 +248,14 @@ size_t vgg__linear_dx_tasks(const struct vgg__linear *l)
  * memory is never waited for, and never asked for all at once. */
 struct delivery {
     const struct vgg__linear_kernels *kernels;
-    struct vgg__piece block; /* all of its rows */
+    struct vgg__slice block; /* all of its rows */
     size_t calls, call;      /* of the kernel meanwhile */
 };
 
 /* The rows of piece `i`; none behind the last. */
-static struct vgg__piece piece_of(const struct delivery *d, size_t i)
+static struct vgg__slice piece_of(const struct delivery *d, size_t i)
 {
-    struct vgg__piece piece = d->block;
+    struct vgg__slice piece = d->block;
     const size_t begin = vgg__cpu_part(d->block.rows, i, d->calls);
     piece.rows =
         i < d->calls ? vgg__cpu_part(d->block.rows, i + 1, d->calls) - begin : 0;
@@ -267,7 +267,7 @@ static struct vgg__piece piece_of(const struct delivery *d, size_t i)
 /* Before a call: it shall fetch the piece behind the one that is laid down after it. */
 static void fetch_piece(const struct delivery *d, struct vgg__tile *tile)
 {
-    const struct vgg__piece piece = piece_of(d, d->call + 1);
+    const struct vgg__slice piece = piece_of(d, d->call + 1);
     tile->ahead = piece.w;
     tile->ahead_row = piece.w_row;
     tile->ahead_rows = (uint32_t)piece.rows;
@@ -276,16 +276,16 @@ static void fetch_piece(const struct delivery *d, struct vgg__tile *tile)
 
 static void lay_piece(struct delivery *d)
 {
-    const struct vgg__piece piece = piece_of(d, d->call++);
+    const struct vgg__slice piece = piece_of(d, d->call++);
     if (piece.rows > 0) d->kernels->lay(&piece);
 }
 
 /* Columns `first` .. first + width of the weights, outputs from `o` on. */
-static struct vgg__piece dx_block(const struct vgg__linear *l, size_t first,
+static struct vgg__slice dx_block(const struct vgg__linear *l, size_t first,
                                   size_t width, size_t o, float *to)
 {
     const size_t cols = l->gemm->kernels->cols;
-    return (struct vgg__piece){.w = (const float *)l->w + o * l->ins + first,
+    return (struct vgg__slice){.w = (const float *)l->w + o * l->ins + first,
                                .w_row = l->ins * sizeof(float),
                                .rows = vgg__size_min(DX_DEPTH, l->outs - o),
                                .width = width,
@@ -296,7 +296,7 @@ static struct vgg__piece dx_block(const struct vgg__linear *l, size_t first,
 }
 
 /* A block of weights, laid down, by all samples, while the next comes in. */
-static void dx_tiles(const struct vgg__linear *l, const struct vgg__piece *block,
+static void dx_tiles(const struct vgg__linear *l, const struct vgg__slice *block,
                      size_t o, float *dx, struct delivery *next)
 {
     const struct vgg__kernels *kernels = l->gemm->kernels;
@@ -336,7 +336,7 @@ void vgg__linear_dx_task(const struct vgg__linear *l, float *dx, size_t task,
     next.calls = up(width, kernels->cols) * up(l->count, kernels->rows);
     next.kernels->lay(&next.block);
     for (size_t o = 0, turn = 0; o < l->outs; o += DX_DEPTH) {
-        const struct vgg__piece block = next.block;
+        const struct vgg__slice block = next.block;
         turn ^= DX_PANELS * DX_DEPTH * MOST_COLS;
         if (o + DX_DEPTH < l->outs)
             next.block = dx_block(l, first, width, o + DX_DEPTH, blocks + turn);
@@ -358,7 +358,7 @@ size_t vgg__linear_dweight_packs(const struct vgg__linear *l)
 void vgg__linear_dweight_pack(const struct vgg__linear *l, const float *x, size_t task)
 {
     const size_t cols = l->gemm->kernels->cols, first = task * cols;
-    const struct vgg__piece panel = {.w = x + first,
+    const struct vgg__slice panel = {.w = x + first,
                                      .w_row = l->ins * sizeof(float),
                                      .rows = l->count,
                                      .width = vgg__size_min(cols, l->ins - first),

@@ -64,10 +64,16 @@ INLINE void store_some(float *x, vec v, size_t count)
         for (size_t i = 0; i < count; i++) x[i] = v[i];
 }
 
+/* v, but zero where y <= 0. */
+INLINE vec masked(vec v, vec y)
+{
+    return (vec)((mask)v & ~(y <= 0));
+}
+
 /* max(v, 0); NaN stays NaN. */
 INLINE vec positive(vec v)
 {
-    return (vec)((mask)v & ~(v <= 0));
+    return masked(v, v);
 }
 
 /* Written as a loop: GCC 12 converts vectors of bytes one by one. */

@@ -5,9 +5,10 @@
  * The tiles of all samples are one list, cut in blocks of a length that keeps what a
  * block needs in the second-level cache:
  *
- *   V  its windows transformed         [tile][frequency][ic], in groups of ic
+ *   V  its windows transformed         [tile][frequency][ic], in groups of ic;
+ *                                      [frequency][tile][ic] of many channels
  *   U  the filters transformed         [panel][frequency][ic][panel's oc], prepared
- *   M  V times a panel of U            [tile][frequency][panel's oc]
+ *   M  V times a panel of U            as V, [panel's oc] in place of [ic]
  *
  * then M is transformed back and finished (bias, ReLU, pooling) a panel at a time: what
  * comes before the pooling is never stored. The gradient of the input is the same with
@@ -22,8 +23,7 @@
 #define DEPTH        128 /* input channels between two visits of M: L1 holds its U */
 #define FAR          256 /* above, U is fetched ahead */
 #define GROUP        16  /* channels of a tile that are kept together */
-#define BY_TILE      128 /* input channels up to which V is kept tile by tile */
-#define MOST_COLS    32  /* of a panel */
+#define BY_TILE      128 /* input channels below which V is kept tile by tile */
 #define SHARES       4   /* tasks of a worker, if there are panels to divide */
 
 /* ---- Filters --------------------------------------------------------------- */
@@ -44,12 +44,12 @@ const double (*vgg__winograd_filters(uint32_t m))[3]
 }
 
 /* G g G^T of `cols` filters side by side, to u[f * stride + column]. */
-static void transform_filters(uint32_t m, double g[9][MOST_COLS], size_t cols, float *u,
-                              size_t stride)
+static void transform_filters(uint32_t m, double g[9][VGG__MOST_COLS], size_t cols,
+                              float *u, size_t stride)
 {
     const uint32_t n = m + 2;
     const double(*G)[3] = vgg__winograd_filters(m);
-    double half[6][3][MOST_COLS];
+    double half[6][3][VGG__MOST_COLS];
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t s = 0; s < 3; s++)
             for (size_t j = 0; j < cols; j++)
@@ -107,7 +107,8 @@ static void prepare_task(void *arg, uint32_t task, uint32_t worker)
     const size_t depth = depth_of(s, p->back), width = width_of(s, p->back);
     const size_t first = task * cols, count = vgg__size_min(cols, width - first);
     float *u = p->u + task * p->panel;
-    double g[9][MOST_COLS] = {{0}}; /* columns that only fill up the panel stay zero */
+    double g[9][VGG__MOST_COLS] = {
+        {0}}; /* columns that only fill up the panel stay zero */
     for (size_t l = 0; l < depth; l++) {
         for (size_t j = 0; j < count; j++) {
             const size_t o = p->back ? l : first + j, i = p->back ? first + j : l;
@@ -185,40 +186,6 @@ struct vgg__tiles vgg__winograd_by_tile(uint32_t m, size_t block, size_t channel
     return t;
 }
 
-struct vgg__source vgg__winograd_gradient_source(const struct vgg__stage_args *args,
-                                                 size_t sample)
-{
-    const vgg_stage *s = args->stage;
-    const size_t at = sample * vgg__extent_count(s->out);
-    struct vgg__source source = {.kind = VGG__PLAIN,
-                                 .x = (const float *)args->dy + at,
-                                 .h = s->mid.h,
-                                 .w = s->mid.w,
-                                 .c = s->mid.c,
-                                 .channels = s->mid.c};
-    if (s->pool != VGG_NO_POOL) {
-        source.kind = s->pool == VGG_MAX_POOL ? VGG__MAX_POOLED : VGG__AVERAGE_POOLED;
-        source.kept = (const uint8_t *)args->saved + at;
-    } else if (s->relu) {
-        source.kind = VGG__MASKED;
-        source.y = (const float *)args->y + at;
-    }
-    return source;
-}
-
-struct vgg__source vgg__winograd_input_source(const struct vgg__stage_args *args,
-                                              size_t sample)
-{
-    const vgg_stage *s = args->stage;
-    return (struct vgg__source){.kind = VGG__PLAIN,
-                                .x = (const float *)args->x +
-                                     sample * vgg__extent_count(s->in),
-                                .h = s->in.h,
-                                .w = s->in.w,
-                                .c = s->in.c,
-                                .channels = s->in.c};
-}
-
 /* ---- Products -------------------------------------------------------------- */
 
 struct pass {
@@ -283,8 +250,8 @@ static void make_v(const struct pass *p, size_t first, size_t end, float *v)
     for (size_t tile = first; to.out = v + (tile - first) * p->v.at.stride,
                 vgg__winograd_next(&p->tiling, &tile, end, &sample, &run);) {
         const struct vgg__source source =
-            p->back ? vgg__winograd_gradient_source(p->args, sample)
-                    : vgg__winograd_input_source(p->args, sample);
+            p->back ? vgg__conv_gradient_source(p->args, sample)
+                    : vgg__conv_input_source(p->args, sample);
         p->kernels->winograd->window(p->m, &source, &run, &to);
     }
 }

@@ -22,35 +22,6 @@
 
 #include "cpu/kernels.h"
 
-/* What a map's pixels are read from. */
-enum vgg__source_kind {
-    VGG__PLAIN,         /* x [h][w][c] */
-    VGG__MASKED,        /* x where y > 0 or NaN, both [h][w][c] */
-    VGG__MAX_POOLED,    /* x [h/2][w/2][c], at the place that `kept` says, if any */
-    VGG__AVERAGE_POOLED /* a quarter of x [h/2][w/2][c] where `kept` has the bit */
-};
-
-/* A map; all is zero outside of it. */
-struct vgg__source {
-    uint32_t kind;
-    const float *x, *y;
-    const uint8_t *kept; /* [h/2][w/2][c], as struct vgg__windows has it */
-    size_t h, w, c;
-    size_t channels; /* to be taken, from the first on */
-};
-
-/* The same from channel `first` on. */
-static inline struct vgg__source vgg__source_from(const struct vgg__source *source,
-                                                  size_t first)
-{
-    struct vgg__source from = *source;
-    from.x += first;
-    if (from.y) from.y += first;
-    if (from.kept) from.kept += first;
-    from.channels -= first;
-    return from;
-}
-
 /* Tiles side by side: `count` from tile (row, col) on. */
 struct vgg__run {
     size_t row, col, count;

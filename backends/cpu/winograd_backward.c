@@ -19,7 +19,6 @@
 #define FEWEST       28     /* tiles of a block */
 #define MOST         112
 #define SHARE        64 /* input channels of a task */
-#define MOST_COLS    32 /* of a panel */
 #define FEWEST_PARTS 4
 #define MOST_PARTS   32
 #define PART_FLOATS  ((size_t)3 << 20) /* of all parts together, unless they are few */
@@ -37,11 +36,6 @@ struct backward {
     float *p;       /* [part][part_floats] */
     double *dbias;  /* [part][oc] */
 };
-
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
 
 static struct backward plan_backward(const struct vgg__cpu *cpu, const vgg_stage *s,
                                      uint32_t m, size_t count)
@@ -66,8 +60,8 @@ static struct backward plan_backward(const struct vgg__cpu *cpu, const vgg_stage
     b.z = vgg__winograd_by_frequency(m, b.block, b.panels * cols, cols);
     b.worker_floats = b.v.floats + b.z.floats + vgg__cpu_floats(b.panels * cols);
     b.part_floats = vgg__cpu_floats(b.frequencies * b.p_frequency);
-    b.parts =
-        vgg__size_min(MOST_PARTS, max_size(FEWEST_PARTS, PART_FLOATS / b.part_floats));
+    b.parts = vgg__size_min(MOST_PARTS,
+                            vgg__size_max(FEWEST_PARTS, PART_FLOATS / b.part_floats));
     b.parts = vgg__size_min(b.parts, (b.tiling.total + b.block - 1) / b.block);
     return b;
 }
@@ -95,7 +89,7 @@ static void make_v(const struct backward *b, struct share share, size_t first,
     struct vgg__run run;
     for (size_t tile = first; to.out = v + (tile - first) * b->v.at.stride,
                 vgg__winograd_next(&b->tiling, &tile, end, &sample, &run);) {
-        const struct vgg__source x = vgg__winograd_input_source(b->args, sample);
+        const struct vgg__source x = vgg__conv_input_source(b->args, sample);
         struct vgg__source source = vgg__source_from(&x, share.first);
         source.channels = share.count;
         b->kernels->winograd->window(b->m, &source, &run, &to);
@@ -109,8 +103,7 @@ static void make_z(const struct backward *b, size_t first, size_t end, float *z)
     struct vgg__run run;
     for (size_t tile = first; to.out = z + (tile - first) * b->z.at.stride,
                 vgg__winograd_next(&b->tiling, &tile, end, &sample, &run);) {
-        const struct vgg__source source =
-            vgg__winograd_gradient_source(b->args, sample);
+        const struct vgg__source source = vgg__conv_gradient_source(b->args, sample);
         b->kernels->winograd->gradient(b->m, &source, &run, &to);
     }
 }
@@ -182,7 +175,7 @@ static void add_filters(const struct backward *b, const float *p, size_t count,
 {
     const uint32_t n = b->m + 2;
     const double(*G)[3] = vgg__winograd_filters(b->m);
-    double half[3][6][MOST_COLS] = {{{0}}};
+    double half[3][6][VGG__MOST_COLS] = {{{0}}};
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < n; k++) {
             const float *from = p + (i * n + k) * b->p_frequency;
@@ -192,7 +185,7 @@ static void add_filters(const struct backward *b, const float *p, size_t count,
         }
     for (uint32_t r = 0; r < 3; r++)
         for (uint32_t s = 0; s < 3; s++) {
-            double sum[MOST_COLS] = {0};
+            double sum[VGG__MOST_COLS] = {0};
             for (uint32_t k = 0; k < n; k++)
                 for (size_t j = 0; j < count; j++) sum[j] += half[r][k][j] * G[k][s];
             for (size_t j = 0; j < count; j++) dg[j * row + 3 * r + s] += (float)sum[j];

@@ -175,7 +175,7 @@ START_TEST(rounding)
         uint32_t word[32] = {0}, got; /* a group of the widest set */
         memcpy(&w, &cases[i].bits, sizeof w);
         gemm->kernels->linear->pack_bf16(&w, 1, word);
-        const struct vgg__piece piece = {
+        const struct vgg__slice piece = {
             .w = word, .rows = 1, .width = 1, .out = out, .segment = 1};
         gemm->kernels->linear->lay_bf16(&piece);
         memcpy(&got, out, sizeof got);
@@ -198,7 +198,7 @@ START_TEST(copies)
         const size_t row = vgg__bf16_row(kernels, ins), full = row / 2;
         float *w = draw(3 * ins), *out = filled(3 * full, 77);
         void *copy = copy_of(kernels, w, 3, ins);
-        const struct vgg__piece piece = {.w = copy,
+        const struct vgg__slice piece = {.w = copy,
                                          .w_row = row,
                                          .rows = 3,
                                          .width = ins,
@@ -223,7 +223,7 @@ START_TEST(panels)
     for (size_t width = 1; width < 70 && gemm; width += 3) {
         const size_t segments = (width + 15) / 16;
         float *w = draw(5 * width), *out = filled(segments * 80, 77);
-        const struct vgg__piece piece = {.w = w,
+        const struct vgg__slice piece = {.w = w,
                                          .w_row = width * sizeof(float),
                                          .rows = 5,
                                          .width = width,
