@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution with bias, and ReLU and 2x2 pooling if they are fused: the choice of the
- * algorithm, a function of the stage's shape and the context's options alone.
+ * algorithm, a function of the stage's shape and the context's options alone unless it
+ * was asked to be measured (conv_search.c).
  *
  * Prepared are the forward's filters, then those of the input's gradient. */
 #include "cpu/conv.h"
@@ -54,17 +55,10 @@ struct vgg__source vgg__conv_input_source(const struct vgg__stage_args *args,
 
 /* ---- Algorithms ------------------------------------------------------------ */
 
-enum algorithm { COLUMNS, FIRST, WINOGRAD2, WINOGRAD4 };
-
-/* How a stage is computed. */
-struct choice {
-    enum algorithm forward, data, weights;
-};
-
 /* m of F(m x m, 3 x 3). */
-static uint32_t tile_of(enum algorithm algorithm)
+static uint32_t tile_of(enum vgg__conv_algorithm algorithm)
 {
-    return algorithm == WINOGRAD2 ? 2 : 4;
+    return algorithm == VGG__WINOGRAD2 ? 2 : 4;
 }
 
 /* The work of a forward in multiply-accumulate operations, and that of transforms and
@@ -86,57 +80,70 @@ static double columns_cost(const vgg_stage *s, size_t lanes)
     return pixels * 9 * s->in.c * (wide_oc + 8);
 }
 
-static enum algorithm cheapest(const vgg_stage *s, size_t lanes)
+static enum vgg__conv_algorithm cheapest(const vgg_stage *s, size_t lanes)
 {
-    enum algorithm best = COLUMNS;
+    enum vgg__conv_algorithm best = VGG__COLUMNS;
     double least = columns_cost(s, lanes);
     for (uint32_t m = 2; m <= 4; m += 2) {
         const double cost = winograd_cost(s, m, lanes);
         if (cost >= least) continue;
         least = cost;
-        best = m == 2 ? WINOGRAD2 : WINOGRAD4;
+        best = m == 2 ? VGG__WINOGRAD2 : VGG__WINOGRAD4;
     }
     return best;
 }
 
-/* The same for all three products: dY and x have one extent. */
-static struct choice choose(const struct vgg__cpu *cpu, const vgg_stage *s)
+static struct vgg__conv_choice all_by(enum vgg__conv_algorithm algorithm)
 {
-    static const enum algorithm forced[] = {[VGG_CONV_COLUMNS] = COLUMNS,
-                                            [VGG_CONV_WINOGRAD2] = WINOGRAD2,
-                                            [VGG_CONV_WINOGRAD4] = WINOGRAD4};
-    if (s->kernel != 3) return (struct choice){COLUMNS, COLUMNS, COLUMNS};
-    if (cpu->conv != VGG_CONV_AUTO) {
-        const enum algorithm all = forced[cpu->conv];
-        return (struct choice){all, all, all};
+    return (struct vgg__conv_choice){algorithm, algorithm, algorithm};
+}
+
+/* By the shape: the same for all three products, as dY and x have one extent. */
+struct vgg__conv_choice vgg__conv_choose(const struct vgg__cpu *cpu, const vgg_stage *s)
+{
+    static const enum vgg__conv_algorithm forced[] = {
+        [VGG_CONV_COLUMNS] = VGG__COLUMNS,
+        [VGG_CONV_WINOGRAD2] = VGG__WINOGRAD2,
+        [VGG_CONV_WINOGRAD4] = VGG__WINOGRAD4};
+    if (s->kernel != 3) return all_by(VGG__COLUMNS);
+    if (cpu->conv != VGG_CONV_AUTO && cpu->conv != VGG_CONV_MEASURED) {
+        return all_by(forced[cpu->conv]);
     }
-    if (s->in.c <= VGG__FIRST_CHANNELS) return (struct choice){FIRST, COLUMNS, FIRST};
-    const enum algorithm all = cheapest(s, cpu->gemm.kernels->cols / 2);
-    return (struct choice){all, all, all};
+    if (s->in.c <= VGG__FIRST_CHANNELS)
+        return (struct vgg__conv_choice){VGG__FIRST, VGG__COLUMNS, VGG__FIRST};
+    return all_by(cheapest(s, cpu->gemm.kernels->cols / 2));
+}
+
+static struct vgg__conv_choice choice_of(const struct vgg__stage_args *args)
+{
+    const struct vgg__cpu *cpu = vgg__cpu_of(args->machine);
+    const struct vgg__conv_found *found =
+        vgg__conv_find(cpu, args->stage, args->batch, args->mode != VGG_MODE_INFER);
+    return found ? found->choice : vgg__conv_choose(cpu, args->stage);
 }
 
 /* Floats of the filters of the forward, or of the input's gradient. */
 static size_t packed(const struct vgg__cpu *cpu, const vgg_stage *s,
-                     enum algorithm algorithm, bool back)
+                     enum vgg__conv_algorithm algorithm, bool back)
 {
     switch (algorithm) {
-    case COLUMNS:
+    case VGG__COLUMNS:
         return vgg__columns_packed(cpu, s, back);
-    case FIRST:
+    case VGG__FIRST:
         return vgg__cpu_floats(vgg__first_packed(cpu, s));
     default:
         return vgg__winograd_packed(cpu, s, tile_of(algorithm), back);
     }
 }
 
-static void prepare_one(const struct vgg__stage_args *args, enum algorithm algorithm,
-                        bool back, float *to)
+static void prepare_one(const struct vgg__stage_args *args,
+                        enum vgg__conv_algorithm algorithm, bool back, float *to)
 {
     switch (algorithm) {
-    case COLUMNS:
+    case VGG__COLUMNS:
         vgg__columns_prepare(args, back, to);
         break;
-    case FIRST:
+    case VGG__FIRST:
         vgg__first_prepare(args, to);
         break;
     default:
@@ -149,7 +156,7 @@ static void prepare_one(const struct vgg__stage_args *args, enum algorithm algor
 
 static void prepare(const struct vgg__stage_args *args)
 {
-    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    const struct vgg__conv_choice c = choice_of(args);
     float *to = args->prepared;
     prepare_one(args, c.forward, false, to);
     if (args->mode == VGG_MODE_INFER) return;
@@ -159,12 +166,12 @@ static void prepare(const struct vgg__stage_args *args)
 
 static void forward(const struct vgg__stage_args *args)
 {
-    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    const struct vgg__conv_choice c = choice_of(args);
     switch (c.forward) {
-    case COLUMNS:
+    case VGG__COLUMNS:
         vgg__columns_forward(args, args->prepared);
         break;
-    case FIRST:
+    case VGG__FIRST:
         vgg__first_forward(args, args->prepared);
         break;
     default:
@@ -175,19 +182,19 @@ static void forward(const struct vgg__stage_args *args)
 
 static void backward(const struct vgg__stage_args *args)
 {
-    const struct choice c = choose(vgg__cpu_of(args->machine), args->stage);
+    const struct vgg__conv_choice c = choice_of(args);
     const float *turned =
         (const float *)args->prepared +
         packed(vgg__cpu_of(args->machine), args->stage, c.forward, false);
     struct vgg__stage_args rest = *args; /* what is left to the columns */
-    if (c.weights != COLUMNS) {
-        if ((args->dweight || args->dbias) && c.weights == FIRST)
+    if (c.weights != VGG__COLUMNS) {
+        if ((args->dweight || args->dbias) && c.weights == VGG__FIRST)
             vgg__first_weights(args);
         else if (args->dweight || args->dbias)
             vgg__winograd_weights(args, tile_of(c.weights));
         rest.dweight = rest.dbias = NULL;
     }
-    if (c.data != COLUMNS) {
+    if (c.data != VGG__COLUMNS) {
         if (args->dx) vgg__winograd_pass(args, tile_of(c.data), true, turned);
         rest.dx = NULL;
     }
@@ -197,41 +204,43 @@ static void backward(const struct vgg__stage_args *args)
 /* ---- What it needs --------------------------------------------------------- */
 
 static size_t forward_scratch(const struct vgg__stage_env *env,
-                              enum algorithm algorithm)
+                              enum vgg__conv_algorithm algorithm)
 {
     switch (algorithm) {
-    case COLUMNS:
+    case VGG__COLUMNS:
         return vgg__columns_forward_scratch(env);
-    case FIRST:
+    case VGG__FIRST:
         return vgg__first_scratch(env, false);
     default:
         return vgg__winograd_scratch(env, tile_of(algorithm), false);
     }
 }
 
-static size_t backward_scratch(const struct vgg__stage_env *env, const struct choice *c)
+static size_t backward_scratch(const struct vgg__stage_env *env,
+                               const struct vgg__conv_choice *c)
 {
     size_t bytes = 0;
     const bool data = env->wants_dx, weights = env->wants_dparams;
-    if ((c->weights == COLUMNS && weights) || (c->data == COLUMNS && data))
+    if ((c->weights == VGG__COLUMNS && weights) || (c->data == VGG__COLUMNS && data))
         bytes = vgg__columns_backward_scratch(env);
-    if (c->weights == FIRST && weights)
+    if (c->weights == VGG__FIRST && weights)
         bytes = vgg__size_max(bytes, vgg__first_scratch(env, true));
-    else if (c->weights != COLUMNS && weights)
+    else if (c->weights != VGG__COLUMNS && weights)
         bytes = vgg__size_max(bytes,
                               vgg__winograd_backward_scratch(env, tile_of(c->weights)));
-    if (c->data != COLUMNS && data)
+    if (c->data != VGG__COLUMNS && data)
         bytes =
             vgg__size_max(bytes, vgg__winograd_scratch(env, tile_of(c->data), true));
     return bytes;
 }
 
-static const char *name_of(const struct vgg__cpu *cpu, enum algorithm algorithm)
+const char *vgg__conv_name(const struct vgg__cpu *cpu,
+                           enum vgg__conv_algorithm algorithm)
 {
-    static const char *const names[] = {[FIRST] = "direct",
-                                        [WINOGRAD2] = "Winograd F(2x2, 3x3)",
-                                        [WINOGRAD4] = "Winograd F(4x4, 3x3)"};
-    if (algorithm != COLUMNS) return names[algorithm];
+    static const char *const names[] = {[VGG__FIRST] = "direct",
+                                        [VGG__WINOGRAD2] = "Winograd F(2x2, 3x3)",
+                                        [VGG__WINOGRAD4] = "Winograd F(4x4, 3x3)"};
+    if (algorithm != VGG__COLUMNS) return names[algorithm];
     return cpu->gemm.blas ? "columns, OpenBLAS" : "columns x weights";
 }
 
@@ -239,9 +248,10 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
 {
     const struct vgg__cpu *cpu = vgg__cpu_of(env->machine);
     const vgg_stage *s = env->stage;
-    const struct choice c = choose(cpu, s);
     const bool back = env->mode != VGG_MODE_INFER;
-    need->algorithm = name_of(cpu, c.forward);
+    const struct vgg__conv_found *found = vgg__conv_find(cpu, s, env->batch, back);
+    const struct vgg__conv_choice c = found ? found->choice : vgg__conv_choose(cpu, s);
+    need->algorithm = found ? found->text : vgg__conv_name(cpu, c.forward);
     need->reads_x = env->wants_dparams;
     need->reads_y = s->relu != 0 && s->pool == VGG_NO_POOL;
     need->prepared = sizeof(float) * packed(cpu, s, c.forward, false);

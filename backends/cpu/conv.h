@@ -37,6 +37,37 @@ struct vgg__source vgg__conv_gradient_source(const struct vgg__stage_args *args,
 struct vgg__source vgg__conv_input_source(const struct vgg__stage_args *args,
                                           size_t sample);
 
+/* ---- Which algorithm (conv.c, conv_search.c) ------------------------------- */
+
+enum vgg__conv_algorithm { VGG__COLUMNS, VGG__FIRST, VGG__WINOGRAD2, VGG__WINOGRAD4 };
+
+/* How a stage is computed: its output, and the gradients of its input and filters. */
+struct vgg__conv_choice {
+    enum vgg__conv_algorithm forward, data, weights;
+};
+
+/* By the stage's shape and the context's options; never by timing. */
+struct vgg__conv_choice vgg__conv_choose(const struct vgg__cpu *cpu,
+                                         const vgg_stage *stage);
+
+const char *vgg__conv_name(const struct vgg__cpu *cpu,
+                           enum vgg__conv_algorithm algorithm);
+
+/* What a search has found for a shape; lives as long as the device. */
+struct vgg__conv_found {
+    const struct vgg__conv_found *next;
+    vgg_stage stage; /* only its shape counts */
+    uint32_t batch;
+    bool back; /* the gradients were measured too */
+    struct vgg__conv_choice choice;
+    char text[96]; /* its names */
+};
+
+/* NULL: nothing was searched. May run beside a search. */
+const struct vgg__conv_found *vgg__conv_find(const struct vgg__cpu *cpu,
+                                             const vgg_stage *stage, uint32_t batch,
+                                             bool back);
+
 /* ---- As one matrix product (columns.c, columns_backward.c) ----------------- */
 
 /* OIHW to [kh][kw][ic][oc], or `back`: to [kh][kw][oc][ic] with the kernel turned by

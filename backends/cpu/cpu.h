@@ -7,13 +7,21 @@
 #ifndef VGG_CPU_CPU_H
 #define VGG_CPU_CPU_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "common/program.h"
 #include "cpu/gemm.h"
+
+struct vgg__conv_found; /* conv.h */
 
 struct vgg__cpu {
     struct vgg__machine machine; /* first: the toolkit's view of the device */
     struct vgg__gemm gemm;
     uint32_t conv; /* vgg_conv */
+    /* Under VGG_CONV_MEASURED: a list that only grows, under the lock. */
+    const struct vgg__conv_found *_Atomic found;
+    pthread_mutex_t searching;
     uint32_t workers;
     char processor[64];
 };
@@ -34,6 +42,11 @@ extern const struct vgg__stage_impl vgg__cpu_flatten;
 extern const struct vgg__stage_impl vgg__cpu_linear;
 extern const struct vgg__stage_impl vgg__cpu_dropout;
 extern const struct vgg__stage_impl vgg__cpu_loss;
+
+/* Under VGG_CONV_MEASURED: time the algorithms that the program's convolutions could
+ * take, unless their shapes were met before. */
+vgg_status vgg__conv_search(struct vgg__cpu *cpu, const vgg_program_desc *desc);
+void vgg__conv_forget(struct vgg__cpu *cpu);
 
 /* [rows][cols] to [cols][rows]. */
 void vgg__cpu_transpose(const float *in, size_t rows, size_t cols, float *out);

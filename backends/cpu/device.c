@@ -55,6 +55,7 @@ static vgg_status open_device(const vgg_host *host, uint32_t index, void **devic
         .conv = context->conv,
         .workers = context->threads,
     };
+    pthread_mutex_init(&cpu->searching, NULL);
     vgg__processor_name(cpu->processor, sizeof(cpu->processor));
     const struct vgg__gemm_options options = {.gemm = context->gemm,
                                               .blas = context->blas,
@@ -66,6 +67,7 @@ static vgg_status open_device(const vgg_host *host, uint32_t index, void **devic
         if (status != VGG_OK) vgg__gemm_close(&cpu->gemm);
     }
     if (status != VGG_OK) {
+        pthread_mutex_destroy(&cpu->searching);
         host->release(cpu);
         return status;
     }
@@ -78,7 +80,27 @@ static void close_device(void *device)
     struct vgg__cpu *cpu = device;
     vgg__pool_release(cpu->machine.host.ctx);
     vgg__gemm_close(&cpu->gemm);
+    vgg__conv_forget(cpu);
+    pthread_mutex_destroy(&cpu->searching);
     cpu->machine.host.release(cpu);
+}
+
+/* What a plan needs, and the text of it, depends on the algorithms: they are found
+ * first. */
+static vgg_status measure(void *device, const vgg_program_desc *desc, uint64_t *bytes)
+{
+    *bytes = 0;
+    const vgg_status status = vgg__conv_search(device, desc);
+    return status == VGG_OK ? vgg__program_measure(device, desc, bytes) : status;
+}
+
+static vgg_status compile(void *device, void *store, const vgg_program_desc *desc,
+                          void **program)
+{
+    *program = NULL;
+    const vgg_status status = vgg__conv_search(device, desc);
+    return status == VGG_OK ? vgg__program_compile(device, store, desc, program)
+                            : status;
 }
 
 static void device_text(void *device, char *text, size_t size)
@@ -111,8 +133,8 @@ const vgg_engine vgg__engine_cpu = {
     .data_create = NULL, /* the host's data is at hand */
     .data_free = NULL,
     .supports = vgg__program_supports,
-    .measure = vgg__program_measure,
-    .compile = vgg__program_compile,
+    .measure = measure,
+    .compile = compile,
     .program_free = vgg__program_free,
     .run = vgg__program_run,
     .read = vgg__program_read,

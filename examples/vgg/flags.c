@@ -19,7 +19,8 @@ static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "multistep", "cosine",
                                         NULL};
 static const char *const gemms[] = {"auto", "openblas", "own", NULL};
-static const char *const convs[] = {"auto", "columns", "winograd2", "winograd4", NULL};
+static const char *const convs[] = {"auto",      "columns",  "winograd2",
+                                    "winograd4", "measured", NULL};
 static const char *const precisions[] = {"fp32", "tf32", "bf16", NULL};
 static const char *const weight_kinds[] = {"fp32", "bf16", NULL};
 static const char *const formats[] = {"text", "json", NULL};

@@ -65,7 +65,13 @@ typedef enum vgg_conv {
     VGG_CONV_COLUMNS = 1,   /**< one matrix product over the pixels' neighbourhoods:
                                  the plain sums, in the order of channels */
     VGG_CONV_WINOGRAD2 = 2, /**< Winograd's F(2x2, 3x3): 2.25 times fewer products */
-    VGG_CONV_WINOGRAD4 = 3  /**< Winograd's F(4x4, 3x3): 4 times fewer products */
+    VGG_CONV_WINOGRAD4 = 3, /**< Winograd's F(4x4, 3x3): 4 times fewer products */
+    VGG_CONV_MEASURED = 4   /**< a plan times them, for the forward and each gradient
+                                 of every shape, and keeps the fastest: seconds, once
+                                 for a device and shape; vgg_plan_describe() tells what
+                                 was taken. Timings vary, and so may the last bits from
+                                 one opening of a device to the next; plans that are to
+                                 be deterministic are refused */
 } vgg_conv;
 
 /** What to do with an OpenBLAS that the host program itself has loaded. */

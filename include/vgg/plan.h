@@ -62,7 +62,7 @@ typedef struct vgg_plan_options {
     uint32_t deterministic;  /**< 1: choose no algorithm by timing, and none whose
                                   results can vary from run to run; a plan that would
                                   need one is refused. The engines `cpu` and `ref`
-                                  always work so */
+                                  always work so, #VGG_CONV_MEASURED apart */
     uint64_t max_bytes;      /**< refuse a plan that needs more; 0: no limit */
     uint32_t weights;  /**< how the plan keeps weights of linear layers: #VGG_FP32, as
                             they are, or #VGG_BF16, rounded to bfloat16 (nearest, ties

@@ -75,7 +75,7 @@ static vgg_status options_check(const vgg_context_options *opts)
         return vgg__fail(VGG_EINVAL,
                          "vgg_context_options.blas: no vgg_blas_policy is %u",
                          opts->blas);
-    if (opts->conv > VGG_CONV_WINOGRAD4)
+    if (opts->conv > VGG_CONV_MEASURED)
         return vgg__fail(VGG_EINVAL, "vgg_context_options.conv: no vgg_conv is %u",
                          opts->conv);
     const size_t length =

@@ -139,7 +139,7 @@ START_TEST(refused_options)
     opts.blas = 2;
     ck_fails_with(create(opts), VGG_EINVAL, "blas");
     opts = init;
-    opts.conv = 4;
+    opts.conv = 5;
     ck_fails_with(create(opts), VGG_EINVAL, "conv");
     opts = init;
     opts.size = 0;
