@@ -56,11 +56,12 @@ const char *vgg__conv_name(const struct vgg__cpu *cpu,
 /* What a search has found for a shape; lives as long as the device. */
 struct vgg__conv_found {
     const struct vgg__conv_found *next;
-    vgg_stage stage; /* only its shape counts */
+    vgg_stage shape;
     uint32_t batch;
-    bool back; /* the gradients were measured too */
+    bool back;     /* the gradients were measured too */
+    bool measured; /* false: there was no memory to */
     struct vgg__conv_choice choice;
-    char text[96]; /* its names */
+    char text[32]; /* forward/dx/dweight, or what is the same for all */
 };
 
 /* NULL: nothing was searched. May run beside a search. */

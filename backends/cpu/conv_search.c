@@ -10,11 +10,13 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/error.h"
 #include "cpu/first.h"
 
-#define RUNS        3                    /* that are timed; one more comes before */
+#define RUNS        5                    /* that are timed; one more comes before */
 #define TRIAL_MACS  ((double)(1u << 30)) /* of all images of a run: about 5 ms */
 #define TRIAL_BYTES ((size_t)64 << 20)   /* of all images' input and output */
+#define WORTH       0.95 /* of the seconds of the choice by shape: less is noise */
 
 enum { FORWARD, DATA, WEIGHTS, PRODUCTS };
 
@@ -25,7 +27,7 @@ const struct vgg__conv_found *vgg__conv_find(const struct vgg__cpu *cpu,
     const struct vgg__conv_found *f =
         atomic_load_explicit(&cpu->found, memory_order_acquire);
     for (; f; f = f->next) {
-        const vgg_stage *s = &f->stage;
+        const vgg_stage *s = &f->shape;
         if (f->batch == batch && f->back == back && s->kernel == stage->kernel &&
             s->relu == stage->relu && s->pool == stage->pool &&
             s->mid.c == stage->mid.c && s->in.c == stage->in.c &&
@@ -37,13 +39,20 @@ const struct vgg__conv_found *vgg__conv_find(const struct vgg__cpu *cpu,
 
 /* ---- A trial ----------------------------------------------------------------- */
 
-/* A stage's operands; those of one algorithm are at least as large as any needs. */
+/* A stage with operands that are large enough for every algorithm. */
 struct trial {
-    struct vgg__stage_env env;
-    struct vgg__stage_args args;
-    void *scratch[2]; /* forward, backward */
-    float *dx, *dweight, *dbias;
+    const vgg_stage *stage;
+    uint32_t images, batch; /* of a run, of the program */
+    uint32_t mode;
+    void *block; /* all of what follows */
+    void *x, *y, *dy, *dx, *weight, *dweight, *bias, *dbias;
+    void *prepared, *saved, *scratch[2]; /* forward, backward */
 };
+
+static bool has_gradients(const struct trial *t)
+{
+    return t->mode != VGG_MODE_INFER;
+}
 
 static uint32_t images_of(const vgg_stage *s, uint32_t batch)
 {
@@ -56,14 +65,14 @@ static uint32_t images_of(const vgg_stage *s, uint32_t batch)
     return images < 1 ? 1 : (uint32_t)images;
 }
 
-/* How the device would be if `candidate` were forced. AUTO stands for the kernel of
- * few input channels. */
+/* The device as if `candidate` had been asked for. VGG_CONV_AUTO stands for the kernel
+ * of few input channels. */
 static struct vgg__cpu device_by(const struct vgg__cpu *cpu, uint32_t candidate)
 {
-    struct vgg__cpu other = *cpu;
-    other.conv = candidate;
-    atomic_init(&other.found, NULL);
-    return other;
+    return (struct vgg__cpu){.machine = cpu->machine,
+                             .gemm = cpu->gemm,
+                             .conv = candidate,
+                             .workers = cpu->workers};
 }
 
 static bool is_candidate(const vgg_stage *s, uint32_t candidate)
@@ -71,17 +80,21 @@ static bool is_candidate(const vgg_stage *s, uint32_t candidate)
     return candidate != VGG_CONV_AUTO || s->in.c <= VGG__FIRST_CHANNELS;
 }
 
-/* What all candidates need at most. */
+/* The most that a candidate needs of each kind of memory. */
 static struct vgg__stage_need most_needed(const struct vgg__cpu *cpu,
-                                          const struct vgg__stage_env *env)
+                                          const struct trial *t)
 {
     struct vgg__stage_need most = {0};
     for (uint32_t c = VGG_CONV_AUTO; c <= VGG_CONV_WINOGRAD4; c++) {
         const struct vgg__cpu device = device_by(cpu, c);
-        struct vgg__stage_env trial = *env;
+        const struct vgg__stage_env env = {.machine = &device.machine,
+                                           .stage = t->stage,
+                                           .batch = t->images,
+                                           .mode = t->mode,
+                                           .wants_dx = has_gradients(t),
+                                           .wants_dparams = has_gradients(t)};
         struct vgg__stage_need need = {0};
-        trial.machine = &device.machine;
-        vgg__cpu_conv.measure(&trial, &need);
+        vgg__cpu_conv.measure(&env, &need);
         most.prepared = vgg__size_max(most.prepared, need.prepared);
         most.saved = vgg__size_max(most.saved, need.saved);
         most.forward_scratch =
@@ -99,41 +112,49 @@ static void fill(float *x, size_t count)
         x[i] = (float)(i * 2654435761u >> 7 & 255) / 1024 + 1.0f / 64;
 }
 
-/* Parts of one block; NULL: there is no room. The caller releases *block. */
-static bool take(const struct vgg__cpu *cpu, struct trial *t, void **block)
+/* An allocation whose refusal is nobody's error. */
+static void *try_alloc(const vgg_host *host, size_t bytes)
 {
-    const vgg_stage *s = t->env.stage;
-    const struct vgg__stage_need need = most_needed(cpu, &t->env);
-    const bool back = t->env.mode != VGG_MODE_INFER;
-    const size_t n = t->env.batch, w = 9 * (size_t)s->in.c * s->mid.c;
-    const size_t x = vgg__size_mul(n, vgg__extent_count(s->in));
-    const size_t y = vgg__size_mul(n, vgg__extent_count(s->out));
+    char text[VGG_ERROR_SIZE];
+    snprintf(text, sizeof(text), "%s", vgg_last_error());
+    void *memory = bytes < SIZE_MAX / 2 ? host->alloc(host->ctx, bytes) : NULL;
+    if (!memory) host->fail(VGG_ENOMEM, "%s", text);
+    return memory;
+}
+
+/* False: there is no memory. */
+static bool take(const struct vgg__cpu *cpu, struct trial *t)
+{
+    const vgg_stage *s = t->stage;
+    const struct vgg__stage_need need = most_needed(cpu, t);
+    const bool back = has_gradients(t);
+    const size_t x = vgg__size_mul(t->images, 4 * vgg__extent_count(s->in));
+    const size_t y = vgg__size_mul(t->images, 4 * vgg__extent_count(s->out));
+    const size_t w = vgg__size_mul(36 * (size_t)s->in.c, s->mid.c);
     const struct {
         void **to;
         size_t bytes;
         bool wanted, drawn;
-    } parts[] = {{(void **)&t->args.x, vgg__size_mul(4, x), true, true},
-                 {&t->args.y, vgg__size_mul(4, y), true, true},
-                 {&t->args.dy, vgg__size_mul(4, y), back, true},
-                 {(void **)&t->dx, vgg__size_mul(4, x), back, false},
-                 {(void **)&t->args.weight, vgg__size_mul(4, w), true, true},
-                 {(void **)&t->dweight, vgg__size_mul(4, w), back, true},
-                 {(void **)&t->args.bias, 4 * (size_t)s->mid.c, true, true},
-                 {(void **)&t->dbias, 4 * (size_t)s->mid.c, back, true},
-                 {&t->args.prepared, need.prepared, true, false},
-                 {&t->args.saved, need.saved, need.saved > 0, false},
+    } parts[] = {{&t->x, x, true, true},
+                 {&t->y, y, true, true},
+                 {&t->dy, y, back, true},
+                 {&t->dx, x, back, true},
+                 {&t->weight, w, true, true},
+                 {&t->dweight, w, back, true},
+                 {&t->bias, 4 * (size_t)s->mid.c, true, true},
+                 {&t->dbias, 4 * (size_t)s->mid.c, back, true},
+                 {&t->prepared, need.prepared, true, false},
+                 {&t->saved, need.saved, need.saved > 0, false},
                  {&t->scratch[0], need.forward_scratch, true, false},
                  {&t->scratch[1], need.backward_scratch, back, false}};
-    const size_t count = sizeof(parts) / sizeof(parts[0]);
+    enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
     size_t total = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < PARTS; i++)
         if (parts[i].wanted)
             total = vgg__size_add(total, vgg__size_add(parts[i].bytes, 64) / 64 * 64);
-    const struct vgg__machine *m = &cpu->machine;
-    unsigned char *at = total < SIZE_MAX / 2 ? m->host.alloc(m->host.ctx, total) : NULL;
-    *block = at;
+    unsigned char *at = t->block = try_alloc(&cpu->machine.host, total);
     if (!at) return false;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < PARTS; i++) {
         if (!parts[i].wanted) continue;
         *parts[i].to = at;
         if (parts[i].drawn) fill((float *)at, parts[i].bytes / sizeof(float));
@@ -142,48 +163,88 @@ static bool take(const struct vgg__cpu *cpu, struct trial *t, void **block)
     return true;
 }
 
-/* Seconds of a product by one algorithm, the least of some runs. */
-static double time_of(const struct trial *t, const struct vgg__cpu *device, int product)
+static struct vgg__stage_args args_of(const struct trial *t,
+                                      const struct vgg__cpu *device, uint32_t mode)
 {
-    struct vgg__stage_args args = t->args;
-    args.machine = &device->machine;
-    args.scratch = t->scratch[product != FORWARD];
-    args.dx = product == DATA ? t->dx : NULL;
-    args.dweight = product == WEIGHTS ? t->dweight : NULL;
-    args.dbias = product == WEIGHTS ? t->dbias : NULL;
+    return (struct vgg__stage_args){.machine = &device->machine,
+                                    .stage = t->stage,
+                                    .count = t->images,
+                                    .batch = t->images,
+                                    .mode = mode,
+                                    .x = t->x,
+                                    .y = t->y,
+                                    .dy = t->dy,
+                                    .prepared = t->prepared,
+                                    .saved = t->saved,
+                                    .scratch = t->scratch[0],
+                                    .weight = t->weight,
+                                    .bias = t->bias};
+}
+
+typedef void stage_fn(const struct vgg__stage_args *args);
+
+/* The least of some runs. */
+static double seconds_of(stage_fn *call, const struct vgg__stage_args *args)
+{
     double least = DBL_MAX;
     for (int i = 0; i <= RUNS; i++) {
         const double begin = vgg__seconds();
-        if (product == FORWARD)
-            vgg__cpu_conv.forward(&args);
-        else
-            vgg__cpu_conv.backward(&args);
+        call(args);
         const double seconds = vgg__seconds() - begin;
         if (i > 0 && seconds < least) least = seconds;
     }
     return least;
 }
 
-static struct vgg__conv_choice fastest(const struct vgg__cpu *cpu, struct trial *t)
+/* Seconds of a batch by the device's algorithms. Training prepares the filters for each
+ * of them, inference once and for all. */
+static void time_products(const struct trial *t, const struct vgg__cpu *device,
+                          double seconds[PRODUCTS])
 {
-    const bool back = t->env.mode != VGG_MODE_INFER;
-    struct vgg__conv_choice best = vgg__conv_choose(cpu, t->env.stage);
+    const double batches = (double)t->batch / t->images;
+    struct vgg__stage_args args = args_of(t, device, VGG_MODE_INFER);
+    const double filters = seconds_of(vgg__cpu_conv.prepare, &args);
+    args.mode = t->mode;
+    const double both = seconds_of(vgg__cpu_conv.prepare, &args);
+    seconds[FORWARD] = batches * seconds_of(vgg__cpu_conv.forward, &args);
+    if (!has_gradients(t)) return;
+    args.scratch = t->scratch[1];
+    args.dx = t->dx;
+    seconds[DATA] = batches * seconds_of(vgg__cpu_conv.backward, &args);
+    args.dx = NULL;
+    args.dweight = t->dweight;
+    args.dbias = t->dbias;
+    seconds[WEIGHTS] = batches * seconds_of(vgg__cpu_conv.backward, &args);
+    seconds[FORWARD] += filters;
+    seconds[DATA] += both > filters ? both - filters : 0;
+}
+
+static enum vgg__conv_algorithm *part_of(struct vgg__conv_choice *choice, int product)
+{
+    return product == FORWARD ? &choice->forward
+           : product == DATA  ? &choice->data
+                              : &choice->weights;
+}
+
+static struct vgg__conv_choice fastest(const struct vgg__cpu *cpu,
+                                       const struct trial *t)
+{
+    struct vgg__conv_choice by_shape = vgg__conv_choose(cpu, t->stage);
+    struct vgg__conv_choice best = by_shape;
     double least[PRODUCTS] = {DBL_MAX, DBL_MAX, DBL_MAX};
-    enum vgg__conv_algorithm *const kept[] = {&best.forward, &best.data, &best.weights};
     for (uint32_t c = VGG_CONV_AUTO; c <= VGG_CONV_WINOGRAD4; c++) {
-        if (!is_candidate(t->env.stage, c)) continue;
+        if (!is_candidate(t->stage, c)) continue;
         const struct vgg__cpu device = device_by(cpu, c);
-        const struct vgg__conv_choice choice = vgg__conv_choose(&device, t->env.stage);
-        const enum vgg__conv_algorithm by[] = {choice.forward, choice.data,
-                                               choice.weights};
-        t->args.machine = &device.machine;
-        t->args.scratch = t->scratch[0];
-        vgg__cpu_conv.prepare(&t->args);
-        for (int p = FORWARD; p < (back ? PRODUCTS : DATA); p++) {
-            const double seconds = time_of(t, &device, p);
-            if (seconds >= least[p]) continue;
-            least[p] = seconds;
-            *kept[p] = by[p];
+        struct vgg__conv_choice by = vgg__conv_choose(&device, t->stage);
+        double seconds[PRODUCTS];
+        time_products(t, &device, seconds);
+        for (int p = 0; p < (has_gradients(t) ? PRODUCTS : DATA); p++) {
+            const enum vgg__conv_algorithm algorithm = *part_of(&by, p);
+            if (cpu->seconds) seconds[p] = cpu->seconds(t->stage, algorithm, p);
+            if (algorithm == *part_of(&by_shape, p)) seconds[p] *= WORTH;
+            if (seconds[p] >= least[p]) continue;
+            least[p] = seconds[p];
+            *part_of(&best, p) = algorithm;
         }
     }
     return best;
@@ -193,53 +254,59 @@ static struct vgg__conv_choice fastest(const struct vgg__cpu *cpu, struct trial 
 
 static void name(const struct vgg__cpu *cpu, struct vgg__conv_found *f)
 {
+    static const char *const names[] = {[VGG__COLUMNS] = "columns",
+                                        [VGG__FIRST] = "direct",
+                                        [VGG__WINOGRAD2] = "F(2x2)",
+                                        [VGG__WINOGRAD4] = "F(4x4)"};
     const struct vgg__conv_choice *c = &f->choice;
     if (!f->back || (c->data == c->forward && c->weights == c->forward))
         snprintf(f->text, sizeof(f->text), "%s", vgg__conv_name(cpu, c->forward));
     else
-        snprintf(f->text, sizeof(f->text), "%s; dx %s; dw %s",
-                 vgg__conv_name(cpu, c->forward), vgg__conv_name(cpu, c->data),
-                 vgg__conv_name(cpu, c->weights));
+        snprintf(f->text, sizeof(f->text), "%s/%s/%s", names[c->forward],
+                 names[c->data], names[c->weights]);
 }
 
-/* A shape that there is no room to measure keeps the choice by its shape. */
-static vgg_status search_one(struct vgg__cpu *cpu, const vgg_program_desc *desc,
-                             const vgg_stage *stage)
+/* NULL: no memory. A shape that there is no room to measure keeps the choice by its
+ * shape, for good: programs that were compiled with it rely on it. */
+static struct vgg__conv_found *search_one(const struct vgg__cpu *cpu,
+                                          const vgg_program_desc *desc,
+                                          const vgg_stage *stage)
 {
     const vgg_host *host = &cpu->machine.host;
-    const bool back = desc->mode != VGG_MODE_INFER;
     struct vgg__conv_found *f = host->alloc(host->ctx, sizeof(*f));
-    if (!f) return VGG_ENOMEM;
+    if (!f) return NULL;
+    struct trial t = {.stage = stage,
+                      .images = images_of(stage, desc->batch),
+                      .batch = desc->batch,
+                      .mode = desc->mode};
     *f = (struct vgg__conv_found){.next = cpu->found,
-                                  .stage = *stage,
+                                  .shape = *stage,
                                   .batch = desc->batch,
-                                  .back = back,
+                                  .back = has_gradients(&t),
                                   .choice = vgg__conv_choose(cpu, stage)};
-    struct trial t = {0};
-    void *block;
-    const uint32_t images = images_of(stage, desc->batch);
-    t.env = (struct vgg__stage_env){.stage = stage,
-                                    .batch = images,
-                                    .mode = desc->mode,
-                                    .precision = desc->precision,
-                                    .wants_dx = back,
-                                    .wants_dparams = back};
-    t.args = (struct vgg__stage_args){
-        .stage = stage, .count = images, .batch = images, .mode = desc->mode};
-    if (take(cpu, &t, &block)) {
+    f->shape.name = NULL; /* the program's */
+    f->measured = take(cpu, &t);
+    if (f->measured) {
         f->choice = fastest(cpu, &t);
-        host->release(block);
-    } else {
+        host->release(t.block);
+    }
+    name(cpu, f);
+    return f;
+}
+
+static void tell(const vgg_host *host, const struct vgg__conv_found *f)
+{
+    const vgg_stage *s = &f->shape;
+    if (f->measured)
+        host->log(host->ctx, VGG_LOG_INFO,
+                  "cpu: convolution %ux%ux%u to %u, batch %u%s: %s", s->in.c, s->in.h,
+                  s->in.w, s->mid.c, f->batch, f->back ? " and gradients" : "",
+                  f->text);
+    else
         host->log(host->ctx, VGG_LOG_WARNING,
                   "cpu: no memory to measure a convolution of %ux%ux%u, its algorithm "
                   "is chosen by its shape",
-                  stage->in.c, stage->in.h, stage->in.w);
-    }
-    name(cpu, f);
-    host->log(host->ctx, VGG_LOG_DEBUG, "cpu: convolution %ux%ux%u to %u: %s",
-              stage->in.c, stage->in.h, stage->in.w, stage->mid.c, f->text);
-    atomic_store_explicit(&cpu->found, f, memory_order_release);
-    return VGG_OK;
+                  s->in.c, s->in.h, s->in.w);
 }
 
 vgg_status vgg__conv_search(struct vgg__cpu *cpu, const vgg_program_desc *desc)
@@ -252,14 +319,21 @@ vgg_status vgg__conv_search(struct vgg__cpu *cpu, const vgg_program_desc *desc)
             "conv measured: expected another conv, such as auto");
     vgg_status status = VGG_OK;
     pthread_mutex_lock(&cpu->searching);
+    const struct vgg__conv_found *const before = cpu->found;
     for (uint32_t i = 0; i < desc->stage_count && status == VGG_OK; i++) {
         const vgg_stage *s = &desc->stages[i];
         if (s->kind != VGG_STAGE_CONV || s->kernel != 3 ||
             vgg__conv_find(cpu, s, desc->batch, desc->mode != VGG_MODE_INFER))
             continue;
-        status = search_one(cpu, desc, s);
+        const struct vgg__conv_found *f = search_one(cpu, desc, s);
+        if (f)
+            atomic_store_explicit(&cpu->found, f, memory_order_release);
+        else
+            status = VGG_ENOMEM;
     }
+    const struct vgg__conv_found *f = cpu->found;
     pthread_mutex_unlock(&cpu->searching);
+    for (; f != before; f = f->next) tell(&cpu->machine.host, f); /* may come back */
     return status;
 }
 

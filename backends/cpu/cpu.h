@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CPU engine: its device and its stages.
  *
- * Activations are [n][h][w][c] between stages. A stage cuts its work in tasks by its
- * shapes alone, sums partial results in a fixed order and runs matrix products within
- * tasks, so results do not depend on the number of workers. */
+ * Activations are [n][h][w][c] between stages. A stage cuts its sums in parts by its
+ * shapes alone, adds these in a fixed order and runs matrix products within tasks, so
+ * results do not depend on the number of workers. */
 #ifndef VGG_CPU_CPU_H
 #define VGG_CPU_CPU_H
 
@@ -22,6 +22,9 @@ struct vgg__cpu {
     /* Under VGG_CONV_MEASURED: a list that only grows, under the lock. */
     const struct vgg__conv_found *_Atomic found;
     pthread_mutex_t searching;
+    /* Seconds of a batch of a product (0: forward, 1: dx, 2: dweight) by an algorithm,
+     * in place of what was measured: for tests. */
+    double (*seconds)(const vgg_stage *stage, uint32_t algorithm, int product);
     uint32_t workers;
     char processor[64];
 };
