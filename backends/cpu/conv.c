@@ -251,7 +251,8 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
     const bool back = env->mode != VGG_MODE_INFER;
     const struct vgg__conv_found *found = vgg__conv_find(cpu, s, env->batch, back);
     const struct vgg__conv_choice c = found ? found->choice : vgg__conv_choose(cpu, s);
-    need->algorithm = found ? found->text : vgg__conv_name(cpu, c.forward);
+    need->algorithm =
+        found ? found->text[env->wants_dx] : vgg__conv_name(cpu, c.forward);
     need->reads_x = env->wants_dparams;
     need->reads_y = s->relu != 0 && s->pool == VGG_NO_POOL;
     need->prepared = sizeof(float) * packed(cpu, s, c.forward, false);

@@ -61,7 +61,7 @@ struct vgg__conv_found {
     bool back;     /* the gradients were measured too */
     bool measured; /* false: there was no memory to */
     struct vgg__conv_choice choice;
-    char text[32]; /* forward/dx/dweight, or what is the same for all */
+    char text[2][32]; /* forward/dx/dweight, or what is the same for all; [0]: no dx */
 };
 
 /* NULL: nothing was searched. May run beside a search. */

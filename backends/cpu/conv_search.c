@@ -252,6 +252,7 @@ static struct vgg__conv_choice fastest(const struct vgg__cpu *cpu,
 
 /* ---- The search -------------------------------------------------------------- */
 
+/* With dx and without. */
 static void name(const struct vgg__cpu *cpu, struct vgg__conv_found *f)
 {
     static const char *const names[] = {[VGG__COLUMNS] = "columns",
@@ -259,11 +260,15 @@ static void name(const struct vgg__cpu *cpu, struct vgg__conv_found *f)
                                         [VGG__WINOGRAD2] = "F(2x2)",
                                         [VGG__WINOGRAD4] = "F(4x4)"};
     const struct vgg__conv_choice *c = &f->choice;
-    if (!f->back || (c->data == c->forward && c->weights == c->forward))
-        snprintf(f->text, sizeof(f->text), "%s", vgg__conv_name(cpu, c->forward));
-    else
-        snprintf(f->text, sizeof(f->text), "%s/%s/%s", names[c->forward],
-                 names[c->data], names[c->weights]);
+    for (int dx = 0; dx < 2; dx++) {
+        const bool one = c->weights == c->forward && (!dx || c->data == c->forward);
+        if (!f->back || one)
+            snprintf(f->text[dx], sizeof(f->text[dx]), "%s",
+                     vgg__conv_name(cpu, c->forward));
+        else
+            snprintf(f->text[dx], sizeof(f->text[dx]), "%s/%s/%s", names[c->forward],
+                     dx ? names[c->data] : "-", names[c->weights]);
+    }
 }
 
 /* NULL: no memory. A shape that there is no room to measure keeps the choice by its
@@ -294,14 +299,18 @@ static struct vgg__conv_found *search_one(const struct vgg__cpu *cpu,
     return f;
 }
 
-static void tell(const vgg_host *host, const struct vgg__conv_found *f)
+/* The oldest first, up to the one `before` them. */
+static void tell(const vgg_host *host, const struct vgg__conv_found *f,
+                 const struct vgg__conv_found *before)
 {
+    if (f == before) return;
+    tell(host, f->next, before);
     const vgg_stage *s = &f->shape;
     if (f->measured)
         host->log(host->ctx, VGG_LOG_INFO,
                   "cpu: convolution %ux%ux%u to %u, batch %u%s: %s", s->in.c, s->in.h,
                   s->in.w, s->mid.c, f->batch, f->back ? " and gradients" : "",
-                  f->text);
+                  f->text[f->back]);
     else
         host->log(host->ctx, VGG_LOG_WARNING,
                   "cpu: no memory to measure a convolution of %ux%ux%u, its algorithm "
@@ -331,9 +340,9 @@ vgg_status vgg__conv_search(struct vgg__cpu *cpu, const vgg_program_desc *desc)
         else
             status = VGG_ENOMEM;
     }
-    const struct vgg__conv_found *f = cpu->found;
+    const struct vgg__conv_found *const last = cpu->found;
     pthread_mutex_unlock(&cpu->searching);
-    for (; f != before; f = f->next) tell(&cpu->machine.host, f); /* may come back */
+    tell(&cpu->machine.host, last, before); /* the logger may come back */
     return status;
 }
 

@@ -120,7 +120,7 @@ const struct flag flags[] = {
      weight_kinds, "how linear layers keep theirs; bf16 halves what is read", NULL},
     {"deterministic", NULL, FLAG_SWITCH, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH,
      AT(deterministic), 0, 1, NULL,
-     "on cuda: the same bits in every run; others always are so", NULL},
+     "on cuda: the same bits in every run, as elsewhere by default", NULL},
     {"threads", "N", FLAG_COUNT, LIFE_OPEN, ALL, AT(threads), 0, 1024, NULL,
      "threads to use, 0 for all; results do not depend on it", NULL},
     {"gemm", "NAME", FLAG_CHOICE, LIFE_FIXED, ALL, AT(gemm), 0, 0, gemms,

@@ -8,12 +8,27 @@
 
 static const char debian_folder[] = "/usr/share/datasets/fashion-mnist";
 
+enum { MEASURED = 4 }; /* of --conv */
+
+/* What --conv measured has found: another run may find another. */
+static void tell(void *cookie, vgg_log_level level, const char *line)
+{
+    (void)cookie;
+    if (level >= VGG_LOG_INFO && strncmp(line, "cpu: ", 5) == 0)
+        fprintf(stderr, "vgg: %s\n", line + 5);
+}
+
 int session_open(struct session *it, const struct settings *s)
 {
+    static const vgg_logger logger = {NULL, tell};
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
     opts.threads = (uint32_t)s->threads;
     opts.gemm = (uint32_t)s->gemm;
     opts.conv = (uint32_t)s->conv;
+    if (s->conv == MEASURED && s->deterministic)
+        return misuse("--conv measured chooses by timing, and --deterministic wants no "
+                      "such choice: leave out one of them");
+    if (s->conv == MEASURED && !s->quiet) opts.logger = &logger;
     if (vgg_context_create(&opts, &it->ctx) != VGG_OK) return fail_vgg(NULL);
     if (vgg_device_open(it->ctx, s->device, &it->device) != VGG_OK)
         return fail("--device %s: %s; `vgg devices` lists what can run here", s->device,

@@ -67,11 +67,15 @@ typedef enum vgg_conv {
     VGG_CONV_WINOGRAD2 = 2, /**< Winograd's F(2x2, 3x3): 2.25 times fewer products */
     VGG_CONV_WINOGRAD4 = 3, /**< Winograd's F(4x4, 3x3): 4 times fewer products */
     VGG_CONV_MEASURED = 4   /**< a plan times them, for the forward and each gradient
-                                 of every shape, and keeps the fastest: seconds, once
-                                 for a device and shape; vgg_plan_describe() tells what
-                                 was taken. Timings vary, and so may the last bits from
-                                 one opening of a device to the next; plans that are to
-                                 be deterministic are refused */
+                                 of every shape, and keeps the fastest: up to a second
+                                 each, once for a device, shape, batch and mode. The
+                                 machine should have nothing else to do.
+                                 vgg_plan_describe() and the log (#VGG_LOG_INFO) tell
+                                 what was taken; a shape that there is no memory to
+                                 measure is treated as by #VGG_CONV_AUTO. Timings vary,
+                                 and so may the last bits from one opening of a device
+                                 to the next: the promise of the same bits does not
+                                 hold, and deterministic plans are refused */
 } vgg_conv;
 
 /** What to do with an OpenBLAS that the host program itself has loaded. */

@@ -134,9 +134,10 @@ VGG_API vgg_status vgg_plan_set_step(vgg_plan *plan, uint64_t seed, uint64_t ste
 /**
  * Compute the network's output.
  *
- * The same run gives the same bits, whatever the number of threads. Few samples (up to
- * 8 on a processor, 16 with weights in bf16) take other sums than many, so one sample's
- * last bits may depend on how many run with it.
+ * The same run gives the same bits, whatever the number of threads; under
+ * #VGG_CONV_MEASURED, only on the same device object. Few samples (up to 8 on a
+ * processor, 16 with weights in bf16) take other sums than many, so one sample's last
+ * bits may depend on how many run with it.
  *
  * @param input  f32 [n][...sample] with 1 <= n <= batch.
  * @param output f32 or f64 [n][...output], receives the result; may be NULL.

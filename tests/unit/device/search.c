@@ -98,6 +98,7 @@ static vgg_status plan(struct work *w, uint32_t mode, uint32_t deterministic,
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
     opts.batch = BATCH;
     opts.mode = mode;
+    opts.input_gradient = mode == VGG_MODE_TRAIN; /* else no dx is told of the first */
     opts.deterministic = deterministic;
     return vgg_plan_create(w->model, w->device, &opts, out);
 }
