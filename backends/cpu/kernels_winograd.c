@@ -326,5 +326,54 @@ static void finish(uint32_t m, const struct vgg__finish *f, const struct vgg__ru
         finish_of(2, f, run);
 }
 
-const struct vgg__winograd_kernels VGG_WINOGRAD_KERNELS = {
-    .window = window, .gradient = gradient, .finish = finish};
+/* ---- Filters ------------------------------------------------------------------ */
+
+/* In double: what is lost here would be lost in every product. Loops over columns are
+ * the compiler's to make vectors of. */
+#define COLS (2 * LANES)
+
+static void filters(const struct vgg__filters *f, const double (*g)[VGG__MOST_COLS],
+                    float *u)
+{
+    const double(*G)[3] = f->G;
+    const uint32_t n = f->m + 2;
+    for (uint32_t i = 0; i < n; i++) {
+        double half[3][COLS];
+        for (uint32_t s = 0; s < 3; s++)
+            for (size_t j = 0; j < COLS; j++)
+                half[s][j] =
+                    G[i][0] * g[s][j] + G[i][1] * g[3 + s][j] + G[i][2] * g[6 + s][j];
+        for (uint32_t k = 0; k < n; k++) {
+            float *to = u + (i * n + k) * f->stride;
+            for (size_t j = 0; j < COLS; j++)
+                to[j] = (float)(half[0][j] * G[k][0] + half[1][j] * G[k][1] +
+                                half[2][j] * G[k][2]);
+        }
+    }
+}
+
+static void unfilter(const struct vgg__filters *f, const float *p,
+                     double (*dg)[VGG__MOST_COLS])
+{
+    const double(*G)[3] = f->G;
+    const uint32_t n = f->m + 2;
+    for (uint32_t t = 0; t < 9; t++)
+        for (size_t j = 0; j < COLS; j++) dg[t][j] = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        double half[3][COLS] = {{0}};
+        for (uint32_t i = 0; i < n; i++) {
+            const float *from = p + (i * n + k) * f->stride;
+            for (uint32_t r = 0; r < 3; r++)
+                for (size_t j = 0; j < COLS; j++)
+                    half[r][j] += G[i][r] * (double)from[j];
+        }
+        for (uint32_t t = 0; t < 9; t++)
+            for (size_t j = 0; j < COLS; j++) dg[t][j] += half[t / 3][j] * G[k][t % 3];
+    }
+}
+
+const struct vgg__winograd_kernels VGG_WINOGRAD_KERNELS = {.filters = filters,
+                                                           .unfilter = unfilter,
+                                                           .window = window,
+                                                           .gradient = gradient,
+                                                           .finish = finish};

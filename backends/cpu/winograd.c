@@ -43,27 +43,6 @@ const double (*vgg__winograd_filters(uint32_t m))[3]
     return m == 2 ? filters2 : filters4;
 }
 
-/* G g G^T of `cols` filters side by side, to u[f * stride + column]. */
-static void transform_filters(uint32_t m, double g[9][VGG__MOST_COLS], size_t cols,
-                              float *u, size_t stride)
-{
-    const uint32_t n = m + 2;
-    const double(*G)[3] = vgg__winograd_filters(m);
-    double half[6][3][VGG__MOST_COLS];
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t s = 0; s < 3; s++)
-            for (size_t j = 0; j < cols; j++)
-                half[i][s][j] =
-                    G[i][0] * g[s][j] + G[i][1] * g[3 + s][j] + G[i][2] * g[6 + s][j];
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t k = 0; k < n; k++) {
-            float *to = u + (i * n + k) * stride;
-            for (size_t j = 0; j < cols; j++)
-                to[j] = (float)(half[i][0][j] * G[k][0] + half[i][1][j] * G[k][1] +
-                                half[i][2][j] * G[k][2]);
-        }
-}
-
 /* What a product pass multiplies: forward, ic to oc; back, oc to ic. */
 static size_t depth_of(const vgg_stage *s, bool back)
 {
@@ -103,9 +82,12 @@ static void prepare_task(void *arg, uint32_t task, uint32_t worker)
     const struct prepare *p = arg;
     const vgg_stage *s = p->args->stage;
     const float *weight = p->args->weight;
-    const size_t cols = vgg__cpu_of(p->args->machine)->gemm.kernels->cols;
+    const struct vgg__kernels *kernels = vgg__cpu_of(p->args->machine)->gemm.kernels;
+    const size_t cols = kernels->cols;
     const size_t depth = depth_of(s, p->back), width = width_of(s, p->back);
     const size_t first = task * cols, count = vgg__size_min(cols, width - first);
+    const struct vgg__filters filters = {p->m, vgg__winograd_filters(p->m),
+                                         depth * cols};
     float *u = p->u + task * p->panel;
     double g[9][VGG__MOST_COLS] = {
         {0}}; /* columns that only fill up the panel stay zero */
@@ -115,7 +97,8 @@ static void prepare_task(void *arg, uint32_t task, uint32_t worker)
             const float *from = weight + (o * s->in.c + i) * 9;
             for (uint32_t t = 0; t < 9; t++) g[t][j] = from[p->back ? 8 - t : t];
         }
-        transform_filters(p->m, g, cols, u + l * cols, depth * cols);
+        kernels->winograd->filters(&filters, (const double(*)[VGG__MOST_COLS])g,
+                                   u + l * cols);
     }
 }
 

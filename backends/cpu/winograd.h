@@ -47,7 +47,20 @@ struct vgg__finish {
     struct vgg__output to;
 };
 
+/* Filters side by side, on their way to frequencies or back. */
+struct vgg__filters {
+    uint32_t m;
+    const double (*G)[3]; /* [m + 2][3] */
+    size_t stride;        /* floats from a frequency to the next */
+};
+
 struct vgg__winograd_kernels {
+    /* u = G g G^T of two vectors of filters, g [9][MOST_COLS]. */
+    void (*filters)(const struct vgg__filters *f, const double (*g)[VGG__MOST_COLS],
+                    float *u);
+    /* dg = G^T p G of two vectors of gradients, dg [9][MOST_COLS]. */
+    void (*unfilter)(const struct vgg__filters *f, const float *p,
+                     double (*dg)[VGG__MOST_COLS]);
     /* B^T d B of the tiles' n x n windows, which begin one pixel above and to the left
      * of the tile; A dy A^T of the m x m tiles themselves. `m`: 2 or 4. */
     void (*window)(uint32_t m, const struct vgg__source *source,

@@ -173,23 +173,12 @@ static void part_task(void *arg, uint32_t task, uint32_t worker)
 static void add_filters(const struct backward *b, const float *p, size_t count,
                         float *dg, size_t row)
 {
-    const uint32_t n = b->m + 2;
-    const double(*G)[3] = vgg__winograd_filters(b->m);
-    double half[3][6][VGG__MOST_COLS] = {{{0}}};
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t k = 0; k < n; k++) {
-            const float *from = p + (i * n + k) * b->p_frequency;
-            for (uint32_t r = 0; r < 3; r++)
-                for (size_t j = 0; j < count; j++)
-                    half[r][k][j] += G[i][r] * (double)from[j];
-        }
-    for (uint32_t r = 0; r < 3; r++)
-        for (uint32_t s = 0; s < 3; s++) {
-            double sum[VGG__MOST_COLS] = {0};
-            for (uint32_t k = 0; k < n; k++)
-                for (size_t j = 0; j < count; j++) sum[j] += half[r][k][j] * G[k][s];
-            for (size_t j = 0; j < count; j++) dg[j * row + 3 * r + s] += (float)sum[j];
-        }
+    const struct vgg__filters filters = {b->m, vgg__winograd_filters(b->m),
+                                         b->p_frequency};
+    double sum[9][VGG__MOST_COLS];
+    b->kernels->winograd->unfilter(&filters, p, sum);
+    for (size_t t = 0; t < 9; t++)
+        for (size_t j = 0; j < count; j++) dg[j * row + t] += (float)sum[t][j];
 }
 
 /* Input channel `task`: the parts' sum in the first part's place, then OIHW. */
