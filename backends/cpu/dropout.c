@@ -5,12 +5,14 @@
  * stretch. */
 #include "common/dropout.h"
 
+#include "core/random.h"
 #include "cpu/cpu.h"
 
 #define STRETCH ((size_t)16384)
 
 struct dropout {
     const struct vgg__stage_args *args;
+    const struct vgg__kernels *kernels;
     size_t map; /* elements that lie `step` apart */
     size_t step;
     size_t count; /* elements of all samples */
@@ -28,8 +30,34 @@ static void apply(const struct dropout *d, size_t first, size_t count)
     const size_t sample = d->map * d->step, n = first / sample;
     const size_t c = first % sample / d->map, p = first % d->map;
     const size_t at = n * sample + p * d->step + c;
-    for (size_t i = 0; i < count; i++)
-        to[at + i * d->step] = keep[i] ? from[at + i * d->step] * scale : 0;
+    if (d->step == 1)
+        d->kernels->drop(to + at, from + at, keep, scale, count);
+    else
+        for (size_t i = 0; i < count; i++)
+            to[at + i * d->step] = keep[i] ? from[at + i * d->step] * scale : 0;
+}
+
+/* What vgg__dropout_keep() says; it is asked only where the task has a part of a block
+ * of random numbers. */
+static void draw(const struct dropout *d, size_t first, size_t count, uint8_t *keep)
+{
+    const vgg_stage *stage = d->args->stage;
+    const vgg_run *run = d->args->run;
+    const uint64_t element =
+        (uint64_t)run->first * vgg__extent_count(stage->out) + first;
+    const size_t head = vgg__size_min((size_t)(-element % 4), count);
+    const struct vgg__draw blocks = {.seed = run->seed,
+                                     .step = run->step,
+                                     .index = (element + head) / 4,
+                                     .purpose =
+                                         VGG_RANDOM_DROPOUT + stage->dropout_layer,
+                                     .rate = stage->dropout,
+                                     .blocks = (count - head) / 4,
+                                     .keep = keep + head};
+    const size_t end = head + 4 * blocks.blocks;
+    vgg__dropout_keep(stage, run, first, head, keep);
+    d->kernels->draw(&blocks);
+    vgg__dropout_keep(stage, run, first + end, count - end, keep + end);
 }
 
 static void task_of(void *arg, uint32_t task, uint32_t worker)
@@ -37,9 +65,7 @@ static void task_of(void *arg, uint32_t task, uint32_t worker)
     const struct dropout *d = arg;
     const size_t first = task * STRETCH;
     const size_t end = first + STRETCH < d->count ? first + STRETCH : d->count;
-    if (d->forward)
-        vgg__dropout_keep(d->args->stage, d->args->run, first, end - first,
-                          (uint8_t *)d->args->saved + first);
+    if (d->forward) draw(d, first, end - first, (uint8_t *)d->args->saved + first);
     for (size_t i = first; i < end;) {
         const size_t next = (i / d->map + 1) * d->map;
         const size_t until = next < end ? next : end;
@@ -53,6 +79,7 @@ static void run(const struct vgg__stage_args *args, bool forward)
     const vgg_extent in = args->stage->in;
     const bool flat = !vgg__samples_differ(args->machine, in);
     struct dropout d = {.args = args, .forward = forward};
+    d.kernels = vgg__cpu_of(args->machine)->gemm.kernels;
     d.map = flat ? vgg__extent_count(in) : (size_t)in.h * in.w;
     d.step = flat ? 1 : in.c;
     d.count = args->count * vgg__extent_count(in);

@@ -3,6 +3,7 @@
  * VGG_KERNELS naming the table. Contraction is on here and only here: a * b + c is one
  * instruction where the set has it. Every element is computed in one order, whatever
  * the block it falls in, so a result does not depend on how callers cut their work. */
+#include "core/random.h"
 #include "cpu/kernels_linear.h"
 #include "cpu/vector.h"
 
@@ -354,6 +355,29 @@ static void add(float *y, const float *x, size_t count)
     for (size_t i = 0; i < count; i++) y[i] += x[i];
 }
 
+/* Blocks don't depend on each other: compilers take as many at once as lanes allow. */
+static void draw(const struct vgg__draw *d)
+{
+    const struct vgg__draw r = *d;
+    for (size_t i = 0; i < r.blocks; i++) {
+        uint32_t words[4];
+        vgg__random(r.seed, r.purpose, r.step, r.index + i, words);
+        for (size_t j = 0; j < 4; j++)
+            r.keep[4 * i + j] = vgg__uniform(words[j]) >= r.rate;
+    }
+}
+
+static void drop(float *out, const float *x, const uint8_t *keep, float scale,
+                 size_t count)
+{
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const mask take = widen(keep + i) != 0;
+        store(out + i, (vec)((mask)(load(x + i) * scale) & take));
+    }
+    for (; i < count; i++) out[i] = keep[i] ? x[i] * scale : 0;
+}
+
 extern const struct vgg__winograd_kernels VGG_WINOGRAD_KERNELS;
 extern const struct vgg__first_kernels VGG_FIRST_KERNELS;
 
@@ -376,4 +400,6 @@ const struct vgg__kernels VGG_KERNELS = {
     .relu_mask = relu_mask,
     .add_rows = add_rows,
     .add = add,
+    .draw = draw,
+    .drop = drop,
 };

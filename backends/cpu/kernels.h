@@ -119,6 +119,16 @@ struct vgg__unpool {
     float *out;        /* [end - begin][c] */
 };
 
+/* Dropout's choice for blocks of four elements, as common/dropout.h defines it. */
+struct vgg__draw {
+    uint64_t seed, step;
+    uint64_t index; /* of the first block */
+    uint32_t purpose;
+    float rate;
+    size_t blocks;
+    uint8_t *keep; /* [blocks][4] */
+};
+
 struct vgg__winograd_kernels; /* winograd.h */
 struct vgg__first_kernels;    /* first.h */
 struct vgg__linear_kernels;
@@ -149,6 +159,10 @@ struct vgg__kernels {
     void (*add_rows)(float *sum, const float *x, size_t rows, size_t c);
     /* y += x. */
     void (*add)(float *y, const float *x, size_t count);
+    void (*draw)(const struct vgg__draw *draw);
+    /* out = keep ? x * scale : 0; out may be x. */
+    void (*drop)(float *out, const float *x, const uint8_t *keep, float scale,
+                 size_t count);
 };
 
 #if defined(__x86_64__)

@@ -9,32 +9,42 @@
 
 /* ---- Forward --------------------------------------------------------------- */
 
-/* Sums of 2 x BLOCK pixels. The loops over taps stay loops: unrolled, compilers compute
- * every pixel just where it is stored, one long chain of sums after the other. */
-INLINE void sum_block(const struct vgg__first *f, const float *x, const float *weight,
-                      size_t w_row, vec sum[2][BLOCK])
+/* A row's three taps of an input channel: every input is splat once for all of them. */
+INLINE void add_row(const struct vgg__first *f, const size_t ic, const float *x,
+                    const float *weight, size_t w_row, vec sum[2][BLOCK])
 {
-    const size_t row = f->row, ic = f->ic;
+    vec w[3];
+#pragma GCC unroll 3
+    for (size_t t = 0; t < 3; t++) w[t] = load(weight + t * ic * w_row);
+#pragma GCC unroll 2
+    for (size_t r = 0; r < 2; r++)
+#pragma GCC unroll 8
+        for (size_t q = 0; q < BLOCK + 2; q++) {
+            const vec v = x[r * f->row + q * ic] - (vec){0};
+#pragma GCC unroll 3
+            for (size_t t = 0; t < 3; t++)
+                if (q >= t && q - t < BLOCK) sum[r][q - t] += v * w[t];
+        }
+}
+
+/* Sums of 2 x BLOCK pixels. The loops over rows and channels stay loops: unrolled,
+ * compilers compute every pixel just where it is stored, one long chain of sums after
+ * the other. */
+INLINE void sum_block(const struct vgg__first *f, const size_t ic, const float *x,
+                      const float *weight, size_t w_row, vec sum[2][BLOCK])
+{
 #pragma GCC unroll 2
     for (int r = 0; r < 2; r++)
 #pragma GCC unroll 4
         for (int p = 0; p < BLOCK; p++) sum[r][p] = (vec){0};
 #pragma GCC unroll 1
-    for (size_t kh = 0; kh < 3; kh++, x += row) {
-        const float *tap = x;
+    for (size_t kh = 0; kh < 3; kh++, x += f->row, weight += 3 * ic * w_row)
 #pragma GCC unroll 1
-        for (size_t l = 0; l < 3 * ic; l++, tap++, weight += w_row) {
-            const vec w = load(weight);
-#pragma GCC unroll 2
-            for (size_t r = 0; r < 2; r++)
-#pragma GCC unroll 4
-                for (size_t p = 0; p < BLOCK; p++)
-                    sum[r][p] += (tap[r * row + p * ic] - (vec){0}) * w;
-        }
-    }
+        for (size_t l = 0; l < ic; l++)
+            add_row(f, ic, x + l, weight + l * w_row, w_row, sum);
 }
 
-INLINE void forward_of(const struct vgg__first *f, const uint32_t pool,
+INLINE void forward_of(const struct vgg__first *f, const size_t ic, const uint32_t pool,
                        const float *weight, size_t w_row,
                        const struct vgg__output *output)
 {
@@ -44,10 +54,12 @@ INLINE void forward_of(const struct vgg__first *f, const uint32_t pool,
         at.rows = least(2, output->h - f->y);
         for (size_t x = 0; x < output->w; x += BLOCK) {
             vec sum[2][BLOCK];
-            sum_block(f, f->x + x * f->ic, weight + i, w_row, sum);
-            for (size_t half = 0; half < BLOCK && x + half < output->w; half += 2) {
+            sum_block(f, ic, f->x + x * ic, weight + i, w_row, sum);
+#pragma GCC unroll 2
+            for (size_t half = 0; half < BLOCK; half += 2) {
                 vec y[4][4] = {{sum[0][half], sum[0][half + 1]},
                                {sum[1][half], sum[1][half + 1]}};
+                if (x + half >= output->w) continue;
                 at.left = x + half;
                 at.cols = least(2, output->w - at.left);
                 put_tile(2, pool, &at, y);
@@ -56,18 +68,31 @@ INLINE void forward_of(const struct vgg__first *f, const uint32_t pool,
     }
 }
 
+/* Images are grey or in three colours: then distances between pixels are constants. */
+INLINE void forward_pooled(const struct vgg__first *f, const uint32_t pool,
+                           const float *weight, size_t w_row,
+                           const struct vgg__output *output)
+{
+    if (f->ic == 1)
+        forward_of(f, 1, pool, weight, w_row, output);
+    else if (f->ic == 3)
+        forward_of(f, 3, pool, weight, w_row, output);
+    else
+        forward_of(f, f->ic, pool, weight, w_row, output);
+}
+
 static void forward(const struct vgg__first *f, const float *weight, size_t w_row,
                     const struct vgg__output *output)
 {
     switch (output->pool) {
     case VGG_NO_POOL:
-        forward_of(f, VGG_NO_POOL, weight, w_row, output);
+        forward_pooled(f, VGG_NO_POOL, weight, w_row, output);
         break;
     case VGG_MAX_POOL:
-        forward_of(f, VGG_MAX_POOL, weight, w_row, output);
+        forward_pooled(f, VGG_MAX_POOL, weight, w_row, output);
         break;
     default:
-        forward_of(f, VGG_AVERAGE_POOL, weight, w_row, output);
+        forward_pooled(f, VGG_AVERAGE_POOL, weight, w_row, output);
         break;
     }
 }

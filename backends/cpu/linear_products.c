@@ -5,23 +5,25 @@
  * the processor's own look-ahead recognises; the kernel fetches what comes next as
  * well. bf16 is expanded to a small area. dx needs short pieces of many rows: a block
  * of weights is laid down in panels while the kernel works on the one before. dweight
- * reads and writes where the weights lie, fetching ahead.
+ * reads and writes where the weights lie: the kernel asks for its block of C when it
+ * begins, which is early enough, and fetches what all tasks take from the third-level
+ * cache, the panels of x.
  *
  * An element of a result is a sum over k in ascending order, cut in the same places
  * whatever is computed beside it. */
 #include "cpu/linear_products.h"
 
-#define DEPTH     512         /* steps of k between two visits of y */
-#define DEPTH_ROW (512 + 16)  /* rows must not fall on the same sets of the cache */
-#define RESIDENT  (384 << 10) /* bytes of packed x that stay in the cache */
-#define DX_PANELS 16          /* panels of inputs of a block of dx */
-#define DX_DEPTH  128         /* outputs of one */
-#define GRADIENTS 128         /* outputs of a task of dweight */
-#define K_MOST    512         /* samples between two visits of a gradient */
-#define FAR       512         /* steps of the kernel that memory takes to answer */
-#define NEAR_ROWS 8           /* rows of far ones that the cache holds at once */
-#define MOST_COLS 32
-#define MOST_ROWS 14
+#define DEPTH          512        /* steps of k between two visits of y */
+#define DEPTH_ROW      (512 + 16) /* rows must not fall on the same sets of the cache */
+#define RESIDENT       (384 << 10) /* bytes of packed x that stay in the cache */
+#define DX_PANELS      16          /* panels of inputs of a block of dx */
+#define DX_DEPTH       128         /* outputs of one */
+#define GRADIENTS      128         /* outputs of a task of dweight */
+#define DWEIGHT_PANELS 8           /* panels of inputs that its rows meet in turn */
+#define K_MOST         512         /* samples between two visits of a gradient */
+#define NEAR_ROWS      8           /* rows of far ones that the cache holds at once */
+#define MOST_COLS      32
+#define MOST_ROWS      14
 
 _Static_assert(VGG__LINEAR_SCRATCH == MOST_ROWS * DEPTH_ROW, "an area of weights");
 
@@ -373,10 +375,9 @@ size_t vgg__linear_dweight_tasks(const struct vgg__linear *l)
     return up(l->outs, GRADIENTS);
 }
 
-/* What a task of dweight has in hand: outputs first .. , samples n .. n + k, columns
- * from .. to. */
+/* What a task of dweight has in hand: outputs first .. , samples n .. n + k. */
 struct strip {
-    size_t first, outs, n, k, from, to;
+    size_t first, outs, n, k;
     float *dy; /* [block][k][rows] */
     float *dw; /* of output `first` */
 };
@@ -394,46 +395,38 @@ static void take_dy(const struct vgg__linear *l, const float *dy, const struct s
     }
 }
 
-/* Rows of block `b` of a strip: *height of them, from its row `begin` on. */
-static size_t strip_rows(const struct vgg__linear *l, const struct strip *s, size_t b,
-                         uint32_t *height)
+/* The kernel shall fetch part `part` of `parts` of these floats. */
+static void fetch_floats(const float *from, size_t count, size_t part, size_t parts,
+                         struct vgg__tile *tile)
 {
-    const size_t blocks = up(s->outs, l->gemm->kernels->rows);
-    const size_t begin = vgg__cpu_part(s->outs, b, blocks);
-    *height =
-        b < blocks ? (uint32_t)(vgg__cpu_part(s->outs, b + 1, blocks) - begin) : 0;
-    return begin;
+    const size_t lines = up(count, 16), first = vgg__cpu_part(lines, part, parts);
+    tile->ahead = (const char *)(from + 16 * first);
+    tile->ahead_rows = 1;
+    tile->ahead_lines = (uint32_t)(vgg__cpu_part(lines, part + 1, parts) - first);
 }
 
-/* What will be computed FAR steps after column j of block b: of the same rows, else
- * from the next ones' beginning on. */
-static void fetch_far(const struct vgg__linear *l, const struct strip *s, size_t b,
-                      size_t j, struct vgg__tile *t)
-{
-    size_t at = j + up(FAR, s->k) * l->gemm->kernels->cols;
-    if (at >= s->to) {
-        at = s->from + vgg__size_min(at - s->to, s->to - s->from - 1);
-        b++;
-    }
-    const size_t begin = strip_rows(l, s, b, &t->ahead_rows);
-    t->ahead = (const char *)(s->dw + begin * l->ins + at);
-}
-
-/* Row block `b` of a strip. */
-static void dweight_row(const struct vgg__linear *l, const struct strip *s, size_t b,
-                        const struct vgg__tile *like)
+/* A strip's columns from j on, some panels of them; meanwhile the next panels of x are
+ * fetched. */
+static void dweight_tiles(const struct vgg__linear *l, const struct strip *s, size_t j,
+                          const struct vgg__tile *like)
 {
     const struct vgg__kernels *kernels = l->gemm->kernels;
-    const size_t cols = kernels->cols;
-    struct vgg__tile t = *like;
-    uint32_t height;
-    const size_t begin = strip_rows(l, s, b, &height);
-    t.a = s->dy + b * s->k * kernels->rows;
-    for (size_t j = s->from; j < s->to; j += cols) {
-        t.b = l->packed + j * l->count + s->n * cols;
-        t.c = s->dw + begin * l->ins + j;
-        fetch_far(l, s, b, j, &t);
-        vgg__gemm_tile(kernels, height, vgg__size_min(cols, l->ins - j), &t);
+    const size_t cols = kernels->cols, width = DWEIGHT_PANELS * cols;
+    const size_t to = vgg__size_min(j + width, l->ins);
+    const size_t blocks = up(s->outs, kernels->rows);
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t begin = vgg__cpu_part(s->outs, b, blocks);
+        const size_t end = vgg__cpu_part(s->outs, b + 1, blocks);
+        for (size_t at = j; at < to; at += cols) {
+            struct vgg__tile t = *like;
+            t.a = s->dy + b * s->k * kernels->rows;
+            t.b = l->packed + at * l->count + s->n * cols;
+            t.c = s->dw + begin * l->ins + at;
+            if (at + width < l->ins)
+                fetch_floats(t.b + width * l->count, s->k * cols, b, blocks, &t);
+            vgg__gemm_tile(kernels, (uint32_t)(end - begin),
+                           vgg__size_min(cols, l->ins - at), &t);
+        }
     }
 }
 
@@ -453,18 +446,12 @@ void vgg__linear_dweight_task(const struct vgg__linear *l,
                           .b_row = cols,
                           .c_row = l->ins,
                           .accumulate = true,
-                          .descent = target->descent,
-                          .ahead_row = l->ins * sizeof(float),
-                          .ahead_lines = (uint32_t)(cols * sizeof(float) / 64)};
+                          .descent = target->descent};
     for (s.n = 0; s.n < l->count; s.n += K_MOST) {
         s.k = t.k = vgg__size_min(K_MOST, l->count - s.n);
         take_dy(l, target->dy, &s);
-        const size_t chunk = up(RESIDENT / sizeof(float) / s.k, cols) * cols;
-        for (s.from = 0; s.from < l->ins; s.from = s.to) {
-            s.to = vgg__size_min(s.from + chunk, l->ins);
-            for (size_t b = 0; b < up(s.outs, kernels->rows); b++)
-                dweight_row(l, &s, b, &t);
-        }
+        for (size_t j = 0; j < l->ins; j += DWEIGHT_PANELS * cols)
+            dweight_tiles(l, &s, j, &t);
         if (t.descent) {
             later = (struct vgg__descent){.rate = target->descent->rate};
             t.descent = &later;

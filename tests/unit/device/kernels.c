@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/random.h"
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
 
@@ -164,6 +165,38 @@ START_TEST(test_mask_and_sums)
         free(expected);
         free(sum);
         free(total);
+    }
+}
+END_TEST
+
+/* Blocks around the place where an index' low word is full; a NaN that is not kept
+ * gives zero. */
+START_TEST(test_dropout)
+{
+    const struct vgg__kernels *kernels = kernels_of(_i);
+    for (size_t blocks = 0; blocks < 40 && kernels; blocks++) {
+        uint8_t keep[160];
+        const size_t count = 4 * blocks;
+        const struct vgg__draw d = {.seed = 0x123456789abcdef0,
+                                    .step = 77,
+                                    .index = 0xffffffff - blocks / 2,
+                                    .purpose = VGG_RANDOM_DROPOUT + 1,
+                                    .rate = 0.4f,
+                                    .blocks = blocks,
+                                    .keep = keep};
+        float *x = draw(count), *got = draw(count), *expected = draw(count);
+        kernels->draw(&d);
+        for (size_t i = 0; i < count; i++) {
+            uint32_t words[4];
+            vgg__random(d.seed, d.purpose, d.step, d.index + i / 4, words);
+            ck_assert_uint_eq(keep[i], vgg__uniform(words[i % 4]) >= d.rate);
+            expected[i] = keep[i] ? x[i] * 1.25f : 0;
+        }
+        kernels->drop(got, x, keep, 1.25f, count);
+        check_same(got, expected, count);
+        free(x);
+        free(got);
+        free(expected);
     }
 }
 END_TEST
@@ -419,6 +452,7 @@ static Suite *kernels_suite(void)
     tcase_add_loop_test(loops, test_columns, 0, SETS);
     tcase_add_loop_test(loops, test_bias_relu, 0, SETS);
     tcase_add_loop_test(loops, test_mask_and_sums, 0, SETS);
+    tcase_add_loop_test(loops, test_dropout, 0, SETS);
     tcase_add_loop_test(loops, test_pooling, 0, SETS);
     tcase_add_loop_test(loops, test_blocks, 0, SETS);
     tcase_add_test(loops, test_choice);
