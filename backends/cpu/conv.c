@@ -98,7 +98,8 @@ static struct vgg__conv_choice all_by(enum vgg__conv_algorithm algorithm)
     return (struct vgg__conv_choice){algorithm, algorithm, algorithm};
 }
 
-/* By the shape: the same for all three products, as dY and x have one extent. */
+/* By the shape, and the same for all three products, as dY and x have one extent; but
+ * the kernel of few input channels has no gradient of the input. */
 struct vgg__conv_choice vgg__conv_choose(const struct vgg__cpu *cpu, const vgg_stage *s)
 {
     static const enum vgg__conv_algorithm forced[] = {
@@ -106,9 +107,8 @@ struct vgg__conv_choice vgg__conv_choose(const struct vgg__cpu *cpu, const vgg_s
         [VGG_CONV_WINOGRAD2] = VGG__WINOGRAD2,
         [VGG_CONV_WINOGRAD4] = VGG__WINOGRAD4};
     if (s->kernel != 3) return all_by(VGG__COLUMNS);
-    if (cpu->conv != VGG_CONV_AUTO && cpu->conv != VGG_CONV_MEASURED) {
+    if (cpu->conv != VGG_CONV_AUTO && cpu->conv != VGG_CONV_MEASURED)
         return all_by(forced[cpu->conv]);
-    }
     if (s->in.c <= VGG__FIRST_CHANNELS)
         return (struct vgg__conv_choice){VGG__FIRST, VGG__COLUMNS, VGG__FIRST};
     return all_by(cheapest(s, cpu->gemm.kernels->cols / 2));

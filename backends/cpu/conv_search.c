@@ -203,11 +203,15 @@ static void time_products(const struct trial *t, const struct vgg__cpu *device,
 {
     const double batches = (double)t->batch / t->images;
     struct vgg__stage_args args = args_of(t, device, VGG_MODE_INFER);
+    if (!has_gradients(t)) {
+        vgg__cpu_conv.prepare(&args);
+        seconds[FORWARD] = batches * seconds_of(vgg__cpu_conv.forward, &args);
+        return;
+    }
     const double filters = seconds_of(vgg__cpu_conv.prepare, &args);
     args.mode = t->mode;
     const double both = seconds_of(vgg__cpu_conv.prepare, &args);
-    seconds[FORWARD] = batches * seconds_of(vgg__cpu_conv.forward, &args);
-    if (!has_gradients(t)) return;
+    seconds[FORWARD] = filters + batches * seconds_of(vgg__cpu_conv.forward, &args);
     args.scratch = t->scratch[1];
     args.dx = t->dx;
     seconds[DATA] = batches * seconds_of(vgg__cpu_conv.backward, &args);
@@ -215,7 +219,6 @@ static void time_products(const struct trial *t, const struct vgg__cpu *device,
     args.dweight = t->dweight;
     args.dbias = t->dbias;
     seconds[WEIGHTS] = batches * seconds_of(vgg__cpu_conv.backward, &args);
-    seconds[FORWARD] += filters;
     seconds[DATA] += both > filters ? both - filters : 0;
 }
 

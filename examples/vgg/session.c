@@ -8,8 +8,6 @@
 
 static const char debian_folder[] = "/usr/share/datasets/fashion-mnist";
 
-enum { MEASURED = 4 }; /* of --conv */
-
 /* What --conv measured has found: another run may find another. */
 static void tell(void *cookie, vgg_log_level level, const char *line)
 {
@@ -25,10 +23,10 @@ int session_open(struct session *it, const struct settings *s)
     opts.threads = (uint32_t)s->threads;
     opts.gemm = (uint32_t)s->gemm;
     opts.conv = (uint32_t)s->conv;
-    if (s->conv == MEASURED && s->deterministic)
+    if (s->conv == VGG_CONV_MEASURED && s->deterministic)
         return misuse("--conv measured chooses by timing, and --deterministic wants no "
                       "such choice: leave out one of them");
-    if (s->conv == MEASURED && !s->quiet) opts.logger = &logger;
+    if (s->conv == VGG_CONV_MEASURED && !s->quiet) opts.logger = &logger;
     if (vgg_context_create(&opts, &it->ctx) != VGG_OK) return fail_vgg(NULL);
     if (vgg_device_open(it->ctx, s->device, &it->device) != VGG_OK)
         return fail("--device %s: %s; `vgg devices` lists what can run here", s->device,
