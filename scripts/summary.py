@@ -5,9 +5,12 @@
     summary.py FOLDER
 
 FOLDER holds NAME.build ("passed", "failed" or "skipped: why") and, for a build that was
-tested, NAME.json (Meson's log of its tests) and NAME.seconds. A test program that prints
-Check's line "100%: Checks: 12, Failures: 0, Errors: 0" counts for as many tests, and a line
-"skipped NAME: why" is one skipped. Ends with status 1 if anything failed or a sanitizer reported something.
+tested, NAME.json (Meson's log of its tests) and NAME.seconds. The pack is a test of its own:
+pack.build says how it ended, pack.txt is what it printed. What is not there at all has
+failed, but for cudnn.build, which is there only where that engine was left out. A test program
+that prints Check's line "100%: Checks: 12, Failures: 0, Errors: 0" counts for as many tests,
+and a line "skipped NAME: why" is one skipped. Ends with status 1 if anything failed or a
+sanitizer reported something.
 """
 import json
 import pathlib
@@ -40,15 +43,30 @@ def reasons(test):
     return [lines[-1].strip() if lines else "no reason given"]
 
 
+def state_of(folder, name):
+    path = folder / f"{name}.build"
+    return path.read_text().strip() if path.exists() else "not run"
+
+
 def add_build(folder, name, told):
-    state = (folder / f"{name}.build").read_text().strip()
+    state = state_of(folder, name)
     if state.startswith("skipped"):
         told["skipped"].append(f"{name} build: {state.partition(': ')[2]}")
         return 0, 0, 1
     if state != "passed":
-        told["failed"].append(f"{name} build")
+        told["failed"].append(f"{name} build ({state})")
         return 0, 1, 0
     return 1, 0, 0
+
+
+def add_pack(folder, told):
+    state, said = state_of(folder, "pack"), folder / "pack.txt"
+    test = {"result": "OK" if state == "passed" else "FAIL",
+            "stdout": said.read_text(errors="replace") if said.exists() else ""}
+    if state != "passed":
+        told["failed"].append(f"pack ({state})")
+    told["skipped"] += [f"pack {why}" for why in reasons(test)]
+    return count(test)
 
 
 def add_tests(folder, name, told):
@@ -83,6 +101,11 @@ def main():
         took = f" in {seconds.read_text().strip()} s" if seconds.exists() else ""
         print("{:10}  {} passed, {} failed, {} skipped{}".format(name, *sums, took))
         whole = [a + b for a, b in zip(whole, sums)]
+    sums = add_pack(folder, told)
+    print("{:10}  {} passed, {} failed, {} skipped".format("pack", *sums))
+    whole = [a + b for a, b in zip(whole, sums)]
+    if (folder / "cudnn.build").exists():
+        whole = [a + b for a, b in zip(whole, add_build(folder, "cudnn", told))]
     print("sanitizer reports: {}".format(len(told["reports"])))
     whole[1] += len(told["reports"])
     for title in ("failed", "skipped"):
