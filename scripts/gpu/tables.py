@@ -20,7 +20,7 @@ scripts/gpu-check bench --out rows-2                  # 8 minutes
 scripts/gpu-check vgg16 --out rows-3
 scripts/gpu-check accuracy --out rows-4
 scripts/gpu-check sanitize --out rows-5
-python3 scripts/gpu/report.py rows-*                  # makes this page
+python3 scripts/gpu/report.py rows-*                  # adds them to this page
 ```
 """
 
