@@ -24,7 +24,8 @@ namespace
 {
 
 constexpr int ROWS = 64, COLS = 128, THREADS = 256, PAD = 8;
-constexpr int TILES = 4;       /* of a block */
+constexpr uint32_t FEW = 256;  /* so many tiles have a block each */
+constexpr uint32_t RUN = 4;    /* more than that: tiles of a block */
 constexpr int HALF = ROWS / 2; /* rows whose gradients are in shared memory at once */
 constexpr int PITCH = COLS + PAD; /* of these */
 
@@ -307,9 +308,11 @@ __global__ void __launch_bounds__(THREADS, 2) linear_step(vgg__linear_step_args 
 {
     memory<T> &m = *(memory<T> *)dynamic_shared();
     const uint32_t tiles = (args.m + ROWS - 1) / ROWS * ((args.k + COLS - 1) / COLS);
-    const uint32_t first = blockIdx.x * TILES;
+    const uint32_t each = (tiles + gridDim.x - 1) / gridDim.x;
+    const uint32_t first = blockIdx.x * each;
     const uint32_t slices = (args.n + SLICE<T> - 1) / SLICE<T>;
-    const uint32_t steps = min(tiles - first, (uint32_t)TILES) * slices;
+    if (first >= tiles) return;
+    const uint32_t steps = min(tiles - first, each) * slices;
 
     place at = place_of<T>(args, first, 0);
     weights w[2];
@@ -365,7 +368,8 @@ struct vgg__grid vgg__linear_step_grid(const struct vgg__linear_step_args *args)
 {
     const uint32_t rows = (args->m + vgg::ROWS - 1) / vgg::ROWS;
     const uint32_t columns = (args->k + vgg::COLS - 1) / vgg::COLS;
-    const uint32_t blocks = (rows * columns + vgg::TILES - 1) / vgg::TILES;
+    const uint32_t tiles = rows * columns, each = tiles <= vgg::FEW ? 1 : vgg::RUN;
+    const uint32_t blocks = (tiles + each - 1) / each;
     return vgg__grid{{blocks, 1, 1}, {vgg::THREADS, 1, 1}};
 }
 

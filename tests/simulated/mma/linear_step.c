@@ -56,7 +56,10 @@ static struct problem make(struct layer layer, struct way way,
 
 static void run(const struct problem *p, enum vgg__type type)
 {
-    launch(&vgg__kernel_linear_step[type], vgg__linear_step_grid(&p->args),
+    struct vgg__grid grid = vgg__linear_step_grid(&p->args);
+    /* Blocks that have several tiles, or none. */
+    if (grid.blocks[0] > 1) grid.blocks[0] = (grid.blocks[0] + 2) / 3 + 1;
+    launch(&vgg__kernel_linear_step[type], grid,
            vgg__linear_step_shared(&p->args, type), &p->args);
 }
 
