@@ -24,7 +24,7 @@
 /* Patterns of folders, in the order in which they are looked through. */
 struct places {
     char pattern[PLACES][PATTERN];
-    unsigned count;
+    unsigned count, named; /* named: those that come before the loader's own */
 };
 
 static void add_place(struct places *places, const char *before, const char *after)
@@ -58,6 +58,7 @@ static void list_places(struct places *places)
 {
     places->count = 0;
     add_place(places, secure_getenv("VGG_CUDA_LIBRARIES"), "");
+    places->named = places->count;
     add_place(places, secure_getenv("CUDA_HOME"), "/lib64");
     add_place(places, secure_getenv("CUDA_HOME"), "/lib");
     add_place(places, secure_getenv("CUDA_PATH"), "/lib64");
@@ -86,13 +87,15 @@ static void *open_in(const char *pattern, const char *soname)
     return handle;
 }
 
-/* By soname where the loader looks, then in the places. Libraries stay loaded: CUDA
- * does not take it well when its parts go. */
+/* In the place that was named, by soname where the loader looks, then in the other
+ * places. Libraries stay loaded: CUDA does not take it well when its parts go. */
 static void *open_library(const struct places *places, const char *soname)
 {
-    void *handle = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
-    for (unsigned i = 0; handle == NULL && i < places->count; i++)
-        handle = open_in(places->pattern[i], soname);
+    void *handle = NULL;
+    for (unsigned i = 0; handle == NULL && i < places->count; i++) {
+        if (i == places->named) handle = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
+        if (handle == NULL) handle = open_in(places->pattern[i], soname);
+    }
     return handle;
 }
 
