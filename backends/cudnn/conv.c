@@ -45,7 +45,7 @@ struct vgg__conv_scratch vgg__conv_scratch(const struct vgg__cudnn *device,
         const struct vgg__conv_first_back_args back = first_back_shape(s, batch);
         rows = vgg__conv_first_back_grid(&back).blocks[0];
     }
-    if (rows > 0 && (rows + 1) * row > sums) sums = (rows + 1) * row;
+    if (rows * row > sums) sums = rows * row;
     at.dw = s->pool != VGG_NO_POOL ? vgg__cudnn_round_up(full) : 0;
     at.partial =
         vgg__size_add(at.dw, vgg__cudnn_round_up(weight_count(s) * sizeof(float)));
@@ -269,7 +269,7 @@ static vgg_status forward(const struct vgg__cudnn_call *call)
 static vgg_status add_rows(const struct vgg__cudnn_call *call, const float *partial,
                            uint32_t rows, uint32_t c, float *out)
 {
-    const struct vgg__sum_rows_args args = {partial, out, rows, c, 1};
+    const struct vgg__sum_rows_args args = {partial, out, rows, c, .add = 1};
     return vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(c), &args);
 }
 
@@ -336,21 +336,18 @@ vgg_status vgg__conv_make_dz(const struct vgg__cudnn_call *call, bool pooled,
     return unpool(call, masks, full, sums);
 }
 
-vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call, float *total,
-                                 uint32_t rows)
+vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call,
+                                 const float *partial, uint32_t rows)
 {
     const uint32_t weights = (uint32_t)weight_count(call->stage);
-    const uint32_t biases = call->stage->out.c, row = weights + biases;
-    const struct vgg__sum_rows_args sum = {total + row, total, rows, row, 0};
-    vgg_status status =
-        vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(row), &sum);
-    const struct vgg__accumulate_args add[] = {{total, call->dweight, weights},
-                                               {total + weights, call->dbias, biases}};
-    for (int i = 0; status == VGG_OK && i < 2; i++)
-        if (add[i].out != NULL)
-            status = vgg__queue(call, &vgg__kernel_accumulate[VGG__F32],
-                                vgg__grid_elements(add[i].count), &add[i]);
-    return status;
+    const struct vgg__sum_rows_args args = {.partial = partial,
+                                            .out = call->dweight,
+                                            .rows = rows,
+                                            .c = weights + call->stage->out.c,
+                                            .add = 1,
+                                            .split = weights,
+                                            .rest = call->dbias};
+    return vgg__queue(call, &vgg__kernel_sum_rows, vgg__grid_columns(args.c), &args);
 }
 
 /* Weights and bias of a first layer, straight from the pooled gradient. */
@@ -358,18 +355,17 @@ static vgg_status backward_first(const struct vgg__cudnn_call *call)
 {
     const vgg_stage *s = call->stage;
     const struct vgg__conv_scratch at = scratch_of(call);
-    float *total = (float *)((unsigned char *)call->scratch + at.partial);
     struct vgg__conv_first_back_args args = first_back_shape(s, call->batch);
     args.x = call->x;
     args.dy = call->dy;
     args.y = s->relu && !call->dy_masked ? call->y : NULL;
     args.winner = s->pool == VGG_MAX_POOL ? call->saved : NULL;
-    args.partial = total + weight_count(s) + s->out.c;
+    args.partial = (float *)((unsigned char *)call->scratch + at.partial);
     const struct vgg__grid grid = vgg__conv_first_back_grid(&args);
     const vgg_status status =
         vgg__queue(call, &vgg__kernel_conv_first_back[call->type], grid, &args);
-    return status == VGG_OK ? vgg__conv_add_partial(call, total, grid.blocks[0])
-                            : status;
+    if (status != VGG_OK) return status;
+    return vgg__conv_add_partial(call, args.partial, grid.blocks[0]);
 }
 
 static vgg_status backward(const struct vgg__cudnn_call *call)

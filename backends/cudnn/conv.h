@@ -20,7 +20,7 @@ enum vgg__conv_way {
 };
 
 /* Tiles that the tensor-core kernels may be cut by. */
-#define VGG__CONV_TILES 4
+#define VGG__CONV_TILES 6
 
 /* One product's way. */
 struct vgg__conv_route {
@@ -67,10 +67,9 @@ vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
 vgg_status vgg__conv_make_dz(const struct vgg__cudnn_call *call, bool pooled,
                              const void **dz);
 
-/* Partial sums [rows][weights, biases] behind a first row for their sum, added to the
- * gradients. */
-vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call, float *total,
-                                 uint32_t rows);
+/* Partial sums [rows][weights, biases], added to the gradients. */
+vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call,
+                                 const float *partial, uint32_t rows);
 
 /* conv_mma.c: the engine's kernels on tensor cores. */
 struct vgg__conv_mma {

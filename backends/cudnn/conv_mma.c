@@ -72,10 +72,8 @@ vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
         args.dx = call->dx;
         return launch(call, how->what, &args);
     }
-    const size_t row = (size_t)s->out.c * 9 * s->in.c + s->out.c;
-    float *total = (float *)((unsigned char *)call->scratch + at.partial);
-    args.partial = total + row;
+    args.partial = (float *)((unsigned char *)call->scratch + at.partial);
     const uint32_t rows = vgg__conv_mma_grid(how->what, &args).blocks[0];
     const vgg_status status = launch(call, how->what, &args);
-    return status == VGG_OK ? vgg__conv_add_partial(call, total, rows) : status;
+    return status == VGG_OK ? vgg__conv_add_partial(call, args.partial, rows) : status;
 }

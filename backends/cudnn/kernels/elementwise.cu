@@ -133,8 +133,11 @@ __global__ void __launch_bounds__(threads) sum_rows(const vgg__sum_rows_args a)
     for (uint64_t first = (uint64_t)blockIdx.x * across; first < a.c;
          first += (uint64_t)gridDim.x * across) {
         const uint64_t column = first + place;
-        const bool writes = threadIdx.x < across && column < a.c;
-        float total = writes && a.add != 0 ? a.out[column] : 0, sum = 0;
+        const bool apart = a.split != 0 && column >= a.split;
+        float *const to = apart ? a.rest : a.out;
+        float *const out = to + (apart ? column - a.split : column);
+        const bool writes = threadIdx.x < across && column < a.c && to != nullptr;
+        float total = writes && a.add != 0 ? *out : 0, sum = 0;
         if (column < a.c) sum = sum_column(a, threadIdx.x / across, down, column);
 #pragma unroll
         for (uint32_t lanes = across; lanes < 32; lanes *= 2)
@@ -146,7 +149,7 @@ __global__ void __launch_bounds__(threads) sum_rows(const vgg__sum_rows_args a)
 #pragma unroll
         for (uint32_t i = 1; i < threads / 32; i++) sum += of_warps[i][place];
         total += sum;
-        if (writes) a.out[column] = total;
+        if (writes) *out = total;
     }
 }
 

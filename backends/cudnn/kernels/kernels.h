@@ -178,12 +178,14 @@ struct vgg__unpool_args {
 };
 extern const struct vgg__kernel vgg__kernel_unpool[VGG__TYPES];
 
-/* out[c] += the sum over rows of partial[row][c] (`add` 0: overwrites). */
+/* out[c] += the sum over rows of partial[row][c] (`add` 0: overwrites). Columns from
+ * `split` on, if that is not 0, go to rest[c - split]. NULL: they are not wanted. */
 struct vgg__sum_rows_args {
     const float *partial;
     float *out;
     uint32_t rows, c;
-    uint32_t add;
+    uint32_t add, split;
+    float *rest;
 };
 extern const struct vgg__kernel vgg__kernel_sum_rows;
 

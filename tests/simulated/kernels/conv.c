@@ -312,7 +312,7 @@ static void check_back(const struct first *f)
     args.partial = output(grid.blocks[0] * row * sizeof(float));
     launch(&vgg__kernel_conv_first_back[f->type], grid, &args);
     const struct vgg__sum_rows_args sum = {args.partial, output(row * sizeof(float)),
-                                           grid.blocks[0], (uint32_t)row, 0};
+                                           grid.blocks[0], (uint32_t)row, .add = 0};
     launch(&vgg__kernel_sum_rows, vgg__grid_columns(sum.c), &sum);
     check_row(f, &args, sum.out);
     buffers_free();

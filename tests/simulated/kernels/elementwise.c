@@ -137,7 +137,7 @@ START_TEST(sum_rows)
             float *const out = output(c * sizeof *out);
             for (size_t i = 0; add && i < c; i++) out[i] = number(5, i);
             const struct vgg__sum_rows_args args = {
-                numbers(VGG__F32, (size_t)rows * c, 1), out, rows, c, add};
+                numbers(VGG__F32, (size_t)rows * c, 1), out, rows, c, .add = add};
             launch(&vgg__kernel_sum_rows,
                    k % 2 == 0 ? vgg__grid_columns(c) : grid_1d(2, 256), &args);
             for (size_t i = 0; i < c; i++) {
@@ -147,6 +147,35 @@ START_TEST(sum_rows)
             }
             buffers_free();
         }
+}
+END_TEST
+
+/* Columns from 21 on go elsewhere; one of the two places may not be wanted. */
+START_TEST(sum_rows_apart)
+{
+    enum { ROWS = 33, C = 37, SPLIT = 21 };
+    float *const out = _i & 1 ? NULL : output(SPLIT * sizeof *out);
+    float *const rest = _i & 2 ? NULL : output((C - SPLIT) * sizeof *rest);
+    for (size_t i = 0; i < C; i++) {
+        float *const to = i < SPLIT ? out : rest;
+        if (to) to[i < SPLIT ? i : i - SPLIT] = number(5, i);
+    }
+    const struct vgg__sum_rows_args args = {.partial =
+                                                numbers(VGG__F32, (size_t)ROWS * C, 1),
+                                            .out = out,
+                                            .rows = ROWS,
+                                            .c = C,
+                                            .add = 1,
+                                            .split = SPLIT,
+                                            .rest = rest};
+    launch(&vgg__kernel_sum_rows, vgg__grid_columns(C), &args);
+    for (size_t i = 0; i < C; i++) {
+        double sum = (double)number(5, i);
+        for (size_t r = 0; r < ROWS; r++) sum += (double)number(1, r * C + i);
+        if (i < SPLIT && out) expect_same(VGG__F32, out, i, (float)sum);
+        if (i >= SPLIT && rest) expect_same(VGG__F32, rest, i - SPLIT, (float)sum);
+    }
+    buffers_free();
 }
 END_TEST
 
@@ -252,6 +281,7 @@ int main(void)
     tcase_add_loop_test(rows, mask, 0, SHAPES);
     tcase_add_test(rows, mask_in_place);
     tcase_add_test(rows, sum_rows);
+    tcase_add_loop_test(rows, sum_rows_apart, 0, 4);
     tcase_add_loop_test(flat, accumulate, 0, COUNTS);
     tcase_add_loop_test(flat, scale, 0, COUNTS);
     tcase_add_loop_test(flat, shadow, 0, COUNTS);
