@@ -151,7 +151,7 @@ static void try_form(const struct product *p, const struct vgg__dnn_problem *pro
 }
 
 /* Counts changes of the engine's own kernels after which old choices mean nothing. */
-#define KERNELS 1
+#define KERNELS 2
 
 /* Everything that a choice depends on, in words. */
 static size_t question(const struct product *p, char text[QUESTION])
@@ -347,6 +347,10 @@ vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
                            const struct vgg__cudnn_call *backward, void **out)
 {
     struct vgg__cudnn *device = forward->device;
+    if (forward->tune && forward->type == VGG__BF16) {
+        const vgg_status status = vgg__cudnn_try_groups(device);
+        if (status != VGG_OK) return status;
+    }
     struct vgg__conv_state *state =
         vgg__machine_calloc(&device->machine, 1, sizeof *state);
     if (state == NULL) return VGG_ENOMEM;

@@ -31,6 +31,7 @@ struct vgg__cudnn {
     int ordinal;                     /* as CUDA counts */
     int capability;                  /* 90 for 9.0 */
     struct vgg__conv_mma_device mma; /* what the engine's own convolutions must know */
+    bool groups_tried;               /* products of warp groups, on a small layer */
     char text[256];
     pthread_mutex_t lock;
     int before; /* the caller's current device, while the lock is held */
@@ -104,6 +105,9 @@ vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size);
 
 /* try.c: a product and a convolution that must come out right. */
 vgg_status vgg__cudnn_try(struct vgg__cudnn *device);
+/* try_groups.c: the engine's products of warp groups, before the first that is to be
+ * timed. Where they come out wrong, the device goes on without them. */
+vgg_status vgg__cudnn_try_groups(struct vgg__cudnn *device);
 
 /* ---- data.c, store.c ------------------------------------------------------------- */
 

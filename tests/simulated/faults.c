@@ -7,7 +7,7 @@
 
 #include "compare.h"
 #include "core/error.h"
-#include "cudnn/api.h"
+#include "cudnn/cudnn.h"
 #include "guard.h"
 #include "harness.h"
 #include "simulated.h"
@@ -236,6 +236,57 @@ START_TEST(after_too_much)
 }
 END_TEST
 
+/* ---- Products of warp groups ----------------------------------------------------- */
+
+static void count_warnings(void *cookie, vgg_log_level level, const char *line)
+{
+    if (level == VGG_LOG_WARNING && strstr(line, "products of warp groups") != NULL)
+        ++*(int *)cookie;
+}
+
+/* Where they come out wrong, whichever of the three, the device says so and works. */
+START_TEST(groups_wrong)
+{
+    static const char *const kernels[] = {NULL, "conv_wgmma_forward", "conv_wgmma_data",
+                                          "conv_wgmma_weights"};
+    int warnings = 0;
+    const vgg_logger logger = {&warnings, count_warnings};
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.logger = &logger;
+    vgg__simulated.idle = kernels[_i];
+    struct session s = {.target = &targets[0]};
+    session_open_device(&s, &opts);
+    struct vgg__cudnn *const device = s.device;
+    ck_assert_uint_eq(device->mma.capability, 90);
+    for (int round = 0; round < 2; round++) { /* it is tried once */
+        ck_ok(vgg__cudnn_enter(device));
+        ck_ok(vgg__cudnn_try_groups(device));
+        vgg__cudnn_leave(device);
+        ck_assert_int_eq(warnings, _i > 0);
+        ck_assert_uint_eq(device->mma.capability, _i > 0 ? 89 : 90);
+    }
+    s.target->engine->close(s.device);
+    vgg_context_free(s.ctx);
+    ck_assert_ptr_null(vgg__simulated_complaint());
+}
+END_TEST
+
+/* A program whose algorithms are timed tries them before it is compiled. */
+START_TEST(groups_tried)
+{
+    struct net net;
+    struct session s;
+    vgg__simulated.idle = "conv_wgmma";
+    net_parse(&net, "16x4x4 conv3:32 relu max loss");
+    for (int timed = 0; timed < 2; timed++) {
+        session_open(&s, &targets[4 + timed], &net, 1, VGG_MODE_TRAIN, false);
+        ck_assert_uint_eq(((struct vgg__cudnn *)s.device)->mma.capability,
+                          timed ? 89 : 90);
+        session_close(&s);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("faults");
@@ -246,6 +297,8 @@ int main(void)
     tcase_add_loop_test(tcase, device_lost, 0, 2);
     tcase_add_loop_test(tcase, memory_cap, 0, 2);
     tcase_add_test(tcase, after_too_much);
+    tcase_add_loop_test(tcase, groups_wrong, 0, 4);
+    tcase_add_test(tcase, groups_tried);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }

@@ -21,7 +21,9 @@
 #define POISON       0xff /* a NaN of every type */
 #define GUARDED      0xa5
 
-enum state { READY, AT_BARRIER, AT_WARP, ENDED };
+#define NAMED 15 /* barriers of groups */
+
+enum state { READY, AT_BARRIER, AT_GROUP, AT_WARP, ENDED };
 
 struct thread {
     struct vgg__host_dim place;
@@ -30,7 +32,8 @@ struct thread {
     uint32_t stack;
     const char *file, *what; /* of the barrier */
     int line;
-    uint32_t mask; /* of the warp barrier */
+    uint32_t mask;           /* of the warp barrier */
+    uint32_t number, others; /* of the group's: which one, and how many wait */
     vgg__host_words words;
     const vgg__host_words *result;
     uint32_t tables; /* of exchanges that it was the first lane of */
@@ -196,6 +199,19 @@ void vgg__host_barrier(const char *file, int line)
     wait_as(AT_BARRIER);
 }
 
+void vgg__host_group_barrier(uint32_t number, uint32_t threads, const char *file,
+                             int line)
+{
+    struct thread *const t = &run.threads[run.current];
+    if (number < 1 || number > NAMED || threads % WARP != 0)
+        vgg__host_fault("barrier %u of %u threads", number, threads);
+    t->number = number;
+    t->others = threads;
+    t->file = file;
+    t->line = line;
+    wait_as(AT_GROUP);
+}
+
 void vgg__host_warp_barrier(uint32_t mask, const char *what)
 {
     struct thread *const t = &run.threads[run.current];
@@ -274,12 +290,49 @@ static bool release_warps(void)
     return released;
 }
 
+/* Let go on who waits at a group's barrier, if they are as many as they should be. */
+static bool release_groups(void)
+{
+    bool released = false;
+    for (uint32_t number = 1; number <= NAMED; number++) {
+        uint32_t there = 0, expected = 0;
+        for (uint32_t i = 0; i < run.count; i++) {
+            const struct thread *const t = &run.threads[i];
+            if (t->state != AT_GROUP || t->number != number) continue;
+            if (there++ > 0 && t->others != expected)
+                fail_block("barrier %u of %u and of %u threads", number, t->others,
+                           expected);
+            expected = t->others;
+        }
+        if (there == 0 || there != expected) continue;
+        for (uint32_t i = 0; i < run.count; i++)
+            if (run.threads[i].state == AT_GROUP && run.threads[i].number == number)
+                run.threads[i].state = READY;
+        released = true;
+    }
+    return released;
+}
+
+/* A thread that waits for others of its warp or its group. */
+static void fail_stuck(uint32_t index)
+{
+    const struct thread *const t = &run.threads[index];
+    if (t->state == AT_WARP)
+        fail_block("thread %u waits in %s with mask %08x for threads of its warp that "
+                   "are elsewhere",
+                   index, t->what, t->mask);
+    else
+        fail_block("thread %u waits at %s:%d for %u threads at barrier %u", index,
+                   t->file, t->line, t->others, t->number);
+}
+
 /* Nobody runs: all at one barrier, or they wait for ever. */
 static bool release_block(void)
 {
     uint32_t at = 0, stuck = 0, last = 0;
     for (uint32_t i = 0; i < run.count; i++) {
-        if (run.threads[i].state == AT_WARP) stuck = i + 1;
+        if (run.threads[i].state == AT_WARP || run.threads[i].state == AT_GROUP)
+            stuck = i + 1;
         if (run.threads[i].state != AT_BARRIER) continue;
         const struct thread *const t = &run.threads[i], *const l = &run.threads[last];
         if (at++ > 0 && (t->line != l->line || strcmp(t->file, l->file) != 0)) {
@@ -290,10 +343,7 @@ static bool release_block(void)
         last = i;
     }
     if (stuck > 0) {
-        const struct thread *const t = &run.threads[stuck - 1];
-        fail_block("thread %u waits in %s with mask %08x for threads of its warp that "
-                   "are elsewhere",
-                   stuck - 1, t->what, t->mask);
+        fail_stuck(stuck - 1);
         return false;
     }
     for (uint32_t i = 0; i < run.count; i++)
@@ -378,13 +428,14 @@ static void reset_threads(void)
 
 static void run_block(void)
 {
+    vgg__host_now.serial++;
     reset_shared();
     reset_threads();
     while (run.living > 0 && !run.failed) {
         const bool together = below(2) != 0; /* or warps far apart */
         if (together ? resume_each(run.order, run.count) : resume_warps()) continue;
         if (run.failed) continue;
-        if (!release_warps()) release_block();
+        if (!release_warps() && !release_groups()) release_block();
     }
     if (!run.failed) check_shared();
     if (run.failed) drop_all();

@@ -40,11 +40,16 @@ struct vgg__host_dim {
 struct vgg__host_place {
     struct vgg__host_dim thread, block, threads, blocks;
     uint32_t lane;
+    uint64_t serial; /* of the block among all that have run, from 1 */
 };
 extern struct vgg__host_place vgg__host_now;
 
 /* Wait for all living threads of the block. */
 void vgg__host_barrier(const char *file, int line);
+
+/* Wait until `threads` of the block wait at this barrier: 1 .. 15. */
+void vgg__host_group_barrier(uint32_t number, uint32_t threads, const char *file,
+                             int line);
 
 /* Wait for the living lanes of `mask` in the own warp. */
 void vgg__host_warp_barrier(uint32_t mask, const char *what);

@@ -17,6 +17,8 @@ static void run_launch(struct sim_op *op, uint32_t step, void **state)
 {
     (void)step, (void)state;
     const struct launch *launch = (const struct launch *)op;
+    const char *const idle = vgg__simulated.idle;
+    if (idle && strncmp(launch->kernel->name, idle, strlen(idle)) == 0) return;
     vgg__host_seed(sim_random(UINT64_MAX) | 1);
     const char *fault =
         vgg__host_launch(launch->kernel, launch->grid, launch->shared, launch->args);

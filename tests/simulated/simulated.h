@@ -51,6 +51,8 @@ struct vgg__simulated {
     bool fail_sticky;   /* and so does every call after it */
     const char *failed; /* the name of the call that did; NULL: none has yet */
 
+    const char *idle; /* kernels whose names begin so do nothing; NULL: none */
+
     uint64_t calls; /* how many there were */
     uint64_t peak;  /* most bytes of device memory that were in use at once */
 };

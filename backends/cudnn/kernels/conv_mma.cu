@@ -21,7 +21,7 @@
  *   64 -> 128 @ 28           9  37   45           10  37   45
  *  128 -> 128 @ 28 pooled   11  74   95           18  74   95
  *  128 -> 128 @ 14           3  19   30            4  19   30 */
-#include "conv_mma.cuh"
+#include "conv_mma_end.cuh"
 
 namespace vgg
 {
@@ -42,24 +42,10 @@ __host__ __device__ __forceinline__ plan plan_of(const vgg__conv_mma_args &args,
     const vgg__conv_mma_tile &tile = args.tile;
     const uint32_t k = forward ? args.ic : args.oc;
     return {9 * tile.group * k * 2, (tile.rows + 2) * (tile.cols + 2) * k * 2,
-            !forward && args.pool ? windows<1>(tile, k).bytes() : 0};
+            !forward && args.pool ? windows<1>(tile.rows, tile.cols, k).bytes() : 0};
 }
 
-/* ---- Matrices -----------------------------------------------------------------------
- * [row][tap][K]; row 8 t + j is tile t's column j, which thread j / 2 of a group of
- * four gets: its channels are then 2 * tiles in a row. */
-__device__ __forceinline__ uint32_t channel_of_row(uint32_t row, uint32_t tiles)
-{
-    const uint32_t unit = 8 * tiles, in = row % unit;
-    return row / unit * unit + in % 8 / 2 * 2 * tiles + in / 8 * 2 + in % 2;
-}
-
-__device__ __forceinline__ uint32_t row_of_channel(uint32_t channel, uint32_t tiles)
-{
-    const uint32_t unit = 8 * tiles, in = channel % unit;
-    const uint32_t thread = in / (2 * tiles), rest = in % (2 * tiles);
-    return channel / unit * unit + rest / 2 * 8 + thread * 2 + rest % 2;
-}
+/* ---- Matrices: [row][tap][K] ------------------------------------------------------ */
 
 /* Offset of a chunk of a row's tap. */
 template <int K>
@@ -68,47 +54,6 @@ __device__ __forceinline__ uint32_t place_in_row(uint32_t row, uint32_t tap,
 {
     using lay = layout<K>;
     return (row * 9 + tap) * lay::pitch + ((chunk ^ lay::turn(row)) << 4);
-}
-
-/* Forward: rows are output channels, and K lies side by side already. */
-template <int K>
-__device__ __forceinline__ void fetch_matrices(uint32_t to,
-                                               const vgg__conv_mma_args &args,
-                                               uint32_t first, uint32_t tiles)
-{
-    constexpr uint32_t chunks = layout<K>::chunks;
-    for (uint32_t i = threadIdx.x; i < args.tile.group * 9 * chunks; i += blockDim.x) {
-        const uint32_t chunk = i % chunks, tap = i / chunks % 9, row = i / chunks / 9;
-        const uint32_t channel = first + channel_of_row(row, tiles);
-        const size_t from = (size_t)(channel * 9 + tap) * chunks + chunk;
-        copy_async<16>(to + place_in_row<K>(row, tap, chunk),
-                       (const uint4 *)args.w + from, true);
-    }
-}
-
-/* Data: rows are input channels, taps are turned around, and K (output channels) is
- * what lies apart: eight rows of two K each are put together. */
-template <int K>
-__device__ __forceinline__ void turn_matrices(uint8_t *to,
-                                              const vgg__conv_mma_args &args,
-                                              uint32_t first, uint32_t tiles)
-{
-    constexpr uint32_t pairs = K / 2;
-    const uint32_t parts = args.tile.group / 8;
-    for (uint32_t i = threadIdx.x; i < 9 * pairs * parts; i += blockDim.x) {
-        const uint32_t pair = i % pairs, tap = i / pairs % 9, part = i / pairs / 9;
-        const bf16 *const from = (const bf16 *)args.w +
-                                 (size_t)(2 * pair * 9 + tap) * args.ic + first +
-                                 part * 8;
-        const packet<bf16, 8> low = load_packet<8>(from);
-        const packet<bf16, 8> high = load_packet<8>(from + 9 * args.ic);
-#pragma unroll
-        for (uint32_t j = 0; j < 8; j++) {
-            const uint32_t row = row_of_channel(part * 8 + j, tiles);
-            *(uint32_t *)(to + place_in_row<K>(row, 8 - tap, pair / 4) + pair % 4 * 4) =
-                (uint32_t)high.at[j].bits << 16 | low.at[j].bits;
-        }
-    }
 }
 
 /* ---- Products -------------------------------------------------------------------- */
@@ -205,22 +150,6 @@ __device__ __forceinline__ void take_channels(float (&to)[2 * Tiles],
     for (int i = 0; i < 2 * Tiles; i++) to[i] = sum[m][i / 2][row * 2 + i % 2];
 }
 
-template <int Count>
-__device__ __forceinline__ void finish(float (&x)[Count], const float *bias,
-                                       uint32_t relu)
-{
-    if (bias != nullptr) {
-        float b[Count];
-        load<Count>(bias, b);
-#pragma unroll
-        for (int i = 0; i < Count; i++) x[i] = __fadd_rn(x[i], b[i]);
-    }
-    if (relu != 0) {
-#pragma unroll
-        for (int i = 0; i < Count; i++) x[i] = x[i] <= 0 ? 0 : x[i]; /* NaN stays */
-    }
-}
-
 template <int Tiles>
 __device__ __forceinline__ void put_forward(const vgg__conv_mma_args &args,
                                             const sums<Tiles> &sum, const spot &at)
@@ -238,76 +167,8 @@ __device__ __forceinline__ void put_forward(const vgg__conv_mma_args &args,
     }
 }
 
-/* The larger of two; NaN if either is. */
-__device__ __forceinline__ float larger(float a, float b)
-{
-#if VGG_MMA && !defined VGG_HOST_CUDA
-    float c;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
-    return c;
-#else
-    return a > b || a != a ? a : b;
-#endif
-}
-
-/* One column of a window, for each channel: the larger of its two rows, and a bit that
- * says that it is the lower. */
-template <int Tiles> struct columns {
-    float value[2 * Tiles];
-    uint32_t lower;
-
-    __device__ __forceinline__ columns(const sums<Tiles> &sum, int m) : lower(0)
-    {
-#pragma unroll
-        for (int i = 0; i < 2 * Tiles; i++) {
-            const float top = sum[m][i / 2][i % 2], bottom = sum[m][i / 2][2 + i % 2];
-            value[i] = larger(top, bottom);
-            if (bottom > top) lower |= 1u << i;
-        }
-    }
-};
-
-/* Winners of windows, a bit for each channel: place 2 row + col. */
-struct winners {
-    uint32_t row, col;
-};
-
-/* Where a window has NaN, the last of them wins, as in ref/pool.c. */
-template <int Tiles>
-__device__ __forceinline__ void let_nan_win(winners &place, const sums<Tiles> &sum,
-                                            int m, const float *bias, uint32_t odd)
-{
-    uint32_t nan[2] = {0,
-                       0}; /* of the window of m and m + 1: row 0, from bit 8 row 1 */
-#pragma unroll
-    for (int i = 0; i < 4 * Tiles; i++) {
-        const int channel = i % (2 * Tiles), row = i / (2 * Tiles);
-        const float add = bias != nullptr ? bias[channel] : 0;
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const float x = sum[m + j][channel / 2][row * 2 + channel % 2] + add;
-            if (x != x) nan[j] |= 1u << (channel + 8 * row);
-        }
-    }
-    const uint32_t mine = odd ? nan[1] : nan[0];
-    const uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? nan[0] : nan[1], 4);
-    const uint32_t left = odd ? other : mine, right = odd ? mine : other;
-    const uint32_t any = (left | right | left >> 8 | right >> 8) & 0xff;
-    const uint32_t row = (left | right) >> 8;
-    const uint32_t col = right >> 8 | (~(left >> 8) & right);
-    place.row = (place.row & ~any) | (row & any);
-    place.col = (place.col & ~any) | (col & any);
-}
-
-/* Four bits to the lowest bits of four bytes. */
-__device__ __forceinline__ uint32_t bits_to_bytes(uint32_t bits)
-{
-    return (bits & 15) * 0x00204081u & 0x01010101u;
-}
-
 /* Threads of neighbouring columns have half of each window. The one with the even
- * column takes the window of product m, the other that of m + 1. Values are compared
- * before the bias is added, which could only make different ones equal. */
+ * column takes the window of product m, the other that of m + 1. */
 template <int Tiles>
 __device__ __forceinline__ void put_pooled(const vgg__conv_mma_args &args,
                                            const sums<Tiles> &sum, const spot &at)
@@ -317,50 +178,16 @@ __device__ __forceinline__ void put_pooled(const vgg__conv_mma_args &args,
     const uint32_t odd = threadIdx.x / 4 % 2;
 #pragma unroll
     for (int m = 0; m < 4; m += 2) {
-        const columns<Tiles> first(sum, m), second(sum, m + 1);
-        const uint32_t mine = odd ? second.lower : first.lower;
-        const uint32_t other =
-            __shfl_xor_sync(0xffffffffu, odd ? first.lower : second.lower, 4);
-        uint32_t more = 0, same = 0, above = 0;
-        float value[count];
+        columns<count> halves;
 #pragma unroll
-        for (int i = 0; i < count; i++) {
-            const float own = odd ? second.value[i] : first.value[i];
-            const float given = odd ? first.value[i] : second.value[i];
-            const float taken = __shfl_xor_sync(0xffffffffu, given, 4);
-            if (own > taken) more |= 1u << i;
-            if (own == taken) same |= 1u << i;
-            value[i] = larger(own, taken);
+        for (int j = 0; j < 2; j++) {
+            take_channels<Tiles>(halves.top[j], sum, m + j, 0);
+            take_channels<Tiles>(halves.bottom[j], sum, m + j, 1);
+            finish<count>(halves.top[j], bias, 0);
+            finish<count>(halves.bottom[j], bias, 0);
         }
-        finish<count>(value, bias, 0);
-        bool nan = false;
-#pragma unroll
-        for (int i = 0; i < count; i++) {
-            nan |= value[i] != value[i];
-            if (args.relu == 0 || value[i] > 0) above |= 1u << i;
-            if (args.relu != 0 && value[i] <= 0) value[i] = 0;
-        }
-        /* Of equals mine wins if it comes first. */
-        const uint32_t before = (~mine & other) | (odd ? 0 : ~(mine ^ other));
-        const uint32_t win = more | (same & before);
-        winners place = {((win & mine) | (~win & other)) & above,
-                         (odd ? win : ~win) & above};
-        if (__any_sync(0xffffffffu, nan)) let_nan_win<Tiles>(place, sum, m, bias, odd);
-        const uint32_t y = at.y / 2 + m + odd, x = at.x / 2;
-        if (y < args.h / 2 && x < args.wd / 2) {
-            const size_t pixel =
-                ((size_t)at.image * (args.h / 2) + y) * (args.wd / 2) + x;
-            const size_t to = pixel * args.oc + at.channel;
-            store<count>((bf16 *)args.y + to, value);
-            if (args.winner != nullptr) {
-                uint32_t bytes[Tiles / 2];
-#pragma unroll
-                for (int i = 0; i < Tiles / 2; i++)
-                    bytes[i] = bits_to_bytes(place.row >> 4 * i) * 2 +
-                               bits_to_bytes(place.col >> 4 * i);
-                copy<count>(args.winner + to, bytes);
-            }
-        }
+        const windows_made<count> made = make_windows(halves);
+        put_windows(args, made, at.image, at.y + 2 * (m + odd), at.x - odd, at.channel);
     }
 }
 
@@ -454,7 +281,8 @@ __device__ __forceinline__ void fetch(uint32_t to, const vgg__conv_mma_args &arg
     const region at = region_at(args, tile, index);
     if constexpr (Kind == DATA_POOL) {
         const image from = {args.dy, args.h / 2, args.wd / 2, K / 8, 0};
-        fetch_windows<1>(to, windows<1>(tile, K), from, args.winner, at);
+        fetch_windows<1>(whole_block(), to, windows<1>(tile.rows, tile.cols, K), from,
+                         args.winner, at);
     } else {
         const image from = {Kind == DATA ? args.dy : args.x, args.h, args.wd, K / 8, 0};
         fetch_region<K, 1>(to, from, at, tile);
@@ -477,10 +305,13 @@ __global__ void __launch_bounds__(MOST_WARPS * 32) conv_mma(vgg__conv_mma_args a
     const uint32_t raw = buffers + p.buffer;
 
     if (threadIdx.x == 0) tile = args.tile;
+    const auto place = [&](uint32_t row, uint32_t tap, uint32_t chunk) {
+        return memory + place_in_row<K>(row, tap, chunk);
+    };
     if constexpr (forward)
-        fetch_matrices<K>(matrices, args, first, Tiles);
+        fetch_matrices<K>(args, first, args.tile.group, place);
     else
-        turn_matrices<K>(memory, args, first, Tiles);
+        turn_matrices<K>(args, first, args.tile.group, place);
     fetch<K, Kind>(Kind == DATA_POOL ? raw : buffers, args, args.tile, blockIdx.x);
     uint32_t buffer = buffers;
     for (uint32_t index = blockIdx.x; index < count; index += gridDim.x) {
@@ -488,7 +319,8 @@ __global__ void __launch_bounds__(MOST_WARPS * 32) conv_mma(vgg__conv_mma_args a
         copy_wait<0>();
         __syncthreads(); /* all have theirs, and are done with the region before */
         if constexpr (Kind == DATA_POOL) {
-            spread<K, 1>(memory + p.matrices, memory + p.matrices + p.buffer, tile);
+            spread_region<K, 1>(memory + p.matrices, memory + p.matrices + p.buffer,
+                                tile);
             __syncthreads();
             if (next < count) fetch<K, Kind>(raw, args, tile, next);
         } else if (args.tile.buffers == 2 && next < count) {

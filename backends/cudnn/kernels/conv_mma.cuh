@@ -76,16 +76,26 @@ struct image {
     }
 };
 
-/* Walks over a rectangle's pixels and their chunks in steps of a block: who does what.
- * Nothing is divided on the way. A block is a multiple of `chunks` threads. */
+/* Threads that work together: which one this is, and how many there are. */
+struct team {
+    uint32_t thread, threads;
+};
+
+__device__ __forceinline__ team whole_block()
+{
+    return {threadIdx.x, blockDim.x};
+}
+
+/* Walks over a rectangle's pixels and their chunks in steps of a team: who does what.
+ * Nothing is divided on the way. A team is a multiple of `chunks` threads. */
 struct walk {
     uint32_t chunk, y, x; /* now */
     uint32_t down, right; /* a step's */
 
-    __device__ __forceinline__ walk(uint32_t chunks, uint32_t width)
+    __device__ __forceinline__ walk(const team &of, uint32_t chunks, uint32_t width)
     {
-        const uint32_t pixels = blockDim.x / chunks, pixel = threadIdx.x / chunks;
-        chunk = threadIdx.x % chunks;
+        const uint32_t pixels = of.threads / chunks, pixel = of.thread / chunks;
+        chunk = of.thread % chunks;
         y = pixel / width;
         x = pixel % width;
         down = pixels / width;
@@ -112,7 +122,7 @@ __device__ __forceinline__ void fetch_region(uint32_t to, const image &from,
 {
     using lay = layout<Channels>;
     const uint32_t height = tile.rows + 2 * Border, width = tile.cols + 2 * Border;
-    walk w(lay::chunks, width);
+    walk w(whole_block(), lay::chunks, width);
     const uint4 *const first = (const uint4 *)from.at;
 #pragma unroll 1
     for (; w.y < height; w.next(width)) {
@@ -132,9 +142,9 @@ __device__ __forceinline__ void fetch_region(uint32_t to, const image &from,
 template <int Border> struct windows {
     uint32_t down, across, chunks;
 
-    __host__ __device__ __forceinline__ windows(const vgg__conv_mma_tile &tile,
+    __host__ __device__ __forceinline__ windows(uint32_t rows, uint32_t cols,
                                                 uint32_t channels)
-        : down(tile.rows / 2 + 2 * Border), across(tile.cols / 2 + 2 * Border),
+        : down(rows / 2 + 2 * Border), across(cols / 2 + 2 * Border),
           chunks(channels / 8)
     {
     }
@@ -152,11 +162,11 @@ template <int Border> struct windows {
 
 /* `from` is the pooled gradient. */
 template <int Border>
-__device__ __forceinline__ void fetch_windows(uint32_t to, const windows<Border> &some,
-                                              const image &from, const uint8_t *winner,
-                                              const region &at)
+__device__ __forceinline__ void
+fetch_windows(const team &of, uint32_t to, const windows<Border> &some,
+              const image &from, const uint8_t *winner, const region &at)
 {
-    walk w(some.chunks, some.across);
+    walk w(of, some.chunks, some.across);
     const uint4 *const first = (const uint4 *)from.at;
     const uint32_t winners = to + some.count() * 16;
 #pragma unroll 1
@@ -182,15 +192,15 @@ __device__ __forceinline__ uint4 won(uint4 gradient, uint2 pick, uint32_t place)
                       gradient.w & __byte_perm(table, 0, pick.y >> 16));
 }
 
-/* From windows to the region's pixels. */
-template <int Channels, int Border>
-__device__ __forceinline__ void spread(uint8_t *to, const uint8_t *from,
-                                       const vgg__conv_mma_tile &tile)
+/* From windows to the region's pixels; place(y, x, chunk) is where one lies. */
+template <int Border, typename Place>
+__device__ __forceinline__ void spread(const team &of, const uint8_t *from,
+                                       uint32_t rows, uint32_t cols, uint32_t channels,
+                                       const Place &place)
 {
-    using lay = layout<Channels>;
-    const windows<Border> some(tile, Channels);
-    const uint32_t height = tile.rows + 2 * Border, width = tile.cols + 2 * Border;
-    walk w(some.chunks, some.across);
+    const windows<Border> some(rows, cols, channels);
+    const uint32_t height = rows + 2 * Border, width = cols + 2 * Border;
+    walk w(of, some.chunks, some.across);
     const uint8_t *const winners = from + some.count() * 16;
 #pragma unroll 1
     for (; w.y < some.down; w.next(some.across)) {
@@ -200,17 +210,35 @@ __device__ __forceinline__ void spread(uint8_t *to, const uint8_t *from,
         const uint2 pick =
             make_uint2(winner.x | winner.x << 4, winner.y | winner.y << 4);
 #pragma unroll
-        for (uint32_t place = 0; place < 4; place++) {
-            const uint32_t y = 2 * w.y + place / 2 - Border;
-            const uint32_t x = 2 * w.x + place % 2 - Border;
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t y = 2 * w.y + i / 2 - Border;
+            const uint32_t x = 2 * w.x + i % 2 - Border;
             if (y >= height || x >= width) continue; /* -1 as well */
-            *(uint4 *)(to + y * width * lay::pitch + lay::place(x, w.chunk)) =
-                won(gradient, pick, place);
+            *(uint4 *)place(y, x, w.chunk) = won(gradient, pick, i);
         }
     }
 }
 
+/* The same to a region as fetch_region leaves one. */
+template <int Channels, int Border>
+__device__ __forceinline__ void spread_region(uint8_t *to, const uint8_t *from,
+                                              const vgg__conv_mma_tile &tile)
+{
+    using lay = layout<Channels>;
+    const uint32_t pitch = (tile.cols + 2 * Border) * lay::pitch;
+    spread<Border>(whole_block(), from, tile.rows, tile.cols, Channels,
+                   [=](uint32_t y, uint32_t x, uint32_t chunk) {
+                       return to + y * pitch + lay::place(x, chunk);
+                   });
+}
+
 /* ---- The host's side ------------------------------------------------------------- */
+
+/* A tile, and the cycles that it should take; -1: none. */
+struct candidate {
+    vgg__conv_mma_tile tile;
+    double cycles;
+};
 
 /* By a filled-in tile. */
 const struct vgg__kernel *conv_mma_kernel(bool forward, const vgg__conv_mma_args &args);

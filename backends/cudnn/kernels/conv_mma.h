@@ -8,7 +8,8 @@
  *   weights  partial sums of dw and of the bias' gradient, from x and dz likewise
  *
  * First vgg__conv_mma_fit, then the other functions, then a launch. Taken are ic and oc
- * of 16, 32, 64 or 128; with `pool` even h and wd; a compute capability from 8.0 on. */
+ * of 16, 32, 64 or 128; with `pool` even h and wd, and forward a ReLU; a compute
+ * capability from 8.0 on. */
 #ifndef VGG_CUDNN_CONV_MMA_H
 #define VGG_CUDNN_CONV_MMA_H
 
@@ -36,6 +37,7 @@ struct vgg__conv_mma_device {
 struct vgg__conv_mma_tile {
     uint32_t rows, cols, group;
     uint32_t warps, buffers; /* of a block */
+    uint32_t wide;           /* 1: products of warp groups, four warps each (Hopper) */
     uint32_t blocks;
 };
 
@@ -50,7 +52,7 @@ struct vgg__conv_mma_args {
     float *partial;    /* [blocks][oc * 9 * ic + oc], as vgg__conv_first_back_args */
     uint32_t n, h, wd, ic, oc;
     uint32_t relu, pool; /* pool: 1: by maximum; of equals the first wins */
-    uint32_t rank; /* 0: the tile that should be the fastest; 1, 2, 3: the next best */
+    uint32_t rank; /* 0: the tile that should be the fastest; then the next best */
     struct vgg__conv_mma_tile tile; /* filled in by vgg__conv_mma_fit */
 };
 

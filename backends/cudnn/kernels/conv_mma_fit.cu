@@ -6,7 +6,7 @@
  * a multiprocessor, of which one warp alone gets 60 % and two 90 %; ldmatrix at 128
  * bytes a cycle; 32 bytes a cycle of global memory, 1500 cycles away. Quarters have the
  * same to do where warps come in fours. */
-#include "conv_mma.cuh"
+#include "conv_wgmma.cuh"
 
 namespace vgg
 {
@@ -152,14 +152,11 @@ double estimate(const problem &p, uint32_t beside)
     return rounds * period + ends + LATENCY;
 }
 
-/* The best tile for one number of blocks beside each other on a multiprocessor. */
-struct candidate {
-    vgg__conv_mma_tile tile;
-    double cycles; /* -1: none */
-};
-constexpr uint32_t MOST_BESIDE = 4;
+/* The best tile for each number of blocks beside each other on a multiprocessor; then
+ * those of warp groups. */
+constexpr uint32_t MOST_BESIDE = 4, MOST_FOUND = MOST_BESIDE + MOST_WIDE;
 
-void try_tile(problem &p, candidate (&best)[MOST_BESIDE])
+void try_tile(problem &p, candidate (&best)[MOST_FOUND])
 {
     for (uint32_t beside = 1; beside <= MOST_BESIDE; beside++) {
         const uint32_t most = MOST_WARPS / beside / 4 * 4;
@@ -181,12 +178,11 @@ void try_tile(problem &p, candidate (&best)[MOST_BESIDE])
 }
 
 /* The candidate with so many before it. */
-bool pick(const candidate (&best)[MOST_BESIDE], uint32_t rank,
-          vgg__conv_mma_tile &found)
+bool pick(const candidate (&best)[MOST_FOUND], uint32_t rank, vgg__conv_mma_tile &found)
 {
-    for (uint32_t i = 0; i < MOST_BESIDE; i++) {
+    for (uint32_t i = 0; i < MOST_FOUND; i++) {
         uint32_t before = 0;
-        for (uint32_t j = 0; j < MOST_BESIDE; j++)
+        for (uint32_t j = 0; j < MOST_FOUND; j++)
             before +=
                 best[j].cycles >= 0 && (best[j].cycles < best[i].cycles ||
                                         (best[j].cycles == best[i].cycles && j < i));
@@ -199,7 +195,7 @@ bool pick(const candidate (&best)[MOST_BESIDE], uint32_t rank,
 
 bool fit(problem &p, vgg__conv_mma_tile &found)
 {
-    candidate best[MOST_BESIDE];
+    candidate best[MOST_FOUND];
     for (candidate &none : best) none = {{}, -1};
     const bool weights = p.what == VGG__CONV_MMA_WEIGHTS;
     const uint32_t widest = (p.args.wd + SPOT - 1) / SPOT * SPOT;
@@ -209,9 +205,12 @@ bool fit(problem &p, vgg__conv_mma_tile &found)
         for (uint32_t rows = SPOT; rows <= 2 * SPOT; rows += SPOT)
             for (uint32_t cols = SPOT; cols <= min(widest, 128u); cols += SPOT)
                 for (uint32_t count = 1; count <= buffers; count++) {
-                    p.args.tile = {rows, cols, group, 0, count, 0};
+                    p.args.tile = {rows, cols, group, 0, count, 0, 0};
                     try_tile(p, best);
                 }
+    candidate wide[MOST_WIDE];
+    const uint32_t count = conv_wgmma_tiles(p.what, *p.device, p.args, wide);
+    for (uint32_t i = 0; i < count; i++) best[MOST_BESIDE + i] = wide[i];
     return pick(best, p.args.rank, found);
 }
 
@@ -232,6 +231,7 @@ int vgg__conv_mma_fit(enum vgg__conv_mma_what what,
     if (device->capability < 80 || !vgg::takes(args->ic) || !vgg::takes(args->oc))
         return 0;
     if (args->pool && (args->h % 2 != 0 || args->wd % 2 != 0)) return 0;
+    if (args->pool && !args->relu && what == VGG__CONV_MMA_FORWARD) return 0;
     const bool data = what == VGG__CONV_MMA_DATA;
     vgg::problem p = {what, device, *args, data ? args->oc : args->ic,
                       data ? args->ic : args->oc};
@@ -241,9 +241,12 @@ int vgg__conv_mma_fit(enum vgg__conv_mma_what what,
 const struct vgg__kernel *vgg__conv_mma_kernel(enum vgg__conv_mma_what what,
                                                const struct vgg__conv_mma_args *args)
 {
-    return what == VGG__CONV_MMA_WEIGHTS
-               ? vgg::conv_mma_weights_kernel(*args)
-               : vgg::conv_mma_kernel(what == VGG__CONV_MMA_FORWARD, *args);
+    const bool forward = what == VGG__CONV_MMA_FORWARD;
+    if (what == VGG__CONV_MMA_WEIGHTS)
+        return args->tile.wide ? vgg::conv_wgmma_weights_kernel(*args)
+                               : vgg::conv_mma_weights_kernel(*args);
+    return args->tile.wide ? vgg::conv_wgmma_kernel(forward, *args)
+                           : vgg::conv_mma_kernel(forward, *args);
 }
 
 struct vgg__grid vgg__conv_mma_grid(enum vgg__conv_mma_what what,
@@ -251,14 +254,20 @@ struct vgg__grid vgg__conv_mma_grid(enum vgg__conv_mma_what what,
 {
     const uint32_t n = what == VGG__CONV_MMA_DATA ? args->ic : args->oc;
     const vgg__conv_mma_tile &tile = args->tile;
-    return vgg__grid{{tile.blocks, n / tile.group, 1}, {tile.warps * 32, 1, 1}};
+    const bool weights = what == VGG__CONV_MMA_WEIGHTS;
+    const uint32_t parts =
+        weights && tile.wide ? vgg::conv_wgmma_weights_parts(*args) : n / tile.group;
+    return vgg__grid{{tile.blocks, parts, 1}, {tile.warps * 32, 1, 1}};
 }
 
 size_t vgg__conv_mma_shared(enum vgg__conv_mma_what what,
                             const struct vgg__conv_mma_args *args)
 {
-    return what == VGG__CONV_MMA_WEIGHTS
-               ? vgg::conv_mma_weights_shared(*args)
-               : vgg::conv_mma_shared(what == VGG__CONV_MMA_FORWARD, *args);
+    const bool forward = what == VGG__CONV_MMA_FORWARD;
+    if (what == VGG__CONV_MMA_WEIGHTS)
+        return args->tile.wide ? vgg::conv_wgmma_weights_shared(*args)
+                               : vgg::conv_mma_weights_shared(*args);
+    return args->tile.wide ? vgg::conv_wgmma_shared(forward, *args)
+                           : vgg::conv_mma_shared(forward, *args);
 }
 }

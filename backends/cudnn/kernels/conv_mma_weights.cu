@@ -42,7 +42,7 @@ __host__ __device__ __forceinline__ plan plan_of(const vgg__conv_mma_tile &tile,
     plan p;
     p.x = (tile.rows + 2) * (tile.cols + 2) * ic * 2;
     p.dz = tile.rows * tile.cols * tile.group * 2;
-    p.windows = pool ? windows<0>(tile, tile.group).bytes() : 0;
+    p.windows = pool ? windows<0>(tile.rows, tile.cols, tile.group).bytes() : 0;
     p.stage = pool ? p.x : p.x + p.dz;
     p.stages = tile.buffers * p.stage;
     return p;
@@ -211,8 +211,8 @@ fetch_pooled(uint32_t to, const vgg__conv_mma_args &args,
 {
     const image from = {args.dy, args.h / 2, args.wd / 2, args.oc / 8,
                         blockIdx.y * (Group / 8)};
-    fetch_windows<0>(to, windows<0>(tile, Group), from, args.winner,
-                     region_at(args, tile, index));
+    fetch_windows<0>(whole_block(), to, windows<0>(tile.rows, tile.cols, Group), from,
+                     args.winner, region_at(args, tile, index));
 }
 
 template <int IC, int Group, bool Pool>
@@ -243,7 +243,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32)
         __syncthreads(); /* all have theirs, and are done with the region before */
         if constexpr (Pool) {
             uint8_t *const dz = memory + plan_of(tile, IC, Pool).stages;
-            spread<Group, 0>(dz, dz + plan_of(tile, IC, Pool).dz, tile);
+            spread_region<Group, 0>(dz, dz + plan_of(tile, IC, Pool).dz, tile);
             __syncthreads();
             const plan p = plan_of(tile, IC, Pool);
             if (next < count)

@@ -24,7 +24,8 @@ struct vgg__isa_copy {
 /* Of a thread of the block that runs. */
 struct vgg__isa_queue {
     std::vector<vgg__isa_copy> copies;
-    uint32_t group = 0; /* number of the group that is open */
+    std::vector<vgg__isa_copy> landed; /* and not fenced */
+    uint32_t group = 0;                /* number of the group that is open */
 };
 
 inline vgg__isa_queue &vgg__isa_own_queue()
@@ -40,6 +41,32 @@ inline uint8_t *vgg__isa_shared(uint32_t at)
     return (uint8_t *)vgg__host_dynamic_shared() + at;
 }
 
+/* Parts of shared memory that products of warp groups (wgmma.h) must not read: what is
+ * being copied, or has been by a thread that has not fenced since. */
+struct vgg__isa_barred {
+    uint64_t block; /* of which the marks are */
+    bool part[256 * 1024 / 4];
+};
+
+inline vgg__isa_barred &vgg__isa_bars()
+{
+    static vgg__isa_barred bars = {};
+    if (bars.block != vgg__host_now.serial) memset(bars.part, 0, sizeof bars.part);
+    bars.block = vgg__host_now.serial;
+    return bars;
+}
+
+inline void vgg__isa_bar(const uint8_t *at, uint32_t bytes, bool barred)
+{
+    const size_t first = (size_t)(at - vgg__isa_shared(0)) / 4;
+    memset(vgg__isa_bars().part + first, barred, bytes / 4);
+}
+
+inline bool vgg__isa_readable(uint32_t at)
+{
+    return !vgg__isa_bars().part[at / 4];
+}
+
 inline void vgg__isa_copy_async(uint32_t to, const void *from, uint32_t bytes,
                                 uint32_t read)
 {
@@ -47,6 +74,7 @@ inline void vgg__isa_copy_async(uint32_t to, const void *from, uint32_t bytes,
         vgg__host_fault("cp.async of %u bytes from %p to %u", bytes, from, to);
     vgg__isa_queue &queue = vgg__isa_own_queue();
     memset(vgg__isa_shared(to), 0xff, bytes);
+    vgg__isa_bar(vgg__isa_shared(to), bytes, true);
     queue.copies.push_back({vgg__isa_shared(to), from, bytes, read, queue.group});
 }
 
@@ -63,10 +91,20 @@ inline void vgg__isa_copy_wait(uint32_t pending)
         if (copy.group + pending < queue.group) {
             memset(copy.to, 0, copy.bytes);
             memcpy(copy.to, copy.from, copy.read);
+            queue.landed.push_back(copy);
         } else {
             later.push_back(copy);
         }
     queue.copies.swap(later);
+}
+
+/* fence.proxy.async */
+inline void vgg__isa_fence_shared()
+{
+    vgg__isa_queue &queue = vgg__isa_own_queue();
+    for (const vgg__isa_copy &copy : queue.landed)
+        vgg__isa_bar(copy.to, copy.bytes, false);
+    queue.landed.clear();
 }
 
 /* Copies that no thread has waited for since the last call: the kernel's mistake. */
