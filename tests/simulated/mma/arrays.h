@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the tests of tensor-core kernels share: arrays with a page behind them that
- * nobody may touch, numbers whose sums are exact, and launches on the host.
+ * nobody may touch, numbers whose sums are exact, and launches, on the host (arrays.c)
+ * or on a GPU (tests/gpu/arrays.c), which leaves the page away.
  *
  * Inputs are small multiples of a power of two, so that every sum of products is exact
  * in f32 in any order: results are compared bit for bit. */

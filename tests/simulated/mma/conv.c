@@ -5,11 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-const struct vgg__conv_mma_device conv_devices[2] = {
-    {90, 132, 232448, 233472},
-    {89, 58, 101376, 102400},
-};
-
 struct vgg__conv_mma_args conv_make(struct conv_layer l)
 {
     const size_t pixels = (size_t)l.n * l.h * l.w, out = l.pool ? pixels / 4 : pixels;

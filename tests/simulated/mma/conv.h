@@ -12,7 +12,7 @@ struct conv_layer {
 };
 
 /* Devices with much and with little shared memory. */
-extern const struct vgg__conv_mma_device conv_devices[2];
+extern struct vgg__conv_mma_device conv_devices[2];
 
 /* Arguments with inputs made up; outputs poisoned. The gradient and its winners fit the
  * layer whether or not they are used. */

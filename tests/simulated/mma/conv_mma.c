@@ -142,6 +142,7 @@ START_TEST(odd_numbers)
 }
 END_TEST
 
+#ifndef ON_GPU /* which does not tell */
 /* Wherever rows are read, none waits for a bank. */
 START_TEST(banks)
 {
@@ -163,6 +164,7 @@ START_TEST(banks)
     }
 }
 END_TEST
+#endif
 
 START_TEST(not_taken)
 {
@@ -234,7 +236,9 @@ int main(void)
     tcase_add_loop_test(exact, other_tiles, 0, TILES * 3);
     tcase_add_loop_test(exact, bare, 0, 2);
     tcase_add_loop_test(exact, odd_numbers, 0, 18);
+#ifndef ON_GPU
     tcase_add_loop_test(exact, banks, 0, 4);
+#endif
     suite_add_tcase(suite, exact);
     TCase *const choice = tcase_create("choice");
     tcase_add_loop_test(choice, not_taken, 0, 3);
