@@ -42,7 +42,7 @@ __device__ __forceinline__ void group_barrier(uint32_t number)
 #ifdef VGG_HOST_CUDA
     vgg__host_group_barrier(number + 1, GROUP, __FILE__, __LINE__);
 #else
-    asm volatile("bar.sync %0, %1;" ::"r"(number + 1), "n"(GROUP) : "memory");
+    asm volatile("barrier.sync %0, %1;" ::"r"(number + 1), "n"(GROUP) : "memory");
 #endif
 }
 
@@ -61,6 +61,7 @@ __device__ __forceinline__ void products_begin()
 #ifdef VGG_HOST_CUDA
     vgg__isa_products_begin();
 #elif VGG_WGMMA
+    __syncwarp(); /* as all of these expect, whatever the lanes did before */
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #endif
 }
@@ -80,6 +81,7 @@ template <int Pending> __device__ __forceinline__ void products_wait()
 #ifdef VGG_HOST_CUDA
     vgg__isa_products_wait(Pending);
 #elif VGG_WGMMA
+    __syncwarp();
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 #endif
 }
