@@ -94,7 +94,8 @@ static vgg_status flatten(const struct vgg__cudnn_call *call, const void *in, vo
                           bool back)
 {
     const vgg_extent e = call->stage->in;
-    const struct vgg__flatten_args args = {in, out, call->batch, e.c, e.h, e.w, back};
+    const struct vgg__flatten_args args = {in,  out, call->batch, e.c,
+                                           e.h, e.w, back,        NULL};
     return vgg__queue(call, &vgg__kernel_flatten[call->type],
                       vgg__grid_elements(vgg__batch_count(call, e)), &args);
 }

@@ -37,7 +37,7 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
     const size_t y = vgg__size_mul(vgg__size_mul(s->out.c, env->batch), sizeof(float));
     const bool map = has_map(s), keeps = env->mode != VGG_MODE_INFER;
     need->algorithm = "cuBLASLt";
-    need->reads_x = !map;
+    need->reads_x = !map || s->input_relu != 0;
     need->reads_y = s->relu;
     need->element = env->last && !s->relu ? sizeof(float) : element;
     need->forward_scratch = vgg__cudnn_round_up(y);
@@ -64,11 +64,14 @@ static void *flat_input(const struct vgg__cudnn_call *call)
                : (unsigned char *)call->scratch + vgg__cudnn_round_up(acc);
 }
 
+/* Back it masks by x as well, if that is a ReLU's. */
 static vgg_status flatten(const struct vgg__cudnn_call *call, const void *in, void *out,
                           bool back)
 {
     const vgg_extent e = call->stage->in;
-    const struct vgg__flatten_args args = {in, out, call->batch, e.c, e.h, e.w, back};
+    const bool masks = back && call->stage->input_relu;
+    const struct vgg__flatten_args args = {in,  out,  call->batch,           e.c, e.h,
+                                           e.w, back, masks ? call->x : NULL};
     return vgg__queue(call, &vgg__kernel_flatten[call->type],
                       vgg__grid_elements(vgg__batch_count(call, e)), &args);
 }
@@ -226,6 +229,9 @@ static vgg_status build(const struct vgg__cudnn_call *forward,
     struct state *state = vgg__machine_calloc(&device->machine, 1, sizeof *state);
     if (state == NULL) return VGG_ENOMEM;
     *out = state;
+    if (backward->masks != NULL)
+        *backward->masks =
+            backward->wants_dx && has_map(forward->stage) && forward->stage->input_relu;
     return make_products(forward, backward, state);
 }
 

@@ -59,9 +59,11 @@ struct vgg__cudnn_program {
     struct vgg__chunk *chunks; /* of a step's update; on the device */
     uint32_t chunk_count;
     struct vgg__cudnn_recorded recorded[VGG__RECORDED];
-    struct vgg__step step; /* as the device has it */
-    uint32_t count;        /* samples of the last forward */
-    bool consumed;         /* a backward has used up what it kept */
+    struct vgg__step step; /* as it is to be */
+    struct vgg__step sent; /* as the device has it, if `told` */
+    bool told;
+    uint32_t count; /* samples of the last forward */
+    bool consumed;  /* a backward has used up what it kept */
 };
 
 /* Device memory of a value, of its gradient; NULL: none. */

@@ -19,6 +19,13 @@ template <typename In, typename Out> struct matrices {
     const In *in;
     Out *out;
     uint32_t count, live, rows, columns;
+    const Out *mask; /* like out; NULL: none */
+
+    __device__ __forceinline__ void put(uint64_t at, float x) const
+    {
+        if (mask != nullptr && vgg::to_float(mask[at]) <= 0) x = 0;
+        out[at] = vgg::from_float<Out>(x);
+    }
 };
 
 template <typename In, typename Out>
@@ -32,7 +39,7 @@ __device__ __forceinline__ void transpose_elements(const matrices<In, Out> &m)
         float x = 0;
         if (which < m.live)
             x = vgg::to_float(m.in[which * size + row * m.columns + column]);
-        m.out[at] = vgg::from_float<Out>(x);
+        m.put(at, x);
     }
 }
 
@@ -53,7 +60,6 @@ __device__ __forceinline__ void transpose_tiles(const matrices<In, Out> &m)
         const uint32_t column = (uint32_t)(t - line * across) * side;
         const uint32_t row = (uint32_t)(line - which * down) * side;
         const In *const in = m.in + which * size;
-        Out *const out = m.out + which * size;
         __syncthreads();
 #pragma unroll
         for (uint32_t i = y; i < side; i += threads / side)
@@ -65,8 +71,8 @@ __device__ __forceinline__ void transpose_tiles(const matrices<In, Out> &m)
 #pragma unroll
         for (uint32_t i = y; i < side; i += threads / side)
             if (column + i < m.columns && row + x < m.rows)
-                out[(uint64_t)(column + i) * m.rows + row + x] =
-                    vgg::from_float<Out>(tile[x][i]);
+                m.put(which * size + (uint64_t)(column + i) * m.rows + row + x,
+                      tile[x][i]);
     }
 }
 
@@ -82,13 +88,15 @@ __device__ __forceinline__ void transpose(const matrices<In, Out> &m)
 template <typename T>
 __global__ void __launch_bounds__(threads) take_in(const vgg__take_in_args a)
 {
-    transpose(matrices<float, T>{a.in, (T *)a.out, a.n, a.step->count, a.c, a.h * a.w});
+    transpose(matrices<float, T>{a.in, (T *)a.out, a.n, a.step->count, a.c, a.h * a.w,
+                                 nullptr});
 }
 
 template <typename T>
 __global__ void __launch_bounds__(threads) give_out(const vgg__give_out_args a)
 {
-    transpose(matrices<T, float>{(const T *)a.in, a.out, a.n, a.n, a.h * a.w, a.c});
+    transpose(
+        matrices<T, float>{(const T *)a.in, a.out, a.n, a.n, a.h * a.w, a.c, nullptr});
 }
 
 template <typename T>
@@ -96,7 +104,8 @@ __global__ void __launch_bounds__(threads) flatten(const vgg__flatten_args a)
 {
     const uint32_t pixels = a.h * a.w;
     transpose(matrices<T, T>{(const T *)a.in, (T *)a.out, a.n, a.n,
-                             a.back != 0 ? a.c : pixels, a.back != 0 ? pixels : a.c});
+                             a.back != 0 ? a.c : pixels, a.back != 0 ? pixels : a.c,
+                             (const T *)a.mask});
 }
 
 } // namespace

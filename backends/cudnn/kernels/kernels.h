@@ -83,12 +83,14 @@ struct vgg__give_out_args {
 };
 extern const struct vgg__kernel vgg__kernel_give_out[VGG__TYPES];
 
-/* [n][h][w][c] to [n][c][h][w] of the same type (`back`: the other way): flatten. */
+/* [n][h][w][c] to [n][c][h][w] of the same type (`back`: the other way): flatten. What
+ * is not above 0 in `mask`, which lies as `out`, becomes 0; a NaN there lets pass. */
 struct vgg__flatten_args {
     const void *in;
     void *out;
     uint32_t n, c, h, w;
     uint32_t back;
+    const void *mask; /* NULL: none */
 };
 extern const struct vgg__kernel vgg__kernel_flatten[VGG__TYPES];
 

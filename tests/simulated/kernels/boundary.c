@@ -75,20 +75,24 @@ START_TEST(flatten)
 {
     const struct shape s = shapes[_i];
     const size_t count = count_of(s);
-    for (int k = 0; k < 2 * VGG__TYPES; k++) {
-        const enum vgg__type type = (enum vgg__type)(k / 2);
+    for (int k = 0; k < 4 * VGG__TYPES; k++) {
+        const enum vgg__type type = (enum vgg__type)(k / 4);
+        const bool masks = k / 2 % 2 != 0;
         const struct vgg__flatten_args args = {numbers(type, count, 1),
                                                output(count * type_bytes(type)),
                                                s.n,
                                                s.c,
                                                s.h,
                                                s.w,
-                                               .back = (uint32_t)k % 2};
+                                               .back = (uint32_t)k % 2,
+                                               .mask = masks ? numbers(type, count, 2)
+                                                             : NULL};
         launch(&vgg__kernel_flatten[type], some_grid(k, count), &args);
         for (size_t i = 0; i < count; i++) {
-            const size_t last = channels_last(s, i);
-            expect_same(type, args.out, args.back ? last : i,
-                        number(1, args.back ? i : last));
+            const size_t last = channels_last(s, i), to = args.back ? last : i;
+            const bool passes = !masks || number(2, to) > 0;
+            expect_same(type, args.out, to,
+                        passes ? number(1, args.back ? i : last) : 0);
         }
         buffers_free();
     }
