@@ -262,6 +262,7 @@ static void report_text(const struct bench *b)
     printf("%s%s%s\n", flag_find("precision")->choices[b->s->precision],
            b->s->weights ? ", linear weights in bf16" : "",
            b->s->deterministic ? ", deterministic" : "");
+    if (b->s->plan) printf("\n%s", vgg_plan_describe(b->watched));
 }
 
 /* ---- JSON ------------------------------------------------------------------------ */
@@ -290,6 +291,22 @@ static void json_stages(struct json *j, const struct bench *b)
         json_count(j, "kept_bytes", info.kept_bytes);
         json_real(j, "share", (forward + backward) / median_step(b));
         json_end(j);
+    }
+    json_end(j);
+}
+
+/* An element a line; no line of a plan's description is longer. */
+static void json_plan(struct json *j, const struct bench *b)
+{
+    enum { LINE = 512 };
+    const char *text = vgg_plan_describe(b->watched);
+    json_array(j, "plan");
+    while (*text) {
+        const size_t length = strcspn(text, "\n");
+        char line[LINE];
+        snprintf(line, sizeof line, "%.*s", (int)length, text);
+        json_text(j, NULL, line);
+        text += length + (text[length] == '\n');
     }
     json_end(j);
 }
@@ -363,6 +380,7 @@ static void report_json(const struct bench *b)
     json_real(&j, "gflop_per_image", gflop);
     json_real(&j, "gflops", images * gflop);
     json_count(&j, "plan_bytes", vgg_plan_bytes(b->watched));
+    json_plan(&j, b);
     json_parts(&j, b);
     json_stages(&j, b);
     json_machine(&j);

@@ -148,6 +148,8 @@ const struct flag flags[] = {
      "real images, loading included, not random ones", NULL},
     {"stages", NULL, FLAG_SWITCH, LIFE_CALL, BENCH, AT(stages), 0, 1, NULL,
      "text: a row a stage; --no-stages: the summary alone", NULL},
+    {"plan", NULL, FLAG_SWITCH, LIFE_CALL, BENCH, AT(plan), 0, 1, NULL,
+     "text: how each stage is computed and what it holds, in full", NULL},
 
     {"quiet", NULL, FLAG_SWITCH, LIFE_CALL, TRAIN, AT(quiet), 0, 1, NULL,
      "no progress at all, only the result", "Output"},

@@ -45,7 +45,7 @@ struct settings {
     uint64_t steps, quiet, no_progress, format;
     double save_every;
     /* eval, info, bench */
-    uint64_t split, layers, mode, warmup, data_loading, stages;
+    uint64_t split, layers, mode, warmup, data_loading, stages, plan;
     char path[TEXT_SIZE]; /* the operand */
 
     uint8_t source[FLAG_MAX]; /* enum source of each row of the table */

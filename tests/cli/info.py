@@ -143,6 +143,19 @@ def bench_text(text, mode):
     assert "GFLOP an image), plan" in lines[end + 3], text
 
 
+def bench_plan(result, text):
+    """The plan's lines: device, batch, each stage with its algorithm, memory; in text with
+    --plan the same, at the end."""
+    plan = result["plan"]
+    assert plan[0] == f"device {result['name']}: {result['device']}", plan
+    assert plan[1].startswith(f"batch 4, {result['mode']}"), plan
+    stages = [s["name"] for s in result["stages"]] + ["loss"]
+    assert [line.split()[0] for line in plan[2:-1]] == stages, plan
+    assert all(line.endswith(s["algorithm"]) for line, s in zip(plan[2:], result["stages"]))
+    assert plan[-1].startswith("plan: ") and plan[-1].endswith(" MiB"), plan
+    assert text.endswith("\n\n" + "".join(line + "\n" for line in plan)), text
+
+
 def test_bench():
     small = ["--blocks", "1x8,1x8", "--resize", "16", "--hidden", 16, "--batch", 4,
              "--dropout", 0, "--device", "cpu"]
@@ -164,11 +177,17 @@ def test_bench():
         assert "images/s, median step" in text and "share" not in text, text
         assert result["linear_weights"] == "fp32" and "linear weights" not in text
         assert len(text.splitlines()) == 5, text
+        for more in ([], ["--no-stages"]):
+            bench_plan(result, run("bench", *small, "--mode", mode, "--steps", 5, "--plan",
+                                   *more).stdout)
         bench_adds_up(sole_object(run("bench", *small, "--mode", mode, "--steps", 1,
                                       "--format", "json").stdout))
     text = run("bench", "--blocks", "1x8", "--bn", "--hidden", 0, "--resize", 100, "--batch", 1,
                "--device", "ref", "--steps", 1).stdout
     assert "two passes over a cha..." in text and max(map(len, text.splitlines())) <= 100, text
+    text = run("bench", "--blocks", "1x8", "--bn", "--hidden", 0, "--resize", 100, "--batch", 1,
+               "--device", "ref", "--steps", 1, "--plan").stdout
+    assert "  two passes over a channel\n" in text, text
     half = ["--mode", "infer", "--weights", "bf16", "--steps", 3]
     result = sole_object(run("bench", *small, *half, "--format", "json").stdout)
     assert result["linear_weights"] == "bf16" and result["precision"] == "fp32"

@@ -133,9 +133,12 @@ def test_bench():
         # This engine times no stages: what follows from shapes is there all the same.
         assert found["stages"] == [] and found["update_s"] is None, found
         assert found["gflop_per_image"] > 0 and found["plan_bytes"] > 0, found
+        assert found["plan"][0].startswith("device cuda:0: "), found
+        assert any(line.endswith("  direct convolution") for line in found["plan"]), found
     text = run("bench", "--blocks", "1x8", "--hidden", 8, "--batch", 16, "--resize", 8,
-               "--device", "cuda", "--steps", 3).stdout
+               "--device", "cuda", "--steps", 3, "--plan").stdout
     assert "no times of stages: the engine cudnn" in text and "share" not in text, text
+    assert "  direct convolution\n" in text, text
     # A batch is never larger than the data; trained on as `vgg train` does.
     found = sole_object(run("bench", "--blocks", "1x8", "--hidden", 8, "--batch", 500,
                             "--device", "cuda", "--format", "json", "--steps", 3,
