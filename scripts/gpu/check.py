@@ -17,6 +17,7 @@ import tempfile
 
 import accuracy
 import bench
+import kernels
 import machine
 import parity
 import rows
@@ -26,6 +27,7 @@ from trainer import Trainer
 STAGES = {  # module, deadline in seconds, and that of --quick
     "parity": (parity, 480, 90), "bench": (bench, 480, 150), "vgg16": (bench, 480, 120),
     "accuracy": (accuracy, 480, 120), "sanitize": (sanitize, 480, 120),
+    "profile": (kernels, 300, 100),
 }
 
 

@@ -82,6 +82,9 @@ run=$work/self-test
 report $? "three steps of training" "$(<"$work/said")"
 [ -s "$run/last/weights.safetensors" ]
 report $? "the training has saved its weights"
+said=$("$vgg" bench --preset quick --steps 1 --device cpu --format json 2>&1)
+[[ $said == *'"plan": ["device cpu: '* ]]
+report $? "vgg bench tells the plan" "$said"
 
 if [ $failures -eq 0 ]; then share=100; else share=$((100 * (checks - failures) / checks)); fi
 echo "$share%: Checks: $checks, Failures: $failures, Errors: 0"

@@ -20,6 +20,7 @@ scripts/gpu-check bench --out rows-2                  # 8 minutes
 scripts/gpu-check vgg16 --out rows-3
 scripts/gpu-check accuracy --out rows-4
 scripts/gpu-check sanitize --out rows-5
+scripts/gpu-check profile --out rows-6
 python3 scripts/gpu/report.py rows-*                  # adds them to this page
 ```
 """
@@ -266,6 +267,68 @@ def sanitizers(rows):
           r["status"] + (f": {r['reason']}" if "reason" in r else "")] for n, r in rows.items()])
 
 
+def total(kernels, key):
+    """A sum over kernels, of those that have the figure; None where none has."""
+    known = [kernel[key] for kernel in kernels if kernel.get(key) is not None]
+    return sum(known) if known else None
+
+
+def issuing(kernels):
+    """Share of the cycles in which an instruction was issued, in percent, over the kernels' time;
+    None where one has none."""
+    if any(kernel.get("issue_pct") is None for kernel in kernels):
+        return None
+    return sum(kernel["issue_pct"] * kernel["us"] for kernel in kernels) / total(kernels, "us")
+
+
+def kernel_rows(step, key):
+    """Lines of a table: the step's kernels by a key of theirs, most time first."""
+    groups = {}
+    for kernel in step["kernels"]:
+        groups.setdefault(kernel[key], []).append(kernel)
+    lines = []
+    for name, found in sorted(groups.items(), key=lambda item: -total(item[1], "us")):
+        us, mb = total(found, "us"), total(found, "mb")
+        lines.append([f"`{name}`", len(found), f"{us:.1f}", f"{100 * us / step['us']:.1f} %",
+                      number(mb, "{:.1f}"), number(mb and 1e3 * mb / us, "{:.0f}"),
+                      number(total(found, "minst"), "{:.1f}"), number(issuing(found), "{:.0f}")])
+    return lines
+
+
+def step_tables(step):
+    figures = ["us", "share", "DRAM MB", "GB/s", "M warp instructions", "issuing %"]
+    text = (f"\nOne step: {len(step['kernels'])} kernels, {step['us']:.0f} us together, each run "
+            "alone.\n")
+    text += table(["kernel", "launches", *figures], kernel_rows(step, "name"))
+    return text + table(["stream", "kernels", *figures], kernel_rows(step, "stream"))
+
+
+def origin(row, runs):
+    return f"run {row['run'] + 1}, {runs[row['run']].get('gpu') or 'no GPU'}"
+
+
+def profile(rows, runs):
+    if not rows:
+        return ""
+    text = """
+## Where a step's time goes
+
+The kernels of one training step of the main job as Nsight Compute times them: one after the
+other, with clocks and caches left alone. In a run kernels of different streams overlap, so a step
+takes less than their sum. `issuing` is the share of a multiprocessor's cycles with an instruction
+issued, a mean over the kernels' time. Below them what the plan says (`vgg bench --plan`).
+"""
+    for precision in ("bf16", "tf32", "fp32"):
+        step, plan = (rows.get(f"{kind}-{precision}", {}) for kind in ("step", "plan"))
+        if "kernels" in step:
+            text += f"\n### Kernels, {precision} ({origin(step, runs)})\n" + step_tables(step)
+        if "plan" in plan:
+            text += f"\n### Plan, {precision} ({origin(plan, runs)})\n\n```text\n"
+            text += "".join(f"{line}\n" for line in plan["plan"]) + "```\n"
+    return text + no_figures([(n, r) for n, r in rows.items()
+                              if "kernels" not in r and "plan" not in r])
+
+
 # What must have been seen, by (stage, beginnings of row names).
 WANTED = {
     "the engine's losses beside the cpu engine's": ("parity", "trace-"),
@@ -280,6 +343,7 @@ WANTED = {
     "the recipe's accuracy": ("accuracy", ""),
     "our kernels under memcheck": ("sanitize", "memcheck-"),
     "our kernels under racecheck": ("sanitize", "racecheck-"),
+    "where a step's time goes": ("profile", "step-"),
 }
 
 
@@ -302,8 +366,9 @@ def unverified(stages):
 def page(data):
     if not data["runs"]:
         return HEAD + NOTHING
-    stages = data["stages"]
+    stages, runs = data["stages"], data["runs"]
     get = stages.get
-    return (HEAD + machines(data) + parity(get("parity", {})) + main_job(get("bench", {}), data["runs"])
-            + vgg16(get("vgg16", {})) + accuracy(get("accuracy", {}))
-            + sanitizers(get("sanitize", {})) + unverified(stages))
+    return (HEAD + machines(data) + parity(get("parity", {})) + main_job(get("bench", {}), runs)
+            + profile(get("profile", {}), runs) + vgg16(get("vgg16", {}))
+            + accuracy(get("accuracy", {})) + sanitizers(get("sanitize", {}))
+            + unverified(stages))

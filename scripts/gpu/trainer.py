@@ -36,26 +36,28 @@ class Trainer:
         """The flags that choose device and precision."""
         return ["--device", self.device, "--precision", precision]
 
-    def call(self, *flags, limit, env=None):
-        return rows.run([self.program, *flags], min(limit, self.most), env or self.env)
+    def call(self, *flags, limit, env=None, wrap=()):
+        """`wrap` is a program, with its options, that runs it."""
+        return rows.run([*wrap, self.program, *flags], min(limit, self.most), env or self.env)
 
-    def shown(self, flags):
+    def shown(self, flags, wrap=()):
         """A command line as a reader would type it."""
-        text = " ".join(map(str, flags))
-        return "vgg " + text.replace(str(self.work), "OUT").replace(str(self.data), "DATA")
+        under = [os.path.basename(word) for word in wrap[:1]] + list(wrap[1:])
+        text = " ".join(map(str, [*under, "vgg", *flags]))
+        return text.replace(str(self.work), "OUT").replace(str(self.data), "DATA")
 
-    def train(self, flags, limit, env=None):
+    def train(self, flags, limit, env=None, wrap=()):
         """Train into a new folder; (folder, finished process, command line)."""
         out = self.folder()
         preset = [] if "--preset" in flags else ["--preset", self.preset]
         full = ["train", *preset, *flags, "--data", self.data, "--out", out,
                 "--quiet", "--format", "json"]
-        done = self.call(*full, limit=limit, env=env)
+        done = self.call(*full, limit=limit, env=env, wrap=wrap)
         why = done.why()
         if why:
             shutil.rmtree(out, ignore_errors=True)
-            raise rows.Failed(why, command=self.shown(full), tail=done.tail())
-        return out, done, self.shown(full)
+            raise rows.Failed(why, command=self.shown(full, wrap), tail=done.tail())
+        return out, done, self.shown(full, wrap)
 
     def noise(self):
         """A data set in CIFAR-10's binary form, of noise: the same 10,000 images five times."""
