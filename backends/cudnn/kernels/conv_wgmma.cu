@@ -13,12 +13,12 @@
  * Floors on an H200 (bytes / 4.3 TB/s; products by what shared memory gives, 128 bytes
  * a cycle) and what is to be expected, batch 128, in us:
  *                           forward               data
- *   16 ->  32 @ 112 pooled  21  26   40           33  40   48
+ *   16 ->  32 @ 112 pooled  21  26   45           33  40   57
  *   32 ->  64 @ 56          12  16   25           18  24   30
- *   64 ->  64 @ 56 pooled   17  32   40           29  32   42
- *   64 -> 128 @ 28           9  21   28           10  21   28
- *  128 -> 128 @ 28 pooled   11  42   50           18  42   52
- *  128 -> 128 @ 14           3  10   16            4  10   16 */
+ *   64 ->  64 @ 56 pooled   17  35   42           29  36   45
+ *   64 -> 128 @ 28           9  23   28           10  23   29
+ *  128 -> 128 @ 28 pooled   11  46   53           18  47   55
+ *  128 -> 128 @ 14           3  11   17            4  11   18 */
 #include "conv_mma_end.cuh"
 #include "conv_wgmma.cuh"
 
@@ -35,10 +35,11 @@ __host__ __device__ constexpr bool is_forward(int kind)
 }
 
 /* ---- Shared memory ------------------------------------------------------------------
- * The matrices, [tap][chunk of K][row][16 bytes]; then of each group the windows, if the
+ * The matrices, [tap][chunk of K][row][16 bytes], chunks 16 bytes further apart so that
+ * those of a row, which are written together, do not meet in a bank; then of each group the windows, if the
  * gradient is pooled, and its buffers. */
 template <int K, int N> struct matrices {
-    static constexpr uint32_t along_k = N * 16, bytes = 9 * (K / 8) * along_k;
+    static constexpr uint32_t along_k = N * 16 + 16, bytes = 9 * (K / 8) * along_k;
 
     static __device__ __forceinline__ uint32_t place(uint32_t row, uint32_t tap,
                                                      uint32_t chunk)
@@ -233,6 +234,8 @@ make_region(const vgg__conv_mma_args &args, uint32_t pixels, uint32_t all,
     meanwhile();
     products_wait<0>();
 #pragma unroll
+    for (int i = 0; i < spots; i++) products_done(sum[i]);
+#pragma unroll
     for (int i = 0; i < spots; i++) {
         const share<N> own({at.image, at.y, at.x + i * SPOT}, first);
         if constexpr (Kind == FORWARD)
@@ -290,7 +293,7 @@ __global__ void __launch_bounds__(CONV_WGMMA_GROUPS *GROUP)
         fence_shared();
         group_barrier(group); /* all is there, and the other buffer is free */
         const bool ahead = Kind == DATA_POOL || buffers == 2;
-        const uint32_t next = buffers == 2 ? buffer ^ 1 : 0;
+        const uint32_t next = Kind != DATA_POOL && buffers == 2 ? buffer ^ 1 : 0;
         const uint32_t there =
             start + (Kind == DATA_POOL ? raw : first + next * lay::bytes);
         make_region<K, N, Kind, Cols>(
@@ -366,7 +369,7 @@ size_t conv_wgmma_shared(bool forward, const vgg__conv_mma_args &args)
     const uint32_t buffer = (k / 8 * plane + 127) / 128 * 128;
     const uint32_t own = tile.buffers * buffer +
                          (!forward && args.pool ? windows_bytes((int)k, (int)cols) : 0);
-    return 9 * k * tile.group * 2 + tile.warps / 4 * own;
+    return 9 * (k / 8) * (tile.group * 16 + 16) + tile.warps / 4 * own;
 }
 
 } // namespace vgg

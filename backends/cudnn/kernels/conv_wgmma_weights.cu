@@ -14,12 +14,12 @@
  *
  * Floors on an H200 (bytes / 4.3 TB/s; products at 800 TFLOP/s, half of them wasted with
  * 32 output channels) and what is to be expected, batch 128, in us:
- *   16 ->  32 @ 112 pooled  21  37   48
+ *   16 ->  32 @ 112 pooled  21  37   60 (if 16 columns take half the time of 32)
  *   32 ->  64 @ 56          18  19   32
- *   64 ->  64 @ 56 pooled   17  37   52
- *   64 -> 128 @ 28           9  19   34
- *  128 -> 128 @ 28 pooled    9  37   60
- *  128 -> 128 @ 14           3  12   24 */
+ *   64 ->  64 @ 56 pooled   21  37   54
+ *   64 -> 128 @ 28          13  19   36
+ *  128 -> 128 @ 28 pooled   13  37   62
+ *  128 -> 128 @ 14           7  12   26 */
 #include "conv_wgmma.cuh"
 
 namespace vgg
@@ -197,6 +197,9 @@ __device__ __forceinline__ void work(const vgg__conv_mma_args &args, uint32_t ta
         products_commit();
         fetch_next(stage == 0 ? STAGES - 1 : stage - 1);
         products_wait<0>();
+#pragma unroll
+        for (int tap = 0; tap < 3; tap++) products_done(sum.of[tap]);
+        if constexpr (Biases) products_done(sum.bias);
         stage = stage + 1 < STAGES ? stage + 1 : 0;
     }
     copy_wait<0>();
@@ -208,7 +211,7 @@ __global__ void __launch_bounds__(ROWS *GROUP)
     conv_wgmma_weights(vgg__conv_mma_args args)
 {
     const uint32_t taps = __shfl_sync(0xffffffffu, threadIdx.x / GROUP, 0);
-    if (taps == 0)
+    if (taps == 0 && blockIdx.y % (args.ic / N) == 0) /* the same channels come again */
         work<N, Group, Pool, Cols, true>(args, taps);
     else
         work<N, Group, Pool, Cols, false>(args, taps);

@@ -11,7 +11,8 @@
  *   every thread   fence_shared() after it has written what a product reads, however
  *                  it was written; then a barrier
  *   the group      products_begin(); multiply_group()...; products_commit()
- *   the group      products_wait<0>(), before the sums or what was read are touched
+ *   the group      products_wait<0>() and products_done(), before the sums or what was
+ *                  read are touched
  *
  * Sums lie in registers as those of four m16n8 products of mma.cuh: warp i has rows
  * 16 i to 16 i + 15, and sum[4 j] to [4 j + 3] are of columns 8 j to 8 j + 7. The tests
@@ -86,12 +87,21 @@ template <int Pending> __device__ __forceinline__ void products_wait()
 #endif
 }
 
+/* After a wait: the compiler may read these sums from here on, and not before. */
+template <int Count> __device__ __forceinline__ void products_done(float (&sum)[Count])
+{
+#ifndef VGG_HOST_CUDA
+#pragma unroll
+    for (int i = 0; i < Count; i++) asm volatile("" : "+f"(sum[i])::"memory");
+#endif
+}
+
 /* A matrix at `at`; all three are multiples of 16 below 2^18. A place further on is
  * the descriptor plus a sixteenth of the bytes. */
 __device__ __forceinline__ uint64_t matrix_at(uint32_t at, uint32_t along_k,
                                               uint32_t along_mn)
 {
-    return (uint64_t)(along_mn >> 4) << 32 | (along_k >> 4) << 16 | at >> 4;
+    return (uint64_t)(along_mn >> 4) << 32 | (along_k >> 4) << 16 | (at & 0x3ffff) >> 4;
 }
 
 /* The registers of sums, as operands of an asm. */
