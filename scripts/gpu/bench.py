@@ -4,7 +4,8 @@
 `bench` is the main job: epochs of VGG-11 / 4 on all of Fashion-MNIST at 224x224, batch 128.
 `vgg16` is VGG-16 on noise of CIFAR-10's size enlarged to 3x224x224, batch 64. A row of PyTorch
 (tests/bench/torch_vgg.py) is a process that warms up and then waits; libvgg and it take turns,
-so that both see the same hour of the same GPU. The one that waits computes nothing.
+so that both see the same hour of the same GPU. The one that waits computes nothing. Both use
+PyTorch's copies of cuDNN and cuBLAS, if it brings some.
 """
 import json
 import os
@@ -187,6 +188,7 @@ def measure_torch(args, memory, name, ours, left):
 
 def run(stage, args, trainer, memory):
     net = "main" if stage.name == "bench" else "vgg16"
+    trainer.share_libraries()
     every = (MAIN_ROWS, MAIN_QUICK) if net == "main" else (VGG16_ROWS, VGG16_QUICK)
     precisions = [p for p in args.precisions if net == "main" or p != "fp32" or args.rehearse]
     names = [n for n in args.rows or every[1 if args.quick else 0]

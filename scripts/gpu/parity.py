@@ -15,8 +15,8 @@ import trainer as trainers
 
 # Test programs that take the plugin from VGG_PLUGIN_DIR, in tests/ of the pack.
 PROGRAMS = "tests/*/test-gpu-*"
-FIRST = ("test-gpu-stages-bf16", "test-gpu-stages-fp32", "test-gpu-program",
-         "test-gpu-update")  # where not all have the time
+FIRST = ("test-gpu-conv-mma", "test-gpu-stages-bf16", "test-gpu-stages-fp32",
+         "test-gpu-program", "test-gpu-update")  # where not all have the time
 DESCRIBE = "tests/*/gpu-describe"  # prints the device's description as JSON
 CLOSING = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
 TAP = re.compile(r"^(not )?ok \d+ - (.*)$", re.M)

@@ -8,7 +8,8 @@ import machine
 import parity
 import rows
 
-PROGRAMS = (("memcheck", "test-gpu-stages-bf16"), ("racecheck", "test-gpu-stages-bf16"),
+PROGRAMS = (("memcheck", "test-gpu-conv-mma"), ("racecheck", "test-gpu-conv-mma"),
+            ("memcheck", "test-gpu-stages-bf16"), ("racecheck", "test-gpu-stages-bf16"),
             ("memcheck", "test-gpu-stages-fp32"), ("racecheck", "test-gpu-stages-fp32"),
             ("memcheck", "test-gpu-program"), ("memcheck", "test-gpu-update"),
             ("synccheck", "test-gpu-stages-bf16"), ("racecheck", "test-gpu-update"))

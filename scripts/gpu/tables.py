@@ -334,6 +334,8 @@ WANTED = {
     "the engine's losses beside the cpu engine's": ("parity", "trace-"),
     "equal bits from equal runs": ("parity", "twice-"),
     "the test programs on the GPU": ("parity", "test-"),
+    "convolutions on tensor cores one by one, those by Hopper's warp groups among them": (
+        "parity", "test-gpu-conv-mma"),
     "memory that does not grow": ("parity", "leak"),
     "libvgg's speed on the main job": ("bench", "alone-"),
     "PyTorch's speed on the main job": ("bench", "torch-"),

@@ -79,8 +79,7 @@ class Trainer:
         folders = library_folders()
         helps = {"nothing": None, "LD_LIBRARY_PATH": ":".join(folders)}
         if folders:
-            every = str(pathlib.Path(folders[0]).parents[1] / "*/lib")
-            helps = {"nothing": None, "VGG_CUDA_LIBRARIES": every, **helps}
+            helps = {"nothing": None, "VGG_CUDA_LIBRARIES": every_of(folders), **helps}
         for name, value in helps.items():
             if value:
                 self.env[name] = value
@@ -94,6 +93,12 @@ class Trainer:
                 return
         self.seen.setdefault("trouble", f"{self.device} is not listed")
 
+    def share_libraries(self):
+        """From here on with the CUDA libraries of this Python's packages, which PyTorch uses."""
+        folders = library_folders()
+        if folders:
+            self.env["VGG_CUDA_LIBRARIES"] = every_of(folders)
+
     def devices(self, left):
         """The row "devices": what look() saw."""
         trouble = self.seen.pop("trouble", None)
@@ -105,6 +110,11 @@ class Trainer:
 def library_folders():
     """CUDA's libraries in this Python's packages."""
     return sorted(glob.glob(sysconfig.get_paths()["purelib"] + "/nvidia/*/lib"))
+
+
+def every_of(folders):
+    """All of them as one pattern."""
+    return str(pathlib.Path(folders[0]).parents[1] / "*/lib")
 
 
 def steps(out):
