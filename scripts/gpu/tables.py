@@ -42,9 +42,19 @@ def table(head, lines):
 
 
 
-def goal(text, met):
+def goal(text, met, unseen="not measured"):
     """A line about a goal; `met` is None where it could not be seen."""
-    return f"* {text}: **{ {True: 'met', False: 'not met', None: 'not measured'}[met] }**\n"
+    return f"* {text}: **{ {True: 'met', False: 'not met', None: unseen}[met] }**\n"
+
+
+def gpu_of(row, runs):
+    return runs[row["run"]].get("gpu") or "no GPU"
+
+
+def same_gpu(one, other, runs):
+    """Were rows of one run, or of runs on GPUs of one name?"""
+    names = [runs[row["run"]].get("gpu") for row in (one, other)]
+    return one["run"] == other["run"] or None is not names[0] == names[1]
 
 
 def machines(data):
@@ -95,22 +105,18 @@ def parity(rows):
     return text
 
 
-def speed_rows(rows):
-    """(ours by precision, PyTorch's rows): figures of rows that have some."""
+def speed_rows(rows, runs):
+    """(ours by precision, PyTorch's rows): figures of rows that have some. Ours are lists, the
+    newest run's first, and of one run the row of turns beside PyTorch before the one alone."""
     ours = {}
-    for name, row in rows.items():
-        kind, _, precision = name.partition("-")
-        if kind in ("vgg", "alone") and row["status"] == "ok" and (
-                kind == "vgg" or precision not in ours):
-            ours[precision] = row
+    for kind in ("vgg-", "alone-"):
+        for name, row in rows.items():
+            if name.startswith(kind) and row["status"] == "ok":
+                ours.setdefault(name[len(kind):], []).append(row)
+    for found in ours.values():
+        found.sort(key=lambda row: runs[row["run"]].get("date", ""), reverse=True)
     theirs = {n[6:]: r for n, r in rows.items() if n.startswith("torch-") and "s_per_epoch" in r}
     return ours, theirs
-
-
-def best(theirs, precision):
-    found = [(r["s_per_epoch"], n) for n, r in theirs.items()
-             if r["precision"] == precision and r["status"] == "ok"]
-    return min(found, default=None)
 
 
 def no_figures(gone):
@@ -118,40 +124,77 @@ def no_figures(gone):
         f"* no figure for `{n}` ({r['status']}): {r.get('reason', '')}\n" for n, r in gone)
 
 
-def faster(mine, theirs, precision):
-    """(name of PyTorch's best row, how many times as fast as that ours is) or Nones; beside it
-    where turns were taken."""
-    peer = best(theirs, precision)
-    if not mine or not peer:
+def ratio_of(peer, mine, runs):
+    """How many times as fast as a row of PyTorch ours is: by turns beside it, else by our row of
+    the same run or, failing that, of the same GPU; None where there is none."""
+    if "ratio" in peer:
+        return peer["ratio"]
+    here = sorted((row for row in mine if same_gpu(row, peer, runs)),
+                  key=lambda row: row["run"] != peer["run"])
+    return peer["s_per_epoch"] / here[0]["s_per_epoch"] if here else None
+
+
+def faster(mine, theirs, precision, runs):
+    """(PyTorch's best row, how many times as fast as that ours is): of the rows that can be
+    compared the fastest, on the GPU of our first one if there are some. The ratio is None where
+    no row can be compared, both are where a side has none."""
+    peers = {n: r for n, r in theirs.items() if r["precision"] == precision and r["status"] == "ok"}
+    if not mine or not peers:
         return None, None
-    beside = theirs[peer[1]].get("ratio")
-    return peer[1], beside or peer[0] / mine["s_per_epoch"]
+    ratios = {name: ratio_of(row, mine, runs) for name, row in peers.items()}
+    best = min(peers, key=lambda name: (
+        ratios[name] is None, not same_gpu(peers[name], mine[0], runs),
+        peers[name]["s_per_epoch"]))
+    return best, ratios[best]
 
 
-def speed(rows, unit):
-    ours, theirs = speed_rows(rows)
+def whose(found, mine, theirs, runs):
+    """Of what faster() gave: PyTorch's row, and where it is not our first one's the GPU."""
+    peer, ratio = found
+    if peer is None:
+        return None
+    if same_gpu(theirs[peer], mine[0], runs):
+        return peer
+    there = gpu_of(theirs[peer], runs)
+    return f"{peer}, both on {there}" if ratio else (
+        f"{peer}, on {there}; libvgg on {gpu_of(mine[0], runs)}")
+
+
+def beside_goal(text, least, who, ratio, known=True):
+    """The goal to be so many times as fast as PyTorch's row `who`, None where there is none."""
+    if who and not ratio:
+        return goal(f"{text} ({who})", None, "not beside")
+    seen = ratio and known
+    return goal(text + (f" ({who}): {ratio:.2f}" if seen else ""), ratio >= least if seen else None)
+
+
+def line_of(what, row, ratio, cold):
+    return [what, number(row["s_per_epoch"], "{:.4f}"),
+            f"{number(row['s_least'], '{:.4f}')} to {number(row['s_most'], '{:.4f}')}",
+            row["epochs"], number(row["images_per_s"], "{:.0f}"), ratio, cold,
+            number(row["device_mib"], "{:.0f}"), row["run"] + 1]
+
+
+def speed(rows, runs, unit):
+    ours, theirs = speed_rows(rows, runs)
     lines = []
     for precision in ("bf16", "tf32", "fp32"):
-        cold = rows.get(f"cold-{precision}", {})
-        if precision in ours:
-            r = ours[precision]
-            lines.append([f"**libvgg {precision}**", number(r["s_per_epoch"], "{:.4f}"),
-                          f"{number(r['s_least'], '{:.4f}')} to {number(r['s_most'], '{:.4f}')}",
-                          r["epochs"], number(r["images_per_s"], "{:.0f}"), "",
-                          number(cold.get("cold_s"), "{:.1f}") + " / "
-                          + number(cold.get("warm_s"), "{:.1f}"),
-                          number(r["device_mib"], "{:.0f}")])
-        for name, r in theirs.items():
-            if r["precision"] == precision:
-                note = "" if r["status"] == "ok" else f" ({r['status']}: {r['reason']})"
-                lines.append([f"PyTorch {name}{note}", number(r["s_per_epoch"], "{:.4f}"),
-                              f"{number(r['s_least'], '{:.4f}')} to "
-                              f"{number(r['s_most'], '{:.4f}')}", r["epochs"],
-                              number(r["images_per_s"], "{:.0f}"), number(r.get("ratio"), "{:.2f}"),
-                              number(r.get("cold_s"), "{:.1f}"),
-                              number(r["device_mib"], "{:.0f}")])
-    text = table(["", f"s, {unit}", "least to most", "counted", "images/s",
-                  "libvgg is faster by", "cold start s (first / again)", "device MiB"], lines)
+        for row in ours.get(precision, [])[:1]:
+            cold = rows.get(f"cold-{precision}", row)  # the row itself has no such figures
+            if not same_gpu(cold, row, runs):
+                cold = row
+            times = [number(cold.get(key), "{:.1f}") for key in ("cold_s", "warm_s")]
+            lines.append(line_of(f"**libvgg {precision}**", row, "", " / ".join(times)))
+        for name, row in theirs.items():
+            if row["precision"] == precision:
+                good = row["status"] == "ok"
+                note = "" if good else f" ({row['status']}: {row['reason']})"
+                ratio = "not beside" if good and "ratio" not in row else number(
+                    row.get("ratio"), "{:.2f}")
+                lines.append(line_of(f"PyTorch {name}{note}", row, ratio,
+                                     number(row.get("cold_s"), "{:.1f}")))
+    text = table(["", f"s, {unit}", "least to most", "counted", "images/s", "libvgg is faster by",
+                  "cold start s (first / again)", "device MiB", "run"], lines)
     gone = [(n, r) for n, r in rows.items() if r["status"] != "ok" and "s_per_epoch" not in r]
     return text + no_figures(gone)
 
@@ -165,36 +208,38 @@ def main_job(rows, runs):
 VGG-11 with channels / 4 on the 60,000 images of Fashion-MNIST at 224x224, batch 128, plain SGD,
 dropout: whole training epochs, the last batch of 96 and the images' enlargement included, on both
 sides with images resident on the device. Medians; libvgg and the PyTorch row take turns, and
-"faster by" compares with the turns beside that row. `graph` is the whole step in a CUDA graph made
-by hand around the compiled step, `master` that with bf16 parameters and fp32 masters, `autotune`
-is torch.compile's max-autotune. Cold start: from nothing to a first step; libvgg's to the end of a
-process that makes one, without and with what an earlier one left on disk. Device MiB: the most in
-use while training, seen from outside.
+"faster by" compares with the turns beside that row. Below the table a row of PyTorch that had no
+turns beside it is compared with libvgg's on the same GPU alone, of the same run if there is one.
+`graph` is the whole step in a CUDA graph made by hand around the compiled step, `master` that with
+bf16 parameters and fp32 masters, `autotune` is torch.compile's max-autotune. Cold start: from
+nothing to a first step; libvgg's to the end of a process that makes one, without and with what an
+earlier one left on disk. Device MiB: the most in use while training, seen from outside.
 """
-    text += speed(rows, "an epoch")
-    ours, theirs = speed_rows(rows)
-    mine = ours.get("bf16")
-    peer, ratio = faster(mine, theirs, "bf16")
+    text += speed(rows, runs, "an epoch")
+    ours, theirs = speed_rows(rows, runs)
+    mine = ours.get("bf16", [])
+    peer, ratio = found = faster(mine, theirs, "bf16", runs)
     # Its best way is a compiled one: without a figure of one nobody knows its best.
-    known = ratio and any(not name.endswith("eager") for name in theirs if "bf16" in name)
-    text += "\n" + goal("bf16 at least 1.5 times as fast as PyTorch's best bf16 row"
-                        + (f" ({peer}): {ratio:.2f}" if known else ""),
-                        ratio >= 1.5 if known else None)
-    names = {(runs[mine["run"]].get("gpu") or "")} if mine else set()
+    known = peer and any(not name.endswith("eager") for name, row in theirs.items()
+                         if "bf16" in name and same_gpu(row, theirs[peer], runs))
+    text += "\n" + beside_goal("bf16 at least 1.5 times as fast as PyTorch's best bf16 row", 1.5,
+                               whose(found, mine, theirs, runs), ratio, known)
     for gpu, most in EPOCH_GOAL.items():
-        here = any(gpu in name for name in names)
+        here = mine and gpu in gpu_of(mine[0], runs)
         text += goal(f"an epoch in bf16 at most {most:.2f} s on an {gpu}"
-                     + (f": {mine['s_per_epoch']:.3f} s" if here else ""),
-                     mine["s_per_epoch"] <= most if here else None)
+                     + (f": {mine[0]['s_per_epoch']:.3f} s" if here else ""),
+                     mine[0]["s_per_epoch"] <= most if here else None)
     for precision in ("tf32", "fp32"):
-        peer, ratio = faster(ours.get(precision), theirs, precision)
-        if ratio:
-            text += (f"* {precision} beside PyTorch's best {precision} row ({peer}): "
-                     f"{ratio:.2f} times as fast\n")
+        mine = ours.get(precision, [])
+        peer, ratio = found = faster(mine, theirs, precision, runs)
+        if peer:
+            text += (f"* {precision} beside PyTorch's best {precision} row "
+                     f"({whose(found, mine, theirs, runs)}): "
+                     + (f"{ratio:.2f} times as fast\n" if ratio else "**not beside**\n"))
     return text
 
 
-def vgg16(rows):
+def vgg16(rows, runs):
     if not rows:
         return ""
     text = """
@@ -202,13 +247,14 @@ def vgg16(rows):
 
 Training steps on noise of CIFAR-10's size, enlarged to 3x224x224 on the device, batch 64.
 """
-    text += speed(rows, "50 steps")
-    ours, theirs = speed_rows(rows)
+    text += speed(rows, runs, "50 steps") + "\n"
+    ours, theirs = speed_rows(rows, runs)
     for precision in ("bf16", "tf32"):
-        peer, ratio = faster(ours.get(precision), theirs, precision)
-        text += ("\n" if precision == "bf16" else "") + goal(
-            f"{precision} at least 1.1 times as fast as PyTorch's best {precision} row"
-            + (f" ({peer}): {ratio:.2f}" if ratio else ""), ratio >= 1.1 if ratio else None)
+        mine = ours.get(precision, [])
+        found = faster(mine, theirs, precision, runs)
+        text += beside_goal(
+            f"{precision} at least 1.1 times as fast as PyTorch's best {precision} row", 1.1,
+            whose(found, mine, theirs, runs), found[1])
     return text
 
 
@@ -304,7 +350,7 @@ def step_tables(step):
 
 
 def origin(row, runs):
-    return f"run {row['run'] + 1}, {runs[row['run']].get('gpu') or 'no GPU'}"
+    return f"run {row['run'] + 1}, {gpu_of(row, runs)}"
 
 
 def profile(rows, runs):
@@ -371,6 +417,6 @@ def page(data):
     stages, runs = data["stages"], data["runs"]
     get = stages.get
     return (HEAD + machines(data) + parity(get("parity", {})) + main_job(get("bench", {}), runs)
-            + profile(get("profile", {}), runs) + vgg16(get("vgg16", {}))
+            + profile(get("profile", {}), runs) + vgg16(get("vgg16", {}), runs)
             + accuracy(get("accuracy", {})) + sanitizers(get("sanitize", {}))
             + unverified(stages))

@@ -10,7 +10,8 @@ import tempfile
 import checks
 
 REPORT = [sys.executable, "-B", checks.ROOT / "scripts/gpu/report.py"]
-OLD, NEW, NEWEST = "2000-01-01 00:00:00", "2000-01-02 00:00:00", "2000-01-03 00:00:00"
+OLDER, OLD = "1999-12-31 00:00:00", "2000-01-01 00:00:00"
+NEW, NEWEST = "2000-01-02 00:00:00", "2000-01-03 00:00:00"
 
 
 class Place:
@@ -35,6 +36,27 @@ class Place:
         with open(out / "parity.jsonl", "a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
         return name
+
+    def timed(self, name, date, gpu, stage="bench", **rows):
+        """A folder of one run of a stage of speed; rows are NAME=(seconds, more figures), "_"
+        standing for "-"."""
+        out = self.folder / name
+        out.mkdir()
+        lines = [{"row": "machine", "stage": stage, "date": date, "commit": "c0ffee", "gpu": gpu,
+                  "asked": f"scripts/gpu-check {stage}"}]
+        for row, (seconds, more) in rows.items():
+            row = row.replace("_", "-")
+            lines.append({"row": row, "stage": stage, "status": "ok",
+                          "precision": row.split("-")[1], "s_per_epoch": seconds,
+                          "s_least": seconds, "s_most": seconds, "epochs": 3,
+                          "images_per_s": 1 / seconds, "device_mib": None, **more})
+        (out / f"{stage}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return name
+
+    def says(self, *words):
+        """The page after a report."""
+        self.report(*words)
+        return self.page.read_text()
 
     def ask(self, *words):
         return subprocess.run([*REPORT, "--json", self.json, "--page", self.page, *words],
@@ -146,6 +168,92 @@ def test_refused(place):
     done = place.ask("empty")
     assert done.returncode == 1 and "expected a machine's row first" in done.stderr
     assert not place.json.exists()
+
+
+GOAL = "* bf16 at least 1.5 times as fast as PyTorch's best bf16 row"
+BESIDE = "* tf32 beside PyTorch's best tf32 row"
+
+
+@with_place
+def test_other_gpus_are_not_compared(place):
+    text = place.says(place.timed("a", OLD, "GPU A", torch_bf16_graph=(4.0, {}),
+                                  torch_tf32_graph=(8.0, {})),
+                      place.timed("b", NEW, "GPU B", alone_bf16=(1.0, {}), alone_tf32=(1.0, {})))
+    apart = "on GPU A; libvgg on GPU B"
+    assert f"{GOAL} (bf16-graph, {apart}): **not beside**\n" in text, text
+    assert f"{BESIDE} (tf32-graph, {apart}): **not beside**\n" in text, text
+    assert "| PyTorch bf16-graph | 4.0000 | 4.0000 to 4.0000 | 3 | 0 | not beside |" in text, text
+    # Slower ones on our GPU come before faster ones on another.
+    text = place.says(place.timed("c", NEWEST, "GPU B", torch_bf16_compile=(6.0, {})))
+    assert f"{GOAL} (bf16-compile): 6.00: **met**\n" in text, text
+
+
+@with_place
+def test_unknown_gpus_are_not_compared(place):
+    text = place.says(place.timed("a", OLD, None, torch_bf16_graph=(4.0, {})),
+                      place.timed("b", NEW, None, alone_bf16=(1.0, {})))
+    assert f"{GOAL} (bf16-graph, on no GPU; libvgg on no GPU): **not beside**\n" in text, text
+    text = place.says(place.timed("c", NEWEST, None, torch_bf16_graph=(4.0, {}),
+                                  vgg_bf16=(2.0, {})))
+    assert f"{GOAL} (bf16-graph): 2.00: **met**\n" in text, text
+
+
+@with_place
+def test_turns_beside_count(place):
+    """Whatever row of ours is there, also of another GPU."""
+    text = place.says(place.timed("a", OLD, "GPU A", torch_bf16_graph=(4.0, {"ratio": 1.25})),
+                      place.timed("b", NEW, "GPU B", alone_bf16=(1.0, {})))
+    assert f"{GOAL} (bf16-graph, both on GPU A): 1.25: **not met**\n" in text, text
+    assert "| 0 | 1.25 |" in text and "not beside" not in text, text
+    # A faster one that can't be compared does not hide it.
+    text = place.says(place.timed("d", OLDER, "GPU C", torch_bf16_compile=(3.0, {})))
+    assert f"{GOAL} (bf16-graph, both on GPU A): 1.25: **not met**\n" in text, text
+    text = place.says(place.timed("c", NEWEST, "GPU A", vgg_bf16=(1.0, {})))
+    assert f"{GOAL} (bf16-graph): 1.25: **not met**\n" in text, text
+
+
+@with_place
+def test_the_same_run_is_preferred(place):
+    """Of ours on the same GPU; without one of the run another's will do."""
+    old = place.timed("a", OLD, "GPU A", alone_bf16=(2.0, {}), torch_bf16_graph=(4.0, {}))
+    text = place.says(old, place.timed("b", NEW, "GPU A", vgg_bf16=(1.0, {})))
+    assert f"{GOAL} (bf16-graph): 2.00: **met**\n" in text, text
+    text = place.says(place.timed("c", NEWEST, "GPU A", torch_bf16_graph=(3.0, {})))
+    assert f"{GOAL} (bf16-graph): 3.00: **met**\n" in text, text
+
+
+@with_place
+def test_newest_of_ours_is_shown(place):
+    """A newer row alone before an older one of turns; a cold start of its GPU only."""
+    place.says(place.timed("a", OLD, "GPU A", vgg_bf16=(2.0, {}),
+                           cold_bf16=(1.0, {"cold_s": 9.0, "warm_s": 3.0})))
+    assert "| **libvgg bf16** | 2.0000 |" in place.page.read_text()
+    assert "| 9.0 / 3.0 |" in place.page.read_text()
+    text = place.says(place.timed("b", NEW, "an H200", alone_bf16=(0.4, {})))
+    line = "| **libvgg bf16** | 0.4000 | 0.4000 to 0.4000 | 3 | 2 |  | - / - | - | 2 |\n"
+    assert line in text, text
+    assert "an epoch in bf16 at most 0.50 s on an H200: 0.400 s: **met**" in text, text
+
+
+@with_place
+def test_best_is_known_of_one_gpu(place):
+    """A compiled row elsewhere does not tell PyTorch's best here."""
+    text = place.says(place.timed("a", OLD, "GPU A", torch_bf16_graph=(4.0, {"ratio": 3.0})),
+                      place.timed("b", NEW, "GPU B", torch_bf16_eager=(9.0, {"ratio": 9.0}),
+                                  vgg_bf16=(1.0, {})))
+    assert f"{GOAL}: **not measured**\n" in text, text
+
+
+@with_place
+def test_vgg16_goals(place):
+    text = place.says(place.timed("a", OLD, "GPU A", "vgg16", torch_bf16_graph=(4.0, {}),
+                                  torch_tf32_graph=(3.0, {"ratio": 1.5})),
+                      place.timed("b", NEW, "GPU B", "vgg16", alone_bf16=(1.0, {}),
+                                  alone_tf32=(1.0, {})))
+    begin = "at least 1.1 times as fast as PyTorch's best"
+    assert (f"* bf16 {begin} bf16 row (bf16-graph, on GPU A; libvgg on GPU B): **not beside**\n"
+            in text), text
+    assert f"* tf32 {begin} tf32 row (tf32-graph, both on GPU A): 1.50: **met**\n" in text, text
 
 
 @with_place
