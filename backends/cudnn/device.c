@@ -318,7 +318,8 @@ static vgg_status read_properties(struct vgg__cudnn *device)
         .capability = (uint32_t)device->capability,
         .multiprocessors = (uint32_t)prop.multiProcessorCount,
         .shared_block = (uint32_t)prop.sharedMemPerBlockOptin,
-        .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor};
+        .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor,
+        .wide = device->capability == 90};
     vgg__cudnn_text(&prop, device->text, sizeof device->text);
     const size_t at = strlen(device->text), dnn = device->api->dnnGetVersion();
     const size_t lt = device->api->ltGetVersion();

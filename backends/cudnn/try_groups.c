@@ -181,7 +181,7 @@ static vgg_status run(struct vgg__cudnn *device, struct trial *here,
 vgg_status vgg__cudnn_try_groups(struct vgg__cudnn *device)
 {
     struct trial *const here = device->host_piece[0];
-    if (device->mma.capability != 90 || device->groups_tried) return VGG_OK;
+    if (!device->mma.wide || device->groups_tried) return VGG_OK;
     vgg_status status = vgg__cudnn_wait(device); /* the piece may be on its way */
     if (status != VGG_OK) return status;
     fill(here);
@@ -189,7 +189,7 @@ vgg_status vgg__cudnn_try_groups(struct vgg__cudnn *device)
     if (status != VGG_OK) return status;
     device->groups_tried = true;
     if (forward_right(here) && data_right(here) && weights_right(here)) return VGG_OK;
-    device->mma.capability = 89; /* what is asked for from here on */
+    device->mma.wide = 0;
     device->machine.host.log(
         device->machine.host.ctx, VGG_LOG_WARNING,
         "cuda:%d: products of warp groups come out wrong; going on without them",

@@ -14,7 +14,7 @@
 static void *arrays[MOST];
 static size_t array_count;
 
-struct vgg__conv_mma_device conv_devices[2] = {[1] = {89, 58, 101376, 102400}};
+struct vgg__conv_mma_device conv_devices[2] = {[1] = {89, 58, 101376, 102400, 0}};
 
 static const struct vgg__api *api(void)
 {
@@ -31,7 +31,8 @@ static void __attribute__((constructor)) look_at_device(void)
         .capability = (uint32_t)(10 * prop.major + prop.minor),
         .multiprocessors = (uint32_t)prop.multiProcessorCount,
         .shared_block = (uint32_t)prop.sharedMemPerBlockOptin,
-        .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor};
+        .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor,
+        .wide = prop.major == 9 && prop.minor == 0};
 }
 
 void *array(size_t bytes)

@@ -56,7 +56,7 @@ def functions(text):
 
 def check(root):
     problems = []
-    for path in source.files(root, (".c", ".h", ".cpp", ".cc")):
+    for path in source.files(root, (".c", ".h", ".cpp", ".cc", ".cu", ".cuh")):
         text = path.read_text()
         lines = text.splitlines()
         table = source.is_table(text)

@@ -11,7 +11,7 @@ import source
 
 
 def check(root):
-    paths = source.files(root, (".c", ".h", ".cpp"))
+    paths = source.files(root, (".c", ".h", ".cpp", ".cu", ".cuh"))
     run = subprocess.run(["clang-format", "--dry-run", "-Werror", *map(str, paths)],
                          capture_output=True, text=True)
     first = {}  # of each file, the first line that differs

@@ -50,7 +50,7 @@ RULES = {"include": in_headers, "lib": in_lib, "backends": in_backends,
 def check(root):
     problems = []
     for room, allowed in RULES.items():
-        for path in source.files(root, (".c", ".h", ".cpp", ".cc"), (room,)):
+        for path in source.files(root, (".c", ".h", ".cpp", ".cc", ".cu", ".cuh"), (room,)):
             if room == "lib" and path.parent.name not in ORDER:
                 problems.append(source.problem(root, path, 1, "folder is not in ORDER"))
                 continue

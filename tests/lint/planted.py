@@ -36,6 +36,8 @@ PLANTED = [
     (budgets, "lib/core/a.c", HEAD + "static int f(int a, int b, int c,\n"
      "             int d, void (*e)(int, int), int g, int h)\n{\n}\n", "f: 7 parameters"),
     (budgets, "lib/core/a.c", HEAD + "/* " + "x" * 90 + " */\n", "96 columns"),
+    (budgets, "backends/cudnn/kernels/a.cu", HEAD + "/* " + "x" * 90 + " */\n", "96 columns"),
+    (layers, "backends/cudnn/kernels/a.cuh", HEAD + '#include "mma/a.h"\n', "may not include"),
     (style, "lib/core/a.c", HEAD + "\tint x;\n", "tab"),
     (style, "lib/core/a.c", HEAD + "int x; \n", "blank at the end"),
     (style, "docs/a.md", "text", "no newline"),

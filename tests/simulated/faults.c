@@ -257,13 +257,13 @@ START_TEST(groups_wrong)
     struct session s = {.target = &targets[0]};
     session_open_device(&s, &opts);
     struct vgg__cudnn *const device = s.device;
-    ck_assert_uint_eq(device->mma.capability, 90);
+    ck_assert(device->mma.wide);
     for (int round = 0; round < 2; round++) { /* it is tried once */
         ck_ok(vgg__cudnn_enter(device));
         ck_ok(vgg__cudnn_try_groups(device));
         vgg__cudnn_leave(device);
         ck_assert_int_eq(warnings, _i > 0);
-        ck_assert_uint_eq(device->mma.capability, _i > 0 ? 89 : 90);
+        ck_assert_uint_eq(device->mma.wide, _i == 0);
     }
     s.target->engine->close(s.device);
     vgg_context_free(s.ctx);
@@ -280,8 +280,7 @@ START_TEST(groups_tried)
     net_parse(&net, "16x4x4 conv3:32 relu max loss");
     for (int timed = 0; timed < 2; timed++) {
         session_open(&s, &targets[4 + timed], &net, 1, VGG_MODE_TRAIN, false);
-        ck_assert_uint_eq(((struct vgg__cudnn *)s.device)->mma.capability,
-                          timed ? 89 : 90);
+        ck_assert_uint_eq(((struct vgg__cudnn *)s.device)->mma.wide, !timed);
         session_close(&s);
     }
 }

@@ -310,4 +310,8 @@ static inline int __all_sync(uint32_t mask, int predicate)
     return __ballot_sync(mask, !predicate) == 0;
 }
 
+/* ---- Instructions that CUDA C++ has no names for -------------------------------- */
+
+#include "mma/wgmma.h"
+
 #endif

@@ -45,7 +45,7 @@ __host__ __device__ __forceinline__ plan plan_of(const vgg__conv_mma_args &args,
             !forward && args.pool ? windows<1>(tile.rows, tile.cols, k).bytes() : 0};
 }
 
-/* ---- Matrices: [row][tap][K] ------------------------------------------------------ */
+/* ---- Matrices: [row][tap][K] ----------------------------------------------------- */
 
 /* Offset of a chunk of a row's tap. */
 template <int K>

@@ -142,19 +142,19 @@ __device__ __forceinline__ void fetch_region(uint32_t to, const image &from,
 template <int Border> struct windows {
     uint32_t down, across, chunks;
 
-    __host__ __device__ __forceinline__ windows(uint32_t rows, uint32_t cols,
-                                                uint32_t channels)
+    __host__ __device__ __forceinline__ constexpr windows(uint32_t rows, uint32_t cols,
+                                                          uint32_t channels)
         : down(rows / 2 + 2 * Border), across(cols / 2 + 2 * Border),
           chunks(channels / 8)
     {
     }
 
-    __host__ __device__ __forceinline__ uint32_t count() const
+    __host__ __device__ __forceinline__ constexpr uint32_t count() const
     {
         return down * across * chunks;
     }
 
-    __host__ __device__ __forceinline__ uint32_t bytes() const
+    __host__ __device__ __forceinline__ constexpr uint32_t bytes() const
     {
         return count() * 24;
     }
@@ -233,12 +233,6 @@ __device__ __forceinline__ void spread_region(uint8_t *to, const uint8_t *from,
 }
 
 /* ---- The host's side ------------------------------------------------------------- */
-
-/* A tile, and the cycles that it should take; -1: none. */
-struct candidate {
-    vgg__conv_mma_tile tile;
-    double cycles;
-};
 
 /* By a filled-in tile. */
 const struct vgg__kernel *conv_mma_kernel(bool forward, const vgg__conv_mma_args &args);

@@ -26,10 +26,12 @@ enum vgg__conv_mma_what {
 };
 
 /* Of cudaDeviceProp: major * 10 + minor, multiProcessorCount, sharedMemPerBlockOptin
- * and sharedMemPerMultiprocessor. */
+ * and sharedMemPerMultiprocessor; and whether products of warp groups may be used,
+ * which compute capability 9.0 alone has. */
 struct vgg__conv_mma_device {
     uint32_t capability, multiprocessors;
     uint32_t shared_block, shared_multiprocessor; /* bytes */
+    uint32_t wide;
 };
 
 /* How the work is cut: blocks take regions of rows x cols pixels in turn, for `group`

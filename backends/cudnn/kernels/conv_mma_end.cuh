@@ -27,8 +27,8 @@ __device__ __forceinline__ uint32_t row_of_channel(uint32_t channel, uint32_t ti
 }
 
 /* ---- Matrices -----------------------------------------------------------------------
- * `group` of them from channel `first` on, on their way to shared memory. place(row, tap,
- * chunk) is where 8 of a row's K elements lie. */
+ * `group` of them from channel `first` on, on their way to shared memory. place(row,
+ * tap, chunk) is where 8 of a row's K elements lie. */
 
 /* Forward: rows are output channels, and K lies side by side already. */
 template <int K, typename Place>
@@ -96,7 +96,7 @@ __device__ __forceinline__ void finish(float (&x)[Count], const float *bias,
  *
  * The two lowest bits of a sum give way to its place, so that one maximum finds value
  * and winner: of what differs by less than 2^-21 the first place wins, which bf16
- * (2^-9) would call equal. This order holds above 0; below, the ReLU makes all equal. */
+ * (2^-9) would call equal. This order holds above 0; below, all become 0. */
 
 template <int Count> struct columns {
     float top[2][Count], bottom[2][Count]; /* with the bias */

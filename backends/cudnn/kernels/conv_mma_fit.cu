@@ -6,6 +6,7 @@
  * a multiprocessor, of which one warp alone gets 60 % and two 90 %; ldmatrix at 128
  * bytes a cycle; 32 bytes a cycle of global memory, 1500 cycles away. Quarters have the
  * same to do where warps come in fours. */
+#include "conv_mma_fit.cuh"
 #include "conv_wgmma.cuh"
 
 namespace vgg
@@ -13,9 +14,8 @@ namespace vgg
 namespace
 {
 
-constexpr uint32_t RESERVED = 1024 + 128; /* shared memory of a block besides its own */
-constexpr double PRODUCT = 2048 / 320.0;  /* cycles of a quarter, m16n8k16 */
-constexpr double LATENCY = 1500, TURN = 300;
+constexpr double PRODUCT = 2048 / 320.0; /* cycles of a quarter, m16n8k16 */
+constexpr double TURN = 300;
 
 /* One product of a layer. */
 struct problem {
@@ -33,14 +33,7 @@ struct cost {
     bool ahead; /* the next region is on its way meanwhile */
 };
 
-/* Instructions: of a warp for each region, of a thread for each 16 bytes that it
- * fetches or window that it spreads. */
-constexpr double REGION = 300, FETCH = 35, SPREAD = 80;
-
-double most_of(double a, double b)
-{
-    return a > b ? a : b;
-}
+constexpr double REGION = 300; /* instructions of a warp for each */
 
 double share_of(uint32_t warps_in_quarter)
 {

@@ -4,8 +4,8 @@
  * channels, and N of the output's are made.
  *
  * A block keeps the matrices of all taps in shared memory. Each of its warp groups goes
- * its own way from region to region (8 x 8 or 8 x 16 pixels): fetch one with its border,
- * make 64 pixels times N sums by nine taps times K / 16 products, finish them. While
+ * its own way from region to region (8 x 8 or 8 x 16 pixels): fetch one with its
+ * border, make 64 pixels times N sums by nine taps times K / 16 products, finish. While
  * one group fetches or finishes, the others multiply; nothing but a group's own barrier
  * holds them together. A thread has two rows of one column, so that half of a window of
  * the pooling is its own and the other half its neighbour's.
@@ -36,8 +36,8 @@ __host__ __device__ constexpr bool is_forward(int kind)
 
 /* ---- Shared memory ------------------------------------------------------------------
  * The matrices, [tap][chunk of K][row][16 bytes], chunks 16 bytes further apart so that
- * those of a row, which are written together, do not meet in a bank; then of each group the windows, if the
- * gradient is pooled, and its buffers. */
+ * those of a row, which are written together, do not meet in a bank; then of each group
+ * the windows, if the gradient is pooled; then of each its buffers. */
 template <int K, int N> struct matrices {
     static constexpr uint32_t along_k = N * 16 + 16, bytes = 9 * (K / 8) * along_k;
 
@@ -47,11 +47,6 @@ template <int K, int N> struct matrices {
         return (tap * (K / 8) + chunk) * along_k + row * 16;
     }
 };
-
-__host__ __device__ constexpr uint32_t windows_bytes(int k, int cols)
-{
-    return (SPOT / 2 + 2) * (cols / 2 + 2) * (k / 8) * 24;
-}
 
 /* ---- Products -------------------------------------------------------------------- */
 
@@ -252,7 +247,8 @@ __global__ void __launch_bounds__(CONV_WGMMA_GROUPS *GROUP)
     conv_wgmma(vgg__conv_mma_args args)
 {
     using lay = planes<K, SPOT + 2, Cols + 2>;
-    constexpr uint32_t own_windows = Kind == DATA_POOL ? windows_bytes(K, Cols) : 0;
+    constexpr uint32_t own_windows =
+        Kind == DATA_POOL ? windows<1>(SPOT, Cols, K).bytes() : 0;
     uint8_t *const memory = dynamic_shared();
     const uint32_t start = shared_at(memory);
     const uint32_t buffers = args.tile.buffers;
@@ -292,8 +288,9 @@ __global__ void __launch_bounds__(CONV_WGMMA_GROUPS *GROUP)
         }
         fence_shared();
         group_barrier(group); /* all is there, and the other buffer is free */
-        const bool ahead = Kind == DATA_POOL || buffers == 2;
-        const uint32_t next = Kind != DATA_POOL && buffers == 2 ? buffer ^ 1 : 0;
+        const bool two = Kind != DATA_POOL && buffers == 2;
+        const bool ahead = Kind == DATA_POOL || two;
+        const uint32_t next = two ? buffer ^ 1 : 0;
         const uint32_t there =
             start + (Kind == DATA_POOL ? raw : first + next * lay::bytes);
         make_region<K, N, Kind, Cols>(
@@ -311,6 +308,7 @@ __global__ void __launch_bounds__(CONV_WGMMA_GROUPS *GROUP)
 
 struct of_kinds {
     uint32_t k, n, cols;
+    uint32_t matrices, buffer, windows; /* bytes: of a block, and twice of a group */
     struct vgg__kernel kind[4];
 };
 
@@ -321,6 +319,9 @@ template <int K, int N, int Cols> of_kinds all_kinds()
         K,
         N,
         Cols,
+        matrices<K, N>::bytes,
+        planes<K, SPOT + 2, Cols + 2>::bytes,
+        windows<1>(SPOT, Cols, K).bytes(),
         {entry<conv_wgmma<K, N, FORWARD, Cols>>("conv_wgmma_forward", most),
          entry<conv_wgmma<K, N, FORWARD_POOL, Cols>>("conv_wgmma_forward_pool", most),
          entry<conv_wgmma<K, N, DATA, Cols>>("conv_wgmma_data", most),
@@ -334,15 +335,11 @@ const of_kinds kernels[] = {
     all_kinds<64, 16, 8>(),  all_kinds<64, 32, 8>(),  all_kinds<64, 64, 8>(),
     all_kinds<128, 16, 8>(), all_kinds<128, 32, 8>(), all_kinds<128, 64, 8>()};
 
-uint32_t input_of(bool forward, const vgg__conv_mma_args &args)
-{
-    return forward ? args.ic : args.oc;
-}
-
 const of_kinds *find(bool forward, const vgg__conv_mma_args &args)
 {
+    const uint32_t k = forward ? args.ic : args.oc;
     for (const of_kinds &one : kernels)
-        if (one.k == input_of(forward, args) && one.n == args.tile.group) return &one;
+        if (one.k == k && one.n == args.tile.group) return &one;
     return nullptr;
 }
 
@@ -361,15 +358,9 @@ uint32_t conv_wgmma_cols(bool forward, const vgg__conv_mma_args &args)
 
 size_t conv_wgmma_shared(bool forward, const vgg__conv_mma_args &args)
 {
-    const vgg__conv_mma_tile &tile = args.tile;
-    const uint32_t k = input_of(forward, args), cols = tile.cols;
-    uint32_t plane = (SPOT + 2) * (cols + 2) * 16;
-    const uint32_t shift = 128 / min(k / 8, 8u);
-    while (plane % 128 != shift % 128) plane += 16;
-    const uint32_t buffer = (k / 8 * plane + 127) / 128 * 128;
-    const uint32_t own = tile.buffers * buffer +
-                         (!forward && args.pool ? windows_bytes((int)k, (int)cols) : 0);
-    return 9 * (k / 8) * (tile.group * 16 + 16) + tile.warps / 4 * own;
+    const of_kinds &of = *find(forward, args);
+    const uint32_t raw = !forward && args.pool ? of.windows : 0;
+    return of.matrices + args.tile.warps / 4 * (args.tile.buffers * of.buffer + raw);
 }
 
 } // namespace vgg

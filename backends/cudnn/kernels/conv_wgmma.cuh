@@ -111,11 +111,6 @@ __device__ __forceinline__ void spread_planes(const team &of, uint8_t *to,
 
 constexpr int CONV_WGMMA_GROUPS = 6; /* most of a block: 80 registers for each thread */
 
-/* Tiles of warp groups that could be taken, in `found`: how many. */
-constexpr uint32_t MOST_WIDE = 4;
-uint32_t conv_wgmma_tiles(enum vgg__conv_mma_what what,
-                          const vgg__conv_mma_device &device, vgg__conv_mma_args args,
-                          candidate (&found)[MOST_WIDE]);
 /* Columns of a region, by channels and a tile's group. */
 uint32_t conv_wgmma_cols(bool forward, const vgg__conv_mma_args &args);
 

@@ -5,6 +5,7 @@
  *
  * A product of 64 x 16 by 16 x N takes N / 2 cycles of a multiprocessor, or as long as
  * it reads shared memory: left and right at 128 bytes a cycle. */
+#include "conv_mma_fit.cuh"
 #include "conv_wgmma.cuh"
 
 namespace vgg
@@ -12,22 +13,13 @@ namespace vgg
 namespace
 {
 
-constexpr uint32_t RESERVED = 1024 + 128; /* shared memory of a block besides its own */
-constexpr double LATENCY = 1500;
-
-double larger_of(double a, double b)
-{
-    return a > b ? a : b;
-}
-
-/* Cycles of a multiprocessor. Instructions: a warp's for each region, for 16 bytes that
- * its threads fetch, for a window that they spread and for a sum; every quarter has one
- * warp of each group. */
+/* Cycles of a multiprocessor. Every quarter has one warp of each group, which has
+ * instructions for each region, for what it fetches and spreads, and for a sum. */
 struct cost {
     double products, issued, bytes;
 };
 
-constexpr double REGION = 150, FETCH = 20, SPREAD = 60;
+constexpr double REGION = 150;
 
 cost cost_of(bool forward, const vgg__conv_mma_args &args)
 {
@@ -39,14 +31,11 @@ cost cost_of(bool forward, const vgg__conv_mma_args &args)
     const double steps = pixels / 64 * 9 * k / 16;
     const double chunks = border * k / 8 / (spreads ? 4 : 1);
     cost c;
-    c.products = steps * larger_of(n / 2.0, 16 + n / 4.0);
+    c.products = steps * most_of(n / 2.0, 16 + n / 4.0);
     c.issued = REGION + chunks / 128 * (spreads ? 3 * FETCH + SPREAD : FETCH) +
                steps * 3 + pixels * n / 128 * (forward ? args.pool ? 5 : 2.5 : 3.5);
-    c.bytes = (border * k * (spreads ? 0.75 : 2) + pixels * n *
-                                                       (!forward    ? 4.0
-                                                        : args.pool ? 0.75
-                                                                    : 2)) /
-              32;
+    const double out = !forward ? 4 : args.pool ? 0.75 : 2;
+    c.bytes = (border * k * (spreads ? 0.75 : 2) + pixels * n * out) / 32;
     return c;
 }
 
@@ -57,13 +46,13 @@ double estimate(bool forward, const vgg__conv_mma_device &device,
     const uint32_t groups = tile.warps / 4, n = forward ? args.oc : args.ic;
     const bool ahead = tile.buffers == 2 || (!forward && args.pool != 0);
     const cost c = cost_of(forward, args);
-    const double busy = larger_of(larger_of(c.products, c.issued), c.bytes);
+    const double busy = most_of(most_of(c.products, c.issued), c.bytes);
     const double alone = c.products + c.issued + (ahead ? 200 : LATENCY);
     const double regions = (double)regions_of(args) * (n / tile.group);
     const double slots = (double)device.multiprocessors * groups;
     const double rounds = (double)(uint64_t)((regions + slots - 1) / slots);
     const double start = 9.0 * tile.group * (forward ? args.ic : args.oc) * 2 / 32;
-    return rounds * larger_of(groups * busy, alone) + start + LATENCY;
+    return rounds * most_of(groups * busy, alone) + start + LATENCY;
 }
 
 void set_blocks(const vgg__conv_mma_device &device, uint32_t n, uint32_t workers,
@@ -114,9 +103,8 @@ double estimate_weights(const vgg__conv_mma_device &device,
     const double spread = args.pool ? pixels / 4 * tile.group / 8 / 128 * SPREAD : 0;
     const double slots = (double)(device.multiprocessors / parts);
     const double regions = (double)regions_of(args);
-    const double rounds =
-        (double)(uint64_t)((regions + slots - 1) / larger_of(slots, 1));
-    return rounds * (larger_of(products, bytes) + spread) +
+    const double rounds = (double)(uint64_t)((regions + slots - 1) / most_of(slots, 1));
+    return rounds * (most_of(products, bytes) + spread) +
            9.0 * tile.group * n * 8 / 32 + 2 * LATENCY;
 }
 
@@ -126,7 +114,7 @@ uint32_t conv_wgmma_tiles(enum vgg__conv_mma_what what,
                           const vgg__conv_mma_device &device, vgg__conv_mma_args args,
                           candidate (&found)[MOST_WIDE])
 {
-    if (device.capability != 90) return 0;
+    if (!device.wide) return 0;
     if (what != VGG__CONV_MMA_WEIGHTS)
         return tiles_of_groups(what == VGG__CONV_MMA_FORWARD, device, args, found);
     if (!conv_wgmma_weights_tile(device, args, args.tile)) return 0;

@@ -12,8 +12,8 @@
  * while one is worked on. Products end before the next pair begins: sums that are under
  * way from one round of a loop to the next are nothing that the compiler can follow.
  *
- * Floors on an H200 (bytes / 4.3 TB/s; products at 800 TFLOP/s, half of them wasted with
- * 32 output channels) and what is to be expected, batch 128, in us:
+ * Floors on an H200 (bytes / 4.3 TB/s; products at 800 TFLOP/s, half of them wasted
+ * with 32 output channels) and what is to be expected, batch 128, in us:
  *   16 ->  32 @ 112 pooled  21  37   60 (if 16 columns take half the time of 32)
  *   32 ->  64 @ 56          18  19   32
  *   64 ->  64 @ 56 pooled   21  37   54
@@ -37,9 +37,9 @@ constexpr int STAGES = 3; /* pairs of regions in shared memory */
 template <int N, int Group, bool Pool, int Cols> struct parts {
     using x = planes<N, SPOT + 2, Cols + 2>;
     using dz = planes<Group, SPOT, Cols>;
-    static constexpr uint32_t windows = (SPOT / 2) * (Cols / 2) * (Group / 8) * 24;
+    static constexpr uint32_t raw = windows<0>(SPOT, Cols, Group).bytes();
     static constexpr uint32_t region =
-        x::bytes + (Pool ? (windows + 127) / 128 * 128 : dz::bytes);
+        x::bytes + (Pool ? (raw + 127) / 128 * 128 : dz::bytes);
     static constexpr uint32_t stage = 2 * region, made = STAGES * stage;
     static constexpr uint32_t ones = made + (Pool ? 2 * dz::bytes : 0);
     static constexpr uint32_t bytes = ones + 256;
@@ -253,7 +253,7 @@ const choice *find(const vgg__conv_mma_args &args)
 bool conv_wgmma_weights_tile(const vgg__conv_mma_device &device,
                              vgg__conv_mma_args args, vgg__conv_mma_tile &found)
 {
-    if (device.capability != 90 || args.oc < 32) return false;
+    if (args.oc < 32) return false;
     args.tile = {};
     args.tile.group = min(args.oc, 64u);
     const choice *const one = find(args);

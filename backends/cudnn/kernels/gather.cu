@@ -3,9 +3,10 @@
  * makes it on the host: resize, crop, move, flip, look up, erase.
  *
  * A block makes some rows of one image: it mixes the input rows that it needs along x
- * into shared memory (at the places where the output wants them), then mixes those along
- * y. Columns are numbered along [w][c]. A rule differs in what a mixed element is and in
- * its arithmetic; what lies outside of the image is mixed to 0 and becomes pixel 0. */
+ * into shared memory (at the places where the output wants them), then mixes those
+ * along y. Columns are numbered along [w][c]. A rule differs in what a mixed element is
+ * and in its arithmetic; what lies outside of the image is mixed to 0 and becomes pixel
+ * 0. */
 #include "kernel.cuh"
 #include "tiles.h"
 
@@ -20,7 +21,7 @@ constexpr uint32_t rows_of_block = VGG__GATHER_ROWS;
 constexpr uint32_t room = 24 * 1024; /* bytes of mixed rows */
 constexpr uint32_t most_channels = 4;
 
-/* ---- Rules ------------------------------------------------------------------------- */
+/* ---- Rules ----------------------------------------------------------------------- */
 
 /* One axis of an output pixel. */
 struct taps {
@@ -47,8 +48,8 @@ __device__ __forceinline__ two_taps read_two(const taps &t)
 }
 
 /* Each has: type, what a mixed element is; read(), what of a column's taps is kept from
- * row to row; mix(), of a row of bytes; blend(), of V columns of mixed rows: rows(k) are
- * those of tap k. */
+ * row to row; mix(), of a row of bytes; blend(), of V columns of mixed rows: rows(k)
+ * are those of tap k. */
 struct opencv {
     using type = int16_t;
 
@@ -153,7 +154,7 @@ struct unchanged {
 template <typename Rule> constexpr bool resizes = true;
 template <> constexpr bool resizes<unchanged> = false;
 
-/* ---- Where an output pixel comes from ---------------------------------------------- */
+/* ---- Where an output pixel comes from -------------------------------------------- */
 
 /* Of one sample. Columns and rows of the resized image; -1: outside. */
 struct view {
@@ -211,7 +212,7 @@ __device__ __forceinline__ span rows_behind(const vgg__gather_args &a, uint32_t 
     }
 }
 
-/* ---- Mixed rows -------------------------------------------------------------------- */
+/* ---- Mixed rows ------------------------------------------------------------------ */
 
 /* Output rows from y on, the mixed rows that they need, and a part of the columns. */
 struct band {
@@ -325,15 +326,19 @@ template <typename Rule> struct unmixed_rows {
     }
 };
 
-/* ---- Output ------------------------------------------------------------------------ */
+/* ---- Output ---------------------------------------------------------------------- */
 
-/* V neighbouring elements of output row y. */
+/* Neighbouring elements of an output row: the first, in the band and in the row. */
+struct run {
+    uint32_t y, at, column;
+};
+
+/* V of them. */
 template <typename T, int V, typename Rows>
-__device__ __forceinline__ void write_run(const view &v, const Rows &rows,
-                                          const band &b, uint32_t y, uint32_t at,
+__device__ __forceinline__ void write_run(const view &v, const Rows &rows, const run &r,
                                           const float *table, T *out)
 {
-    const uint32_t column = b.column + at, c = v.a.c;
+    const uint32_t y = r.y, at = r.at, column = r.column, c = v.a.c;
     const uint32_t first = c == 1 ? column : column / c; /* pixel */
     const int64_t row = v.row(y);
     uint32_t values[V] = {};
@@ -376,12 +381,13 @@ __device__ __forceinline__ void write_band(const view &v, const Rows &rows,
     for (uint32_t at = place * V; at < b.width; at += across * V) {
         T *const column = image + b.column + at;
         for (uint32_t y = b.y + line; y < b.y + b.count; y += down)
-            write_run<T, V>(v, rows, b, y, at, table, column + (uint64_t)y * width);
+            write_run<T, V>(v, rows, run{y, at, b.column + at}, table,
+                            column + (uint64_t)y * width);
     }
 }
 
-/* Mixed rows that output rows y to before `end` need: none, {0, 0}, if all of those show
- * what lies outside. */
+/* Mixed rows that output rows y to before `end` need: none, {0, 0}, if all of those
+ * show what lies outside. */
 template <typename Rule>
 __device__ __forceinline__ span rows_needed(const view &v, uint32_t y, uint32_t end)
 {

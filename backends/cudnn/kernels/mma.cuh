@@ -12,10 +12,7 @@
 
 #include "kernel.cuh"
 
-#ifdef VGG_HOST_CUDA
-#include "mma/isa.h"
-#define VGG_MMA 1
-#elif !defined __CUDA_ARCH__ || __CUDA_ARCH__ >= 800
+#if defined VGG_HOST_CUDA || !defined __CUDA_ARCH__ || __CUDA_ARCH__ >= 800
 #define VGG_MMA 1
 #else
 #define VGG_MMA 0

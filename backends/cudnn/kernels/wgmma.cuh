@@ -23,10 +23,7 @@
 
 #include "mma.cuh"
 
-#ifdef VGG_HOST_CUDA
-#include "mma/wgmma.h"
-#define VGG_WGMMA 1
-#elif defined __CUDA_ARCH_FEAT_SM90_ALL
+#if defined VGG_HOST_CUDA || defined __CUDA_ARCH_FEAT_SM90_ALL
 #define VGG_WGMMA 1
 #else
 #define VGG_WGMMA 0

@@ -49,6 +49,6 @@ void launch(const struct vgg__kernel *kernel, struct vgg__grid grid, size_t shar
 }
 
 struct vgg__conv_mma_device conv_devices[2] = {
-    {90, 132, 232448, 233472},
-    {89, 58, 101376, 102400},
+    {90, 132, 232448, 233472, 1},
+    {89, 58, 101376, 102400, 0},
 };

@@ -185,7 +185,7 @@ START_TEST(not_taken)
             !vgg__conv_mma_fit((enum vgg__conv_mma_what)_i, &conv_devices[0], &args));
     }
     struct vgg__conv_mma_args args = {.n = 1, .h = 8, .wd = 8, .ic = 32, .oc = 32};
-    const struct vgg__conv_mma_device old = {75, 40, 65536, 65536};
+    const struct vgg__conv_mma_device old = {75, 40, 65536, 65536, 0};
     ck_assert(!vgg__conv_mma_fit((enum vgg__conv_mma_what)_i, &old, &args));
     ck_assert(vgg__conv_mma_fit((enum vgg__conv_mma_what)_i, &conv_devices[0], &args));
 }

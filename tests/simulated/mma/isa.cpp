@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What C asks about the instructions that launches have carried out. */
-#include "isa.h"
+#include "host_cuda.h"
 
 #include "arrays.h"
 

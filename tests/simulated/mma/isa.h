@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The instructions of mma.cuh on the host, from the tables of the PTX ISA ("Matrix
  * Fragments for mma...", "ldmatrix", "cp.async"): who holds which element is written
- * down as the document's formulas have it, and nothing is derived from its use.
+ * down as the document's formulas have it, and nothing is derived from its use. It
+ * comes with host_cuda.h.
  *
  * A copy in the background poisons its target at once and moves the bytes as late as it
  * may, when its thread waits for it; so reading early, and overwriting what somebody
  * still reads, both show. Products are summed in double and rounded once. */
 #ifndef VGG_TEST_MMA_ISA_H
 #define VGG_TEST_MMA_ISA_H
-
-#include "../host_cuda.h"
 
 #include <vector>
 
