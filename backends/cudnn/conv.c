@@ -43,7 +43,7 @@ struct vgg__conv_scratch vgg__conv_scratch(const struct vgg__cudnn *device,
     size_t rows = vgg__conv_mma_rows(device, s, batch, type);
     if (vgg__conv_is_first(s)) {
         const struct vgg__conv_first_back_args back = first_back_shape(s, batch);
-        rows = vgg__conv_first_back_grid(&back).blocks[0];
+        rows = vgg__conv_first_back_launch(&back, type).grid.blocks[0];
     }
     if (rows * row > sums) sums = rows * row;
     at.dw = s->pool != VGG_NO_POOL ? vgg__cudnn_round_up(full) : 0;
@@ -141,8 +141,9 @@ static vgg_status forward_first(const struct vgg__cudnn_call *call)
         .relu = s->relu,
         .pool = s->pool,
         .round_weights = call->type == VGG__BF16};
-    return vgg__queue(call, &vgg__kernel_conv_first[call->type],
-                      vgg__conv_first_grid(&args), &args);
+    const struct vgg__first_launch how = vgg__conv_first_launch(&args, call->type);
+    return vgg__cudnn_launch(call->device, call->stream, how.kernel, how.grid,
+                             how.shared, &args);
 }
 
 /* Bias and ReLU, if they are still to be done, and pooling; `full` is the product. */
@@ -361,11 +362,11 @@ static vgg_status backward_first(const struct vgg__cudnn_call *call)
     args.y = s->relu && !call->dy_masked ? call->y : NULL;
     args.winner = s->pool == VGG_MAX_POOL ? call->saved : NULL;
     args.partial = (float *)((unsigned char *)call->scratch + at.partial);
-    const struct vgg__grid grid = vgg__conv_first_back_grid(&args);
-    const vgg_status status =
-        vgg__queue(call, &vgg__kernel_conv_first_back[call->type], grid, &args);
+    const struct vgg__first_launch how = vgg__conv_first_back_launch(&args, call->type);
+    const vgg_status status = vgg__cudnn_launch(call->device, call->stream, how.kernel,
+                                                how.grid, how.shared, &args);
     if (status != VGG_OK) return status;
-    return vgg__conv_add_partial(call, args.partial, grid.blocks[0]);
+    return vgg__conv_add_partial(call, args.partial, how.grid.blocks[0]);
 }
 
 static vgg_status backward(const struct vgg__cudnn_call *call)

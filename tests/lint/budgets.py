@@ -47,7 +47,7 @@ def functions(text):
     start = None
     for number, line in enumerate(lines):
         if line.rstrip() == "{":
-            start = number
+            start = None if lines[number - 1].startswith("namespace") else number
         elif line.startswith("}") and start is not None:
             name, parameters = signature(lines, start)
             yield name, parameters, start + 1, number - start + 1

@@ -7,7 +7,6 @@
  * [16 windows] times [channels], one for each place; the row of ones gives the bias'
  * gradient. f32: FMA. A block leaves a row of partial sums. */
 #include "conv_first.cuh"
-#include "conv_first_rows.cuh"
 #include "mma.cuh"
 #include "window.cuh"
 
@@ -131,13 +130,6 @@ template <int IC> struct tensor {
         uint32_t d[4], winner[4];
     };
 
-    __device__ uint32_t masked(uint32_t d, uint32_t y) const
-    {
-        const float low = __uint_as_float(y << 16),
-                    high = __uint_as_float(y & 0xffff0000u);
-        return (low <= 0 ? 0 : d & 0xffffu) | (high <= 0 ? 0 : d & 0xffff0000u);
-    }
-
     __device__ gradients load(const first_tile &t, const vgg::first_place (&p)[4],
                               const bool (&live)[4], uint32_t place) const
     {
@@ -153,7 +145,7 @@ template <int IC> struct tensor {
             if (a.pool != 0) of.winner[k] = *(const uint16_t *)(a.winner + at.element);
         }
         if (a.y != nullptr)
-            for (int k = 0; k < 4; k++) of.d[k] = masked(of.d[k], y[k]);
+            for (int k = 0; k < 4; k++) of.d[k] = vgg::masked(of.d[k], y[k]);
         return of;
     }
 
@@ -301,24 +293,6 @@ __device__ __forceinline__ void run(const vgg__conv_first_back_args &a, uint4 *m
     write_sums<IC>(a, (const float *)memory);
 }
 
-/* Behind a pool, one channel. */
-__device__ __forceinline__ void run_rows(const vgg__conv_first_back_args &a,
-                                         uint4 *memory)
-{
-    vgg::row_sums work(a, (uint32_t *)memory);
-    work.add_all();
-    __syncthreads();
-    work.leave((float *)memory);
-    __syncthreads();
-    for (uint32_t i = threadIdx.x; i < 10 * first_channels; i += first_threads) {
-        const uint32_t tap = i / first_channels, c = i % first_channels;
-        const uint32_t channel = blockIdx.y * first_channels + c;
-        if (channel < a.oc)
-            sum_at<1>(a, tap, channel) =
-                vgg::sum_of_rows((const float *)memory, tap, c);
-    }
-}
-
 /* ---- f32: FMA -------------------------------------------------------------------- */
 
 template <int IC> constexpr uint32_t fma_pitch = 130 * IC; /* floats */
@@ -440,9 +414,6 @@ __device__ __forceinline__ void run(const vgg__conv_first_back_args &a, uint4 *m
 
 /* Quarters of a tile's pixels, of as many channels as there may be. */
 constexpr uint32_t tensor_memory = (first_lines * planes_pitch<4> + 3) / 4;
-static_assert(vgg::warp_pixels * first_warps <= 4 * tensor_memory &&
-                  vgg::warp_sums * first_warps <= 4 * tensor_memory,
-              "there is room for what works by rows");
 constexpr uint32_t fma_memory = (first_lines * fma_pitch<4> + 3) / 4;
 
 template <typename T>
@@ -452,12 +423,6 @@ __global__ void __launch_bounds__(first_threads, VGG__FIRST_BLOCKS)
     using pixels = uint4[sizeof(T) == sizeof(float) ? fma_memory : tensor_memory];
     uint4 *const memory = vgg::shared<pixels>();
     const T *const x = (const T *)a.x;
-    if constexpr (sizeof(T) == 2) {
-        if (a.ic == 1 && a.pool != 0) {
-            run_rows(a, memory);
-            return;
-        }
-    }
     if (a.ic == 1)
         run<1>(a, memory, x);
     else if (a.ic == 2)

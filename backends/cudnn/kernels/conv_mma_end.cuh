@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What stands on both sides of the products of conv_mma.h: matrices in the order that
- * gives a thread channels side by side; bias, ReLU and pooling of sums, and the mask of
- * a gradient. */
+ * gives a thread channels side by side; bias, ReLU and pooling of sums. */
 #ifndef VGG_CUDNN_CONV_MMA_END_CUH
 #define VGG_CUDNN_CONV_MMA_END_CUH
 
@@ -215,22 +214,6 @@ put_windows(const vgg__conv_mma_args &args, const windows_made<Count> &made,
     const size_t to = (row * (args.wd / 2) + x / 2) * args.oc + channel;
     store<Count>((bf16 *)args.y + to, made.value);
     if (args.winner != nullptr) copy<Count>(args.winner + to, made.place);
-}
-
-/* ---- Masks ----------------------------------------------------------------------- */
-
-/* Two elements where those of x are above 0; a NaN of x lets pass. */
-__device__ __forceinline__ uint32_t masked(uint32_t two, uint32_t x)
-{
-#ifdef VGG_HOST_CUDA
-    const float low = __uint_as_float(x << 16), high = __uint_as_float(x & 0xffff0000u);
-    return two & ((low <= 0 ? 0 : 0xffffu) | (high <= 0 ? 0 : 0xffff0000u));
-#else
-    __nv_bfloat162 both;
-    memcpy(&both, &x, sizeof both);
-    return two & __hgtu2_mask(
-                     both, __nv_bfloat162(__nv_bfloat16_raw{0}, __nv_bfloat16_raw{0}));
-#endif
 }
 
 } // namespace vgg

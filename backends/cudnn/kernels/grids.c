@@ -79,25 +79,56 @@ int vgg__conv_first_takes(uint32_t ic, uint32_t oc, uint32_t kernel, uint32_t po
            pool <= 1;
 }
 
-/* Blocks stay and take one tile after the other, so there are as many as fit at once.
- */
-static struct vgg__grid first_grid(uint32_t n, uint32_t h, uint32_t w, uint32_t oc)
+/* Blocks stay and take one tile, or their warps one row, after the other, so there are
+ * as many as fit at once. */
+static struct vgg__grid resident_grid(uint64_t pieces, uint32_t oc, uint32_t blocks)
 {
-    const uint64_t tiles = n * parts(parts(h, 2), VGG__FIRST_ROWS) *
-                           parts(parts(w, 2), VGG__FIRST_COLUMNS);
     const uint32_t chunks = (uint32_t)parts(oc, VGG__FIRST_CHANNELS);
-    struct vgg__grid grid =
-        grid_of(tiles, MULTIPROCESSORS * VGG__FIRST_BLOCKS / chunks);
+    struct vgg__grid grid = grid_of(pieces, MULTIPROCESSORS * blocks / chunks);
     grid.blocks[1] = chunks;
     return grid;
 }
 
-struct vgg__grid vgg__conv_first_grid(const struct vgg__conv_first_args *args)
+static struct vgg__first_launch by_tiles(const struct vgg__kernel *kernel, uint32_t n,
+                                         uint32_t h, uint32_t w, uint32_t oc)
 {
-    return first_grid(args->n, args->h, args->wd, args->oc);
+    const uint64_t tiles = n * parts(parts(h, 2), VGG__FIRST_ROWS) *
+                           parts(parts(w, 2), VGG__FIRST_COLUMNS);
+    return (struct vgg__first_launch){kernel,
+                                      resident_grid(tiles, oc, VGG__FIRST_BLOCKS), 0};
 }
 
-struct vgg__grid vgg__conv_first_back_grid(const struct vgg__conv_first_back_args *args)
+/* Blocks for all rows of windows: how many parts a row has differs little. */
+static struct vgg__first_launch by_rows(const struct vgg__kernel *kernel, uint32_t n,
+                                        uint32_t h, uint32_t oc, size_t shared)
 {
-    return first_grid(args->n, args->h, args->wd, args->oc);
+    const uint64_t rows = (uint64_t)n * (h / 2);
+    return (struct vgg__first_launch){
+        kernel, resident_grid(parts(rows, WARPS), oc, VGG__ROWS_BLOCKS), shared};
+}
+
+static int goes_by_rows(uint32_t ic, uint32_t pool, enum vgg__type type)
+{
+    return type == VGG__BF16 && ic == 1 && pool != 0;
+}
+
+struct vgg__first_launch vgg__conv_first_launch(const struct vgg__conv_first_args *args,
+                                                enum vgg__type type)
+{
+    if (goes_by_rows(args->ic, args->pool, type))
+        return by_rows(&vgg__kernel_conv_first_rows, args->n, args->h, args->oc,
+                       VGG__ROWS_SHARED);
+    return by_tiles(&vgg__kernel_conv_first[type], args->n, args->h, args->wd,
+                    args->oc);
+}
+
+struct vgg__first_launch
+vgg__conv_first_back_launch(const struct vgg__conv_first_back_args *args,
+                            enum vgg__type type)
+{
+    if (goes_by_rows(args->ic, args->pool, type))
+        return by_rows(&vgg__kernel_conv_first_rows_back, args->n, args->h, args->oc,
+                       VGG__ROWS_BACK_SHARED);
+    return by_tiles(&vgg__kernel_conv_first_back[type], args->n, args->h, args->wd,
+                    args->oc);
 }

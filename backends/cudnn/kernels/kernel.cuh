@@ -59,6 +59,20 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
 #endif
 }
 
+/* Two elements where those of x are above 0; a NaN of x lets pass. */
+__device__ __forceinline__ uint32_t masked(uint32_t two, uint32_t x)
+{
+#ifdef VGG_HOST_CUDA
+    const float low = __uint_as_float(x << 16), high = __uint_as_float(x & 0xffff0000u);
+    return two & ((low <= 0 ? 0 : 0xffffu) | (high <= 0 ? 0 : 0xffff0000u));
+#else
+    __nv_bfloat162 both;
+    memcpy(&both, &x, sizeof both);
+    return two & __hgtu2_mask(
+                     both, __nv_bfloat162(__nv_bfloat16_raw{0}, __nv_bfloat16_raw{0}));
+#endif
+}
+
 template <typename T> __device__ __forceinline__ T from_float(float x);
 
 template <> __device__ __forceinline__ float from_float<float>(float x)

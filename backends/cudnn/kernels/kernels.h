@@ -445,8 +445,8 @@ struct vgg__conv_first_args {
     uint32_t round_weights;
 };
 extern const struct vgg__kernel vgg__kernel_conv_first[VGG__TYPES];
+extern const struct vgg__kernel vgg__kernel_conv_first_rows; /* bf16, ic 1, pooled */
 int vgg__conv_first_takes(uint32_t ic, uint32_t oc, uint32_t kernel, uint32_t pool);
-struct vgg__grid vgg__conv_first_grid(const struct vgg__conv_first_args *args);
 
 /* Its weight and bias gradients from the gradient of y (pooled if the forward was),
  * masked where y is not above 0 with `y` given. partial [blocks][oc * 9 * ic + oc]: the
@@ -460,8 +460,20 @@ struct vgg__conv_first_back_args {
     uint32_t pool;
 };
 extern const struct vgg__kernel vgg__kernel_conv_first_back[VGG__TYPES];
-struct vgg__grid
-vgg__conv_first_back_grid(const struct vgg__conv_first_back_args *args);
+extern const struct vgg__kernel vgg__kernel_conv_first_rows_back;
+
+/* Which kernel does it, and how it is launched: by tiles, or by rows where that goes.
+ * They depend on the shape alone. */
+struct vgg__first_launch {
+    const struct vgg__kernel *kernel;
+    struct vgg__grid grid;
+    size_t shared;
+};
+struct vgg__first_launch vgg__conv_first_launch(const struct vgg__conv_first_args *args,
+                                                enum vgg__type type);
+struct vgg__first_launch
+vgg__conv_first_back_launch(const struct vgg__conv_first_back_args *args,
+                            enum vgg__type type);
 
 /* ---- Grids --------------------------------------------------------------------------
  * How to launch what has no function of its own. They depend on shapes alone. `partial`

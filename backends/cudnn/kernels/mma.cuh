@@ -114,6 +114,22 @@ __device__ __forceinline__ void load_matrices_across(uint32_t (&to)[4], uint32_t
 #endif
 }
 
+/* Two matrices, whose rows lanes 0 .. 15 tell. */
+__device__ __forceinline__ void load_two_matrices_across(uint32_t (&to)[2],
+                                                         uint32_t row)
+{
+#ifdef VGG_HOST_CUDA
+    vgg__isa_load_matrices(to, row, true);
+#elif VGG_MMA
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(to[0]), "=r"(to[1])
+                 : "r"(row)
+                 : "memory");
+#else
+    __trap();
+#endif
+}
+
 /* ---- Products -------------------------------------------------------------------- */
 
 /* c += a * b, a 16 x 16 and b 16 x 8 of bf16. a: rows g, g + 8, g, g + 8; columns 2q
@@ -130,6 +146,23 @@ __device__ __forceinline__ void multiply_bf16(float (&c)[4], const uint32_t (&a)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #else
     __trap();
+#endif
+}
+
+/* to = from + a * b */
+__device__ __forceinline__ void multiply_bf16(float (&to)[4], const uint32_t (&a)[4],
+                                              uint32_t b0, uint32_t b1,
+                                              const float (&from)[4])
+{
+#if VGG_MMA && !defined VGG_HOST_CUDA
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+        : "=f"(to[0]), "=f"(to[1]), "=f"(to[2]), "=f"(to[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(from[0]),
+          "f"(from[1]), "f"(from[2]), "f"(from[3]));
+#else
+    for (int i = 0; i < 4; i++) to[i] = from[i];
+    multiply_bf16(to, a, b0, b1);
 #endif
 }
 

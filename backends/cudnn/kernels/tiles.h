@@ -18,4 +18,12 @@
 #define VGG__FIRST_CHANNELS 16
 #define VGG__FIRST_BLOCKS   3
 
+/* conv_first_rows and its way back: windows of a row that a warp works on at a time,
+ * bytes of shared memory, and blocks of a multiprocessor. */
+#define VGG__ROWS_WINDOWS      128
+#define VGG__ROWS_SHARED       36864
+#define VGG__ROWS_BACK_WINDOWS 64
+#define VGG__ROWS_BACK_SHARED  69632
+#define VGG__ROWS_BLOCKS       3
+
 #endif

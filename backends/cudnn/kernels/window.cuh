@@ -66,18 +66,15 @@ __device__ __forceinline__ __nv_bfloat162 halves(uint32_t word)
 
 __device__ __forceinline__ pooled_pair pool_pair(const uint32_t (&of)[4], bool relu)
 {
-    const __nv_bfloat162 v0 = halves(of[0]), v1 = halves(of[1]), v2 = halves(of[2]);
-    const __nv_bfloat162 zero = halves(0);
-    __nv_bfloat162 most =
-        __hmax2_nan(__hmax2_nan(v0, v1), __hmax2_nan(v2, halves(of[3])));
+    const __nv_bfloat162 v1 = halves(of[1]), v2 = halves(of[2]), v3 = halves(of[3]);
+    /* a zero in place 0 stands for all that the ReLU makes one of */
+    __nv_bfloat162 v0 = halves(of[0]);
+    if (relu) v0 = __hmax2_nan(v0, halves(0));
+    const __nv_bfloat162 most = __hmax2_nan(__hmax2_nan(v0, v1), __hmax2_nan(v2, v3));
     const uint32_t is0 = __heq2_mask(v0, most), is1 = __heq2_mask(v1, most);
     const uint32_t is2 = __heq2_mask(v2, most);
     pooled_pair to;
     to.place = (~is0 & (is1 | ~is2) & 0x00010001u) | (~(is0 | is1) & 0x00020002u);
-    if (relu) {
-        to.place &= ~__hle2_mask(most, zero);
-        most = __hmax2_nan(most, zero);
-    }
     memcpy(&to.value, &most, sizeof most);
     return to;
 }

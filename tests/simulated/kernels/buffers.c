@@ -168,11 +168,11 @@ struct vgg__grid grid_1d(uint32_t blocks, uint32_t threads)
     return (struct vgg__grid){{blocks, 1, 1}, {threads, 1, 1}};
 }
 
-static void run(const struct vgg__kernel *kernel, struct vgg__grid grid,
+static void run(const struct vgg__kernel *kernel, struct vgg__grid grid, size_t shared,
                 const void *args, uint64_t seed)
 {
     vgg__host_seed(seed);
-    const char *const wrong = vgg__host_launch(kernel, grid, 0, args);
+    const char *const wrong = vgg__host_launch(kernel, grid, shared, args);
     ck_assert_msg(wrong == NULL, "%s", wrong);
 }
 
@@ -188,14 +188,20 @@ static void check_buffer(const struct buffer *b, const char *kernel)
 
 void launch(const struct vgg__kernel *kernel, struct vgg__grid grid, const void *args)
 {
+    launch_shared(kernel, grid, 0, args);
+}
+
+void launch_shared(const struct vgg__kernel *kernel, struct vgg__grid grid,
+                   size_t shared, const void *args)
+{
     for (size_t i = 0; i < buffer_count; i++)
         buffers[i].before = copy_of(buffers[i].at, buffers[i].bytes);
-    run(kernel, grid, args, 1);
+    run(kernel, grid, shared, args, 1);
     for (size_t i = 0; i < buffer_count; i++) {
         buffers[i].after = copy_of(buffers[i].at, buffers[i].bytes);
         memcpy(buffers[i].at, buffers[i].before, buffers[i].bytes);
     }
-    run(kernel, grid, args, 2);
+    run(kernel, grid, shared, args, 2);
     for (size_t i = 0; i < buffer_count; i++) {
         check_buffer(&buffers[i], kernel->name);
         free(buffers[i].before);

@@ -39,6 +39,8 @@ struct vgg__grid grid_1d(uint32_t blocks, uint32_t threads);
 
 /* Launch twice, as said above; what is wrong fails the test. */
 void launch(const struct vgg__kernel *kernel, struct vgg__grid grid, const void *args);
+void launch_shared(const struct vgg__kernel *kernel, struct vgg__grid grid,
+                   size_t shared, const void *args);
 
 /* found is expected, within `tolerance` relative to the larger of it and `scale`; NaN
  * where NaN is expected. Types' own rounding comes on top. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conv_plain.cu, conv_first.cu and conv_first_back.cu against the definition. Numbers
+/* conv_plain.cu, and conv_first*.cu both ways, against the definition. Numbers
  * are such that every sum is exact in f32, in any order: results are compared bit for
  * bit. */
 #include <math.h>
@@ -141,12 +141,16 @@ END_TEST
 /* ---- The first layer ------------------------------------------------------------- */
 
 /* Every number of channels, chunks of 16 with a half of one behind them, tiles that end
- * within the image, more than one in both directions, odd sides. */
+ * within the image, more than one in both directions, odd sides; lines that may be
+ * copied 16 bytes at a time, rows of several parts, and warps that go from one image to
+ * the next. */
 static const struct conv firsts[] = {
     {1, 2, 2, 1, 8, 3},     {2, 19, 21, 1, 16, 3}, {1, 5, 133, 1, 24, 3},
     {2, 18, 6, 2, 16, 3},   {1, 33, 10, 3, 64, 3}, {2, 7, 9, 3, 8, 3},
     {1, 4, 140, 4, 16, 3},  {1, 6, 5, 4, 40, 3},   {1, 1, 40, 3, 16, 3},
     {3, 16, 128, 1, 16, 3}, {1, 3, 530, 1, 16, 3}, {1, 4, 260, 1, 8, 3},
+    {2, 6, 224, 1, 16, 3},  {1, 5, 552, 1, 24, 3}, {2, 7, 16, 1, 40, 3},
+    {40, 3, 16, 1, 8, 3},
 };
 #define FIRSTS (int)(sizeof firsts / sizeof firsts[0])
 
@@ -154,7 +158,15 @@ struct first {
     struct conv v;
     enum vgg__type type;
     bool pool, relu, bias, winner, masks;
+    bool tiles; /* even where rows go */
 };
+
+/* The kernel that goes by tiles instead, some number of its blocks. */
+static void take_tiles(struct vgg__first_launch *how, const struct vgg__kernel *kernel)
+{
+    how->kernel = kernel;
+    how->shared = 0;
+}
 
 static struct conv pooled(const struct conv *v)
 {
@@ -228,9 +240,10 @@ static void check_first(const struct first *f)
         .pool = f->pool,
         .round_weights = f->winner};
     ck_assert(vgg__conv_first_takes(args.ic, args.oc, 3, args.pool));
-    struct vgg__grid grid = vgg__conv_first_grid(&args);
-    if (!f->bias || f->winner) grid.blocks[0] = 2; /* several tiles a block, or none */
-    launch(&vgg__kernel_conv_first[f->type], grid, &args);
+    struct vgg__first_launch how = vgg__conv_first_launch(&args, f->type);
+    if (f->tiles) take_tiles(&how, &vgg__kernel_conv_first[f->type]);
+    if (!f->bias || f->winner) how.grid.blocks[0] = 2; /* several tiles each, or none */
+    launch_shared(how.kernel, how.grid, how.shared, &args);
     double *const full = full_map(f, &args);
     if (f->pool)
         check_pooled(f, &args, full);
@@ -243,13 +256,14 @@ static void check_first(const struct first *f)
 
 START_TEST(first)
 {
-    for (int k = 0; k < 8; k++) {
+    for (int k = 0; k < 10; k++) {
         const struct first f = {.v = firsts[_i],
                                 .type = k & 1 ? VGG__BF16 : VGG__F32,
-                                .pool = (k & 2) != 0,
+                                .pool = (k & 2) != 0 || k > 7,
                                 .relu = (k & 4) != 0 || k == 1,
                                 .bias = k != 4,
-                                .winner = (k & 4) != 0};
+                                .winner = (k & 4) != 0 || k == 9,
+                                .tiles = k > 7};
         check_first(&f);
     }
 }
@@ -307,12 +321,14 @@ static void check_back(const struct first *f)
                                              .ic = (uint32_t)v->ic,
                                              .oc = (uint32_t)v->oc,
                                              .pool = f->pool};
-    struct vgg__grid grid = vgg__conv_first_back_grid(&args);
-    if (f->winner) grid.blocks[0] = 2; /* several tiles a block, or none */
-    args.partial = output(grid.blocks[0] * row * sizeof(float));
-    launch(&vgg__kernel_conv_first_back[f->type], grid, &args);
+    struct vgg__first_launch how = vgg__conv_first_back_launch(&args, f->type);
+    if (f->tiles) take_tiles(&how, &vgg__kernel_conv_first_back[f->type]);
+    if (f->winner) how.grid.blocks[0] = 2; /* several tiles a block, or none */
+    const uint32_t rows = how.grid.blocks[0];
+    args.partial = output(rows * row * sizeof(float));
+    launch_shared(how.kernel, how.grid, how.shared, &args);
     const struct vgg__sum_rows_args sum = {args.partial, output(row * sizeof(float)),
-                                           grid.blocks[0], (uint32_t)row, .add = 0};
+                                           rows, (uint32_t)row, .add = 0};
     launch(&vgg__kernel_sum_rows, vgg__grid_columns(sum.c), &sum);
     check_row(f, &args, sum.out);
     buffers_free();
@@ -320,12 +336,12 @@ static void check_back(const struct first *f)
 
 START_TEST(first_back)
 {
-    for (int k = 0; k < 8; k++) {
+    for (int k = 0; k < 10; k++) {
         const struct first f = {.v = firsts[_i],
                                 .type = k & 1 ? VGG__BF16 : VGG__F32,
-                                .pool = (k & 2) != 0,
+                                .pool = (k & 2) != 0 || k > 7,
                                 .masks = (k & 4) != 0,
-                                .winner = k > 2 && k < 6};
+                                .winner = k > 2 && k<6, .tiles = k> 7};
         check_back(&f);
     }
 }

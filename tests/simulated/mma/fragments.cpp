@@ -23,12 +23,12 @@ void products(args a)
 {
     const uint32_t lane = threadIdx.x, *const in = a.in + 10 * lane;
     const uint32_t left[4] = {in[0], in[1], in[2], in[3]};
-    float c[4];
+    float c[4], from[4];
     memcpy(c, in + 6, sizeof c);
-    if (a.what == 0)
-        vgg::multiply_bf16(c, left, in[4], in[5]);
-    else
-        vgg::multiply_tf32(c, left, in[4], in[5]);
+    memcpy(from, in + 6, sizeof from);
+    if (a.what == 0) vgg::multiply_bf16(c, left, in[4], in[5]);
+    if (a.what == 1) vgg::multiply_tf32(c, left, in[4], in[5]);
+    if (a.what == 2) vgg::multiply_bf16(c, left, in[4], in[5], from);
     memcpy(a.out + 4 * lane, c, sizeof c);
 }
 
@@ -42,11 +42,15 @@ void loads(args a)
     vgg::copy_group();
     vgg::copy_wait<0>();
     __syncthreads();
-    uint32_t to[4];
-    if (a.what == 0)
-        vgg::load_matrices(to, vgg::shared_at(memory) + at);
-    else
-        vgg::load_matrices_across(to, vgg::shared_at(memory) + at);
+    const uint32_t row = vgg::shared_at(memory) + at;
+    uint32_t to[4], two[2];
+    if (a.what == 0) vgg::load_matrices(to, row);
+    if (a.what == 1) vgg::load_matrices_across(to, row);
+    if (a.what == 2) {
+        vgg::load_two_matrices_across(two, lane < 16 ? row : 0);
+        memcpy(to, two, sizeof two);
+        memcpy(to + 2, two, sizeof two);
+    }
     memcpy(a.out + 4 * lane, to, sizeof to);
 }
 
@@ -70,10 +74,10 @@ void put(uint32_t *words, int stride, int row, int col, int each, float value)
 
 } // namespace
 
-/* m16n8k16 of bf16 (each 2) and m16n8k8 of TF32 (each 4). */
+/* m16n8k16 of bf16 (each 2) and m16n8k8 of TF32 (each 4); bf16 into other registers. */
 START_TEST(product_of_cores)
 {
-    const int each = _i == 0 ? 2 : 4, deep = 16 / each, depth = 2 * deep;
+    const int each = _i == 1 ? 4 : 2, deep = 16 / each, depth = 2 * deep;
     uint32_t *const in = (uint32_t *)array(32 * 10 * 4);
     float *const out = (float *)array(32 * 4 * 4);
     float a[16][16], b[16][8], c[16][8];
@@ -107,7 +111,7 @@ START_TEST(product_of_cores)
 }
 END_TEST
 
-/* Register i is core i, or its transpose. */
+/* Register i is core i, or its transpose; of two cores only the first two are. */
 START_TEST(cores_from_rows)
 {
     uint16_t *const in = (uint16_t *)array(32 * 8 * 2);
@@ -118,7 +122,8 @@ START_TEST(cores_from_rows)
     for (int core = 0; core < 4; core++)
         for (int row = 0; row < 8; row++)
             for (int col = 0; col < 8; col++) {
-                const uint16_t expected = in[(core * 8 + row) * 8 + col];
+                const int from = _i == 2 ? core % 2 : core;
+                const uint16_t expected = in[(from * 8 + row) * 8 + col];
                 const int r = _i == 0 ? row : col, c = _i == 0 ? col : row;
                 const uint32_t word = out[(r * 4 + c / 2) * 4 + core];
                 ck_assert_uint_eq(word >> c % 2 * 16 & 0xffff, expected);
@@ -131,8 +136,8 @@ int main()
 {
     Suite *const suite = suite_create("fragments");
     TCase *const cores = tcase_create("cores");
-    tcase_add_loop_test(cores, product_of_cores, 0, 2);
-    tcase_add_loop_test(cores, cores_from_rows, 0, 2);
+    tcase_add_loop_test(cores, product_of_cores, 0, 3);
+    tcase_add_loop_test(cores, cores_from_rows, 0, 3);
     suite_add_tcase(suite, cores);
     return harness_main(&suite, 1);
 }

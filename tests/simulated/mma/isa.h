@@ -124,16 +124,16 @@ inline size_t vgg__isa_forget_copies(uint32_t threads)
 /* ---- ldmatrix -------------------------------------------------------------------- */
 
 /* Rows of one matrix that lie in the same banks must be read one after the other. How
- * often that was so, beyond the 4 accesses that an ldmatrix.x4 takes at least. */
+ * often that was so, beyond the access that each matrix takes at least. */
 struct vgg__isa_counts {
     uint64_t loads, conflicts;
 };
 inline vgg__isa_counts vgg__isa_count = {};
 
-inline uint32_t vgg__isa_conflicts(const vgg__host_words *rows)
+inline uint32_t vgg__isa_conflicts(const vgg__host_words *rows, int matrices)
 {
     uint32_t conflicts = 0;
-    for (int matrix = 0; matrix < 4; matrix++) {
+    for (int matrix = 0; matrix < matrices; matrix++) {
         uint32_t in_bank[8] = {}, most = 1;
         for (int row = 0; row < 8; row++) {
             const uint32_t at = rows[8 * matrix + row][0];
@@ -148,17 +148,20 @@ inline uint32_t vgg__isa_conflicts(const vgg__host_words *rows)
     return conflicts;
 }
 
-inline void vgg__isa_load_matrices(uint32_t (&to)[4], uint32_t row, bool trans)
+/* .x4 or .x2; lanes beyond those that the matrices need may say what they like. */
+template <int Matrices>
+inline void vgg__isa_load_matrices(uint32_t (&to)[Matrices], uint32_t row, bool trans)
 {
+    static_assert(Matrices == 4 || Matrices == 2, "what the kernels use");
     if (row % 16 != 0) vgg__host_fault("ldmatrix of a row at %u", row);
     const uint32_t lane = vgg__host_now.lane;
     const vgg__host_words *const rows =
         vgg__host_exchange(0xffffffffu, &row, 1, "ldmatrix");
     if (lane == 0) {
         vgg__isa_count.loads++;
-        vgg__isa_count.conflicts += vgg__isa_conflicts(rows);
+        vgg__isa_count.conflicts += vgg__isa_conflicts(rows, Matrices);
     }
-    for (int matrix = 0; matrix < 4; matrix++) {
+    for (int matrix = 0; matrix < Matrices; matrix++) {
         uint16_t element[2];
         for (int i = 0; i < 2; i++) {
             /* element i of the thread's register, without .trans */
