@@ -18,6 +18,7 @@ import peer
 import rows
 import trainer as trainers
 
+SHARES_LIBRARIES = True  # from before the stage's first row
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TORCH = ROOT / "tests/bench/torch_vgg.py"
 
@@ -188,7 +189,6 @@ def measure_torch(args, memory, name, ours, left):
 
 def run(stage, args, trainer, memory):
     net = "main" if stage.name == "bench" else "vgg16"
-    trainer.share_libraries()
     every = (MAIN_ROWS, MAIN_QUICK) if net == "main" else (VGG16_ROWS, VGG16_QUICK)
     precisions = [p for p in args.precisions if net == "main" or p != "fp32" or args.rehearse]
     names = [n for n in args.rows or every[1 if args.quick else 0]

@@ -5,8 +5,9 @@
     check.py STAGE[,STAGE...] --tree DIR --data DIR --out DIR [OPTIONS]
 
 Rows go to OUT/STAGE.jsonl as they come; report.py makes docs/results/gpu.md of them. Every
-stage has a deadline of its own and does its most important rows first. --quick does a few
-rows of each. Ends with status 0 if all rows are there and ok.
+stage has a deadline of its own and does its most important rows first; together they end
+within 25 minutes (--within), for which each gives up its share. --quick does a few rows of
+each. Ends with status 0 if all rows are there and ok.
 """
 import argparse
 import pathlib
@@ -14,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 
 import accuracy
 import bench
@@ -46,6 +48,7 @@ def arguments():
     p.add_argument("--built-here", action="store_true", help="the pack's programs did not start")
     p.add_argument("--quick", action="store_true", help="few rows, and short deadlines")
     p.add_argument("--deadline", type=float, help="seconds for each stage")
+    p.add_argument("--within", type=float, default=1500, help="seconds for all stages (1500)")
     p.add_argument("--precisions", type=items, default=["bf16", "tf32", "fp32"],
                    help="in order of importance (bf16,tf32,fp32)")
     p.add_argument("--rows", type=items, help="bench, vgg16: rows of PyTorch, as "
@@ -89,8 +92,16 @@ def sizes(args):
         args.rows = ["none-none"]  # a list that selects nothing
 
 
+def deadline(args, name, left):
+    """Seconds for a stage, of `left` for it and those that come after it."""
+    usual = {n: args.deadline or STAGES[n][2 if args.quick else 1] for n in args.stages}
+    rest = sum(usual[n] for n in args.stages[args.stages.index(name):])
+    return usual[name] * min(1.0, left / rest)
+
+
 def main():
     args = arguments()
+    end = time.monotonic() + args.within
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     pathlib.Path(args.out).mkdir(parents=True, exist_ok=True)
@@ -102,10 +113,12 @@ def main():
         trainer = Trainer(args)
         trainer.look(60)
         for name in args.stages:
-            module, usual, quick = STAGES[name]
-            seconds = args.deadline or (quick if args.quick else usual)
+            module = STAGES[name][0]
+            if getattr(module, "SHARES_LIBRARIES", False):
+                trainer.share_libraries(60)
             asked = " ".join(["scripts/gpu-check", name, *shown(sys.argv)])
-            stage = rows.Stage(name, args.out, seconds, {**described, "asked": asked})
+            stage = rows.Stage(name, args.out, deadline(args, name, end - time.monotonic()),
+                               {**described, "asked": asked, "engine": trainer.engine()})
             try:
                 module.run(stage, args, trainer, memory)
             finally:

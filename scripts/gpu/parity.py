@@ -28,6 +28,8 @@ TRACES = {  # recipes; He's start lets losses fall at once
     "quick": ["--init", "he", "--lr", "0.005"],
     "adam": ["--init", "he", "--bn", "--optimizer", "adam", "--lr", "0.002"],
 }
+# The same run two times: without timing, and with the choices that the first one kept.
+TWICE = {"twice": ["--deterministic"], "again": []}
 # Largest difference of a step's loss, by recipe where the default is not meant. fp32: what the
 # CPU engine keeps to PyTorch; with d2l-he two times what that engine's own two matrix products
 # have between them (7.7e-4: in enlarged images neighbouring pixels nearly tie, and rounding
@@ -147,7 +149,7 @@ def describe(trainer, out, limit):
         raise rows.Failed(done.why(), tail=done.tail())
     text = json.dumps(json.loads(done.out), indent=1) + "\n"
     (pathlib.Path(out) / "device.json").write_text(text, encoding="utf-8")
-    return {"file": "device.json", "bytes": len(text)}
+    return {"file": "device.json", "description": json.loads(text)}
 
 
 def leak(trainer, memory, epochs, left):
@@ -196,7 +198,7 @@ def run(stage, args, trainer, memory):
                   for p in (precisions if name != "quick" or not quick else precisions[-1:])]
     equal = ["bf16"] if quick else precisions
     stage.plan(["devices", "describe", *(r[0] for r in trace_rows),
-                *(f"twice-{p}" for p in equal if p in precisions),
+                *(f"{kind}-{p}" for p in equal if p in precisions for kind in TWICE),
                 *(p.name for p in programs), "leak"])
     reference = Reference(trainer, traces, stage.left())
     stage.do("devices", trainer.devices)
@@ -204,9 +206,9 @@ def run(stage, args, trainer, memory):
     for row, name, precision in trace_rows:
         stage.do(row, lambda left, n=name, p=precision: trace(trainer, reference, n, p, left))
     for precision in (p for p in equal if p in precisions):
-        flags = ["--init", "he", "--deterministic"]
-        stage.do(f"twice-{precision}",
-                 lambda left, p=precision: twice(trainer, p, flags, left))
+        for kind, flags in TWICE.items():
+            stage.do(f"{kind}-{precision}", lambda left, p=precision, f=flags: twice(
+                trainer, p, ["--init", "he", *f], left))
     for path in programs:
         most = args.program_limit or (40 if quick else 150)
         stage.do(path.name, lambda left, p=path: program(trainer, p, min(left - 2, most)))

@@ -27,6 +27,7 @@ python3 scripts/gpu/report.py rows-*                  # adds them to this page
 
 CHAPTER = {"loss": 0.369, "train": 0.866, "test": 0.882, "f1": 0.891,
            "first": (2.116, 0.625), "fifth": (0.482, 0.854)}
+PRECISIONS = ("bf16", "tf32", "fp32")
 # Most seconds for an epoch of the main job in bf16, by what the GPU's name has in it.
 EPOCH_GOAL = {"H200": 0.50, "H100": 0.75}
 
@@ -57,6 +58,15 @@ def same_gpu(one, other, runs):
     return one["run"] == other["run"] or None is not names[0] == names[1]
 
 
+def libraries(data, run):
+    """cuDNN and cuBLASLt that libvgg used in a run; a run says it, or a row of it."""
+    text = data["runs"][run].get("engine") or ""
+    row = data["stages"].get("parity", {}).get("devices", {})
+    if not text and row.get("run") == run:
+        text = next((d["text"] for d in row.get("devices", []) if d["engine"] == "cudnn"), "")
+    return text.partition("; ")[2] or "not recorded"
+
+
 def machines(data):
     text = "\n## Runs\n"
     lines = []
@@ -65,16 +75,28 @@ def machines(data):
         lines.append([i, run["stage"], run.get("date", "-"), run.get("gpu") or "no GPU",
                       run.get("driver", "-"), packages.get("torch") or "-",
                       packages.get("nvidia-cudnn-cu13") or "-",
-                      packages.get("nvidia-cublas") or "-", f"`{run['commit'][:12]}`"
+                      packages.get("nvidia-cublas") or "-", libraries(data, i - 1),
+                      f"`{run['commit'][:12]}`"
                       + (" (changed)" if run["commit"].endswith("-changed") else "")])
-    text += table(["run", "stage", "date (UTC)", "GPU", "driver", "PyTorch", "cuDNN", "cuBLAS",
-                   "commit"], lines)
+    text += table(["run", "stage", "date (UTC)", "GPU", "driver", "PyTorch", "its cuDNN",
+                   "its cuBLAS", "libvgg's", "commit"], lines)
+    text += """
+`its`: of PyTorch's packages; `libvgg's`: what `vgg devices` found then. A figure is that of its
+run's commit: what the engine gained since (`git log COMMIT.. -- backends/cudnn`) is not in it.
+"""
+    if any(not run["asked"].startswith("scripts/gpu-check") for run in data["runs"]):
+        text += """Runs of other commands than `scripts/gpu-check` were made by hand with the programs of the pack, and
+their rows written down from what they printed.
+"""
     text += "\n```sh\n" + "".join(
         f"{run['asked']}   # run {i}\n" for i, run in enumerate(data["runs"], 1)) + "```\n"
     text += "".join(f"\nRun {i}: the packed programs did not start there; they were built there "
                     "from the packed sources.\n" for i, run in enumerate(data["runs"], 1)
                     if not run.get("prebuilt", True))
     return text
+
+
+TWICE = {"twice-": "`--deterministic`", "again-": "timed choices, kept from the first run"}
 
 
 def parity(rows):
@@ -98,10 +120,10 @@ def parity(rows):
         text += table(["program", "passed", "failed", "seconds", ""],
                       [[f"`{n}`", r.get("passed", "-"), r.get("failed_tests", "-"),
                         r.get("seconds", "-"), r["status"]] for n, r in programs])
-    text += "\n" + "".join(f"* {name[6:]}, the same run twice: "
+    text += "\n" + "".join(f"* {name[6:]}, {TWICE[name[:6]]}, the same run twice: "
                     + ("equal to the bit\n" if row["status"] == "ok"
                        else f"**{row['status']}**: {row.get('reason', '')}\n")
-                    for name, row in rows.items() if name.startswith("twice-"))
+                    for name, row in rows.items() if name[:6] in TWICE)
     return text
 
 
@@ -178,7 +200,7 @@ def line_of(what, row, ratio, cold):
 def speed(rows, runs, unit):
     ours, theirs = speed_rows(rows, runs)
     lines = []
-    for precision in ("bf16", "tf32", "fp32"):
+    for precision in PRECISIONS:
         for row in ours.get(precision, [])[:1]:
             cold = rows.get(f"cold-{precision}", row)  # the row itself has no such figures
             if not same_gpu(cold, row, runs):
@@ -261,7 +283,7 @@ Training steps on noise of CIFAR-10's size, enlarged to 3x224x224 on the device,
 def means(rows):
     """A line for each precision that has more than one whole run."""
     lines = []
-    for precision in ("bf16", "tf32", "fp32"):
+    for precision in PRECISIONS:
         ends = [r["curve"][max(r["curve"], key=int)] for r in rows.values()
                 if r["status"] == "ok" and r["precision"] == precision]
         if len(ends) > 1:
@@ -364,7 +386,7 @@ other, with clocks and caches left alone. In a run kernels of different streams 
 takes less than their sum. `issuing` is the share of a multiprocessor's cycles with an instruction
 issued, a mean over the kernels' time. Below them what the plan says (`vgg bench --plan`).
 """
-    for precision in ("bf16", "tf32", "fp32"):
+    for precision in PRECISIONS:
         step, plan = (rows.get(f"{kind}-{precision}", {}) for kind in ("step", "plan"))
         if "kernels" in step:
             text += f"\n### Kernels, {precision} ({origin(step, runs)})\n" + step_tables(step)
@@ -379,12 +401,13 @@ issued, a mean over the kernels' time. Below them what the plan says (`vgg bench
 WANTED = {
     "the engine's losses beside the cpu engine's": ("parity", "trace-"),
     "equal bits from equal runs": ("parity", "twice-"),
+    "equal bits from equal runs by timed choices": ("parity", "again-"),
     "the test programs on the GPU": ("parity", "test-"),
     "convolutions on tensor cores one by one, those by Hopper's warp groups among them": (
         "parity", "test-gpu-conv-mma"),
     "memory that does not grow": ("parity", "leak"),
-    "libvgg's speed on the main job": ("bench", "alone-"),
-    "PyTorch's speed on the main job": ("bench", "torch-"),
+    **{f"libvgg's speed on the main job, {p}": ("bench", f"alone-{p}") for p in PRECISIONS},
+    **{f"PyTorch's speed on the main job, {p}": ("bench", f"torch-{p}") for p in PRECISIONS},
     "cold start": ("bench", "cold-"),
     "libvgg's speed on VGG-16": ("vgg16", "alone-"),
     "PyTorch's speed on VGG-16": ("vgg16", "torch-"),

@@ -93,11 +93,20 @@ class Trainer:
                 return
         self.seen.setdefault("trouble", f"{self.device} is not listed")
 
-    def share_libraries(self):
+    def engine(self):
+        """What was last seen of the device: among others its libraries. None: not listed."""
+        listed = self.seen.get("devices", [])
+        return next((d["text"] for d in listed if d["name"] == self.device), None)
+
+    def share_libraries(self, limit):
         """From here on with the CUDA libraries of this Python's packages, which PyTorch uses."""
         folders = library_folders()
-        if folders:
-            self.env["VGG_CUDA_LIBRARIES"] = every_of(folders)
+        if not folders:
+            return
+        self.env["VGG_CUDA_LIBRARIES"] = every_of(folders)
+        done = self.call("devices", "--format", "json", limit=limit)
+        if not done.why():
+            self.seen.update(json.loads(done.out), libraries_named_by="VGG_CUDA_LIBRARIES")
 
     def devices(self, left):
         """The row "devices": what look() saw."""

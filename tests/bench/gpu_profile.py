@@ -16,7 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 
+import check
 import checks
 import kernels
 import rows
@@ -179,6 +181,21 @@ def test_stage(place):
     # What the first two put into their cache, the profiled one has; nothing was there before.
     caches = [line[1] for line in noted if line[0] == "vgg"]
     assert len(set(caches[1:])) == 1 and caches[0] not in caches[1:], noted
+
+
+def test_deadlines():
+    """Stages that take more than there is give up their shares; what one leaves is the others'."""
+    args = types.SimpleNamespace(deadline=None, quick=False, stages=list(check.STAGES))
+    left, given = 1500.0, []
+    for name in args.stages:
+        given.append(check.deadline(args, name, left))
+        left -= given[-1]
+    assert abs(sum(given) - 1500) < 1 and min(given) > 150, given
+    assert check.deadline(args, args.stages[-1], 1500) == 300
+    args.stages = ["parity"]
+    assert check.deadline(args, "parity", 1500) == 480
+    args.deadline = 700
+    assert check.deadline(args, "parity", 1500) == 700
 
 
 @with_place

@@ -23,6 +23,12 @@ const struct target targets[] = {
 #if !defined ONLY || ONLY == 3
     {"cudnn, bf16 timed", ENGINE, VGG_BF16, 1, 0, 3e-2, 8, 8, true, true},
 #endif
+#if !defined ONLY || ONLY == 4
+    {"cudnn, tf32 timed", ENGINE, VGG_TF32, 1, 0, 3e-3, 11, 24, true, true},
+#endif
+#if !defined ONLY || ONLY == 5
+    {"cudnn, fp32 timed", ENGINE, VGG_FP32, 1, 0, 1e-5, 24, 24, true, true},
+#endif
 };
 const uint32_t target_count = sizeof targets / sizeof *targets;
 
