@@ -18,8 +18,8 @@ import sys
 import tempfile
 import types
 
-import check
 import checks
+import check
 import kernels
 import rows
 
