@@ -22,6 +22,10 @@ SHARES_LIBRARIES = True  # from before the stage's first row
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TORCH = ROOT / "tests/bench/torch_vgg.py"
 
+# PyTorch's rows: tests/bench/torch_vgg.py has the same.
+WAYS = ("eager", "compile", "autotune", "graph", "graph-eager", "master")
+ROWS = tuple(f"{p}-{way}" for p in ("bf16", "tf32", "fp32") for way in WAYS
+             if p == "bf16" or way != "master")
 # PyTorch's rows in order of importance: what is expected to be its best way first.
 MAIN_ROWS = ("bf16-graph", "tf32-eager", "bf16-eager", "bf16-autotune", "bf16-master",
              "tf32-graph", "fp32-eager", "bf16-compile", "fp32-graph", "tf32-autotune",
@@ -217,3 +221,5 @@ def run(stage, args, trainer, memory):
     for p in precisions:
         if ours[p].seconds:
             stage.row(f"vgg-{p}", "ok", **ours[p].figures())
+        elif f"alone-{p}" in stage.told:
+            stage.row(f"vgg-{p}", "failed", reason="no turn of it came to its end")

@@ -1,16 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of scripts/gpu-check, which unpacks the pack and calls this.
+"""Is the GPU engine right, and how fast is it? The stages of scripts/gpu-check:
 
-    check.py STAGE[,STAGE...] --tree DIR --data DIR --out DIR [OPTIONS]
+  parity    the GPU computes what the processor does; the test programs; memory that stays
+  bench     seconds of an epoch of the main job, turn about with PyTorch
+  vgg16     the same with VGG-16
+  accuracy  the chapter's recipe to its end
+  sanitize  our kernels under compute-sanitizer
+  profile   where a step's time goes, by Nsight Compute
 
 Rows go to OUT/STAGE.jsonl as they come; report.py makes docs/results/gpu.md of them. Every
 stage has a deadline of its own and does its most important rows first; together they end
-within 25 minutes (--within), for which each gives up its share. --quick does a few rows of
-each. Ends with status 0 if all rows are there and ok.
+within 25 minutes (--within), for which each gives up its share. Ends with status 0 if all
+rows are there and ok.
 """
 import argparse
+import fcntl
+import math
+import os
 import pathlib
+import shlex
 import shutil
 import signal
 import sys
@@ -33,43 +42,91 @@ STAGES = {  # module, deadline in seconds, and that of --quick
 }
 
 
+LOOK = 20  # seconds for `vgg devices`
+HIDDEN = argparse.SUPPRESS  # gpu-check gives these
+EPILOG = """gpu-check's own: --rebuild builds the packed sources instead of taking the packed programs;
+--self-test, alone, tries whether those run here. A plan for 15 minutes stands in docs/gpu.md."""
+
+
 def items(text):
-    return [item for item in text.split(",") if item]
+    found = [item for item in text.split(",") if item]
+    if not found:
+        raise argparse.ArgumentTypeError("expected names with commas between them, found none")
+    return found
+
+
+def one_of(known):
+    def check(text):
+        found = items(text)
+        for item in found:
+            if item not in known:
+                raise argparse.ArgumentTypeError(
+                    f"no {item!r}: expected {', '.join(known)}")
+        return found
+    return check
+
+
+def positive(kind):
+    def check(text):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+        return value
+    check.__name__ = "number"
+    return check
+
+
+def whole_numbers(text):
+    found = items(text)
+    if not all(item.isdigit() for item in found):
+        raise argparse.ArgumentTypeError(f"expected whole numbers, found {text}")
+    return found
+
+
+def parser():
+    seconds, count = positive(float), positive(int)
+    p = argparse.ArgumentParser(
+        prog="gpu-check", description=__doc__, epilog=EPILOG, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("stages", type=one_of(tuple(STAGES)), metavar="STAGE[,STAGE...]")
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the rows")
+    p.add_argument("--tree", required=True, help=HIDDEN)
+    p.add_argument("--data", required=True, help=HIDDEN)
+    p.add_argument("--commit", default="unknown", help=HIDDEN)
+    p.add_argument("--built-here", action="store_true", help=HIDDEN)
+    p.add_argument("--quick", action="store_true", help="few rows, and short deadlines")
+    p.add_argument("--deadline", type=seconds, metavar="S",
+                   help="seconds for each stage (480; profile 300; --quick 90 to 150)")
+    p.add_argument("--within", type=seconds, default=1500, metavar="S",
+                   help="seconds for all stages (1500)")
+    p.add_argument("--precisions", type=one_of(("bf16", "tf32", "fp32")),
+                   default=["bf16", "tf32", "fp32"], metavar="LIST",
+                   help="in order of importance (bf16,tf32,fp32)")
+    p.add_argument("--rows", type=one_of(("none", *bench.ROWS)), metavar="LIST",
+                   help=f"bench, vgg16: PyTorch's rows, of {', '.join(bench.ROWS)}; or none")
+    p.add_argument("--turns", type=count, metavar="N",
+                   help="bench, vgg16: turns of each side (2; --quick 1)")
+    p.add_argument("--epochs", type=count, metavar="N", help="bench, vgg16: epochs a turn (3)")
+    p.add_argument("--row-limit", type=seconds, default=240, metavar="S",
+                   help="seconds for a row of PyTorch (240); its compiler may take over 100")
+    p.add_argument("--run-limit", type=seconds, metavar="S",
+                   help="seconds for a run of vgg (150; --quick 45)")
+    p.add_argument("--program-limit", type=seconds, metavar="S",
+                   help="seconds for a test program (150; --quick 40)")
+    p.add_argument("--fresh-compiler-cache", action="store_true",
+                   help="each row of PyTorch compiles anew, so that all cold starts are cold")
+    p.add_argument("--seeds", type=whole_numbers, default=["0", "1", "2"], metavar="LIST",
+                   help="accuracy: (0,1,2)")
+    p.add_argument("--rehearse", action="store_true",
+                   help="on the processor and at small sizes, to try the scripts")
+    return p
 
 
 def arguments():
-    p = argparse.ArgumentParser(description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("stages", type=items, help=", ".join(STAGES))
-    p.add_argument("--out", required=True, help="folder for the rows")
-    p.add_argument("--tree", required=True, help="the unpacked programs")
-    p.add_argument("--data", required=True, help="folder of Fashion-MNIST")
-    p.add_argument("--commit", default="unknown")
-    p.add_argument("--built-here", action="store_true", help="the pack's programs did not start")
-    p.add_argument("--quick", action="store_true", help="few rows, and short deadlines")
-    p.add_argument("--deadline", type=float, help="seconds for each stage")
-    p.add_argument("--within", type=float, default=1500, help="seconds for all stages (1500)")
-    p.add_argument("--precisions", type=items, default=["bf16", "tf32", "fp32"],
-                   help="in order of importance (bf16,tf32,fp32)")
-    p.add_argument("--rows", type=items, help="bench, vgg16: rows of PyTorch, as "
-                   "tests/bench/torch_vgg.py --list names them; none for none")
-    p.add_argument("--turns", type=int, help="bench, vgg16: turns of each side (2)")
-    p.add_argument("--epochs", type=int, help="bench, vgg16: epochs a turn (3)")
-    p.add_argument("--row-limit", type=float, default=240, help="seconds for a row of PyTorch")
-    p.add_argument("--run-limit", type=float, help="seconds for a run of vgg (150; quick 75)")
-    p.add_argument("--program-limit", type=float, help="seconds for a test program")
-    p.add_argument("--fresh-compiler-cache", action="store_true",
-                   help="each row of PyTorch compiles anew, so that all cold starts are cold")
-    p.add_argument("--seeds", type=items, default=["0", "1", "2"], help="accuracy: (0,1,2)")
-    p.add_argument("--rehearse", action="store_true",
-                   help="on the processor and at small sizes, to try the scripts")
-    args = p.parse_args()
-    for stage in args.stages:
-        if stage not in STAGES:
-            p.error(f"no stage {stage!r}: expected {', '.join(STAGES)}")
+    args = parser().parse_args()
     args.turns = args.turns or (1 if args.quick else 2)
     args.epochs = args.epochs or 3
-    args.run_limit = args.run_limit or (600 if args.rehearse else 75 if args.quick else 150)
+    args.run_limit = args.run_limit or (600 if args.rehearse else 45 if args.quick else 150)
     sizes(args)
     return args
 
@@ -99,30 +156,76 @@ def deadline(args, name, left):
     return usual[name] * min(1.0, left / rest)
 
 
+def die(text, status=2):
+    print(f"gpu-check: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+def open_out(args):
+    """The folder of rows, which no other run writes to meanwhile."""
+    try:
+        if not args.out:
+            raise OSError("no folder is named")
+        pathlib.Path(args.out).mkdir(parents=True, exist_ok=True)
+        folder = os.open(args.out, os.O_RDONLY | os.O_DIRECTORY)
+        with tempfile.TemporaryFile(dir=args.out):
+            pass
+    except OSError as error:
+        die(f"--out {args.out!r}: {error.strerror or error}: name a folder that can be written")
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        die(f"--out {args.out!r}: another run is writing there: name another folder")
+
+
+def find_gpu(args, trainer):
+    """(the GPU's name, the words that choose it for nvidia-smi); no GPU, no stages."""
+    print("gpu-check: looking for the GPU", flush=True)
+    trainer.look(LOOK)
+    if args.rehearse:
+        return None, None
+    if trainer.engine() is None:
+        die(f"no GPU to check: {trainer.seen['trouble']}")
+    name = trainer.engine().partition(", ")[0]
+    return name, machine.smi_choice(name)
+
+
+def run_stage(name, args, trainer, found, end):
+    """One stage; True if all of its rows are there and ok."""
+    described, memory = found
+    module = STAGES[name][0]
+    if getattr(module, "SHARES_LIBRARIES", False):
+        trainer.share_libraries(LOOK)
+    stage = rows.Stage(name, args.out, deadline(args, name, end - time.monotonic()), {
+        **described, "asked": asked(name, sys.argv[1:]), "rehearse": args.rehearse,
+        "engine": trainer.engine()})
+    good = True
+    try:
+        module.run(stage, args, trainer, memory)
+    except Exception as error:  # rows take care of their own; the next stage may do
+        stage.row("stage", "failed", reason=rows.named(error))
+    finally:
+        good = stage.close() and good
+    return good
+
+
 def main():
     args = arguments()
     end = time.monotonic() + args.within
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    pathlib.Path(args.out).mkdir(parents=True, exist_ok=True)
+    open_out(args)
     args.work = tempfile.mkdtemp(prefix="gpu-check-")
-    described = machine.describe(args.commit, not args.built_here)
-    memory = rows.Memory()
     good = True
     try:
         trainer = Trainer(args)
-        trainer.look(60)
+        gpu, choice = find_gpu(args, trainer)
+        found = (machine.describe(args.commit, not args.built_here, gpu, choice),
+                 rows.Memory(choice))
         for name in args.stages:
-            module = STAGES[name][0]
-            if getattr(module, "SHARES_LIBRARIES", False):
-                trainer.share_libraries(60)
-            asked = " ".join(["scripts/gpu-check", name, *shown(sys.argv)])
-            stage = rows.Stage(name, args.out, deadline(args, name, end - time.monotonic()),
-                               {**described, "asked": asked, "engine": trainer.engine()})
-            try:
-                module.run(stage, args, trainer, memory)
-            finally:
-                good = stage.close() and good
+            good = run_stage(name, args, trainer, found, end) and good
+    except KeyboardInterrupt:
+        die("interrupted; the rows until then are kept", 130)
     finally:
         rows.end_all()
         shutil.rmtree(args.work, ignore_errors=True)
@@ -130,16 +233,20 @@ def main():
     sys.exit(0 if good else 1)
 
 
-def shown(argv):
-    """The options that were asked for, without the paths that gpu-check adds."""
-    mine = ("--tree", "--data", "--commit", "--out")
-    kept, skip = [], False
-    for word in argv[2:]:
-        if skip or word in mine:
+def asked(stage, words):
+    """The command that was asked for, without the paths that gpu-check adds."""
+    given = ("--tree", "--data", "--commit", "--out")
+    kept, skip, named = [], False, False
+    for word in words:
+        if skip or word in given:
             skip = not skip
-        elif word != "--built-here":
+        elif word == "--built-here" or word.startswith(tuple(f"{g}=" for g in given)):
+            continue
+        elif not named and set(word.split(",")) <= {*STAGES, ""}:
+            named = True
+        else:
             kept.append(word)
-    return kept
+    return shlex.join(["scripts/gpu-check", stage, *kept])
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ algorithms under ncu.
 """
 import csv
 import json
-import os
 import re
-import shutil
 import time
 
 import machine
@@ -33,12 +31,6 @@ OPTIONS = ["--csv", "--print-units", "base", "--cache-control", "none", "--clock
 DENIED = re.compile(r"^==ERROR==\s*(ERR_NVGPUCTRPERM[^\n]*)", re.M)
 STEPS = 3
 BEGINS = ("set_step", "gather")  # the kernels that a step on a resident data set begins with
-
-
-def nsight():
-    """The program, None where there is none."""
-    toolkit = os.path.join(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin")
-    return shutil.which("ncu", path=os.pathsep.join([os.environ.get("PATH", ""), toolkit]))
 
 
 def short(name):
@@ -108,7 +100,7 @@ def plan(trainer, precision, env, left):
 
 def step(trainer, precision, env, left):
     """The kernels of a step, after a run that fills the plan cache."""
-    ncu = nsight()
+    ncu = machine.tool("ncu")
     if ncu is None:
         raise rows.Skipped("ncu (Nsight Compute) is neither on the PATH nor in the toolkit's bin")
     end = time.monotonic() + left

@@ -49,10 +49,21 @@ class Reference(threading.Thread):
         self.trainer, self.names, self.limit = trainer, names, limit
         self.found = {}
         self.ready = {name: threading.Event() for name in names}
+        self.ended = False
         self.start()
+
+    def stop(self):
+        """No run of it goes on beside what comes after."""
+        self.ended = True
+        while self.is_alive():
+            for process in list(rows.started):
+                rows.end_group(process)
+            self.join(0.1)
 
     def run(self):
         for name in self.names:
+            if self.ended:
+                return
             try:
                 out, _, _ = self.trainer.train(
                     [*flags_of(name), "--device", "cpu"], self.limit)
@@ -78,10 +89,10 @@ def flags_of(name):
 
 def trace(trainer, reference, name, precision, left):
     flags = [*flags_of(name), *trainer.on(precision)]
-    out, _, command = trainer.train(flags, left)
+    out, done, command = trainer.train(flags, left)
     mine = trainers.losses(out)
     trainers.drop(out)
-    wanted = reference.losses(name, left)
+    wanted = reference.losses(name, left - done.seconds)
     allowed = ALLOWED_BY.get(name, ALLOWED)[precision]
     apart = [abs(a - b) for a, b in zip(mine, wanted)]
     figures = {"command": command, "steps": len(mine), "first_loss": mine[0],
@@ -133,10 +144,13 @@ def program(trainer, path, limit, wrap=(), output=lambda text: None):
         raise rows.Failed(f"{done.why() or 'tests failed'}; last test: {last[:160]}",
                           failures=bad[:20], tail=done.tail(), **figures)
     closing = CLOSING.search(done.out)
-    if not ended and closing is None:
+    ran, failures, errors = map(int, closing.groups()) if closing else (len(ended), 0, 0)
+    if failures or errors:
+        raise rows.Failed(f"{failures} failures and {errors} errors, though its status is 0",
+                          tail=done.tail(), **{**figures, "failed_tests": failures + errors})
+    figures["passed"] = max(figures["passed"], ran)
+    if figures["passed"] == 0:
         raise rows.Failed("ran no test", tail=done.tail(), **figures)
-    if closing and int(closing[1]) > figures["passed"]:
-        figures["passed"] = int(closing[1])
     return figures
 
 
@@ -144,7 +158,7 @@ def describe(trainer, out, limit):
     path = next(iter(sorted(trainer.tree.glob(DESCRIBE))), None)
     if path is None:
         raise rows.Skipped("the pack has no gpu-describe")
-    done = rows.run([path], limit, trainer.env)
+    done = rows.run([path], min(limit, 30), trainer.env)
     if done.why():
         raise rows.Failed(done.why(), tail=done.tail())
     text = json.dumps(json.loads(done.out), indent=1) + "\n"
@@ -176,15 +190,32 @@ def leak(trainer, memory, epochs, left):
     stop.set()
     watcher.join()
     trainers.drop(out)
-    grown = [round(m - base, 1) for m in marks]
-    figures = {"command": trainer.shown(flags), "mib_after_each_epoch": grown}
+    figures = {"command": trainer.shown(flags)}
     if done.why():
         raise rows.Failed(done.why(), tail=done.tail(), **figures)
+    if memory.above(base) is None or None in marks:
+        raise rows.Skipped("the device's memory could not be read all the while", **figures)
+    grown = [round(m - base, 1) for m in marks]
+    figures["mib_after_each_epoch"] = grown
     if len(grown) < 3:
         raise rows.Skipped("too short to see", **figures)
     if max(grown[1:-1]) > grown[0] + 1.0:  # the last mark may be of a process that ends
         raise rows.Failed("memory in use grows", **figures)
     return figures
+
+
+def compare(stage, args, trainer, reference, trace_rows):
+    """Beside the cpu engine, and a run beside itself."""
+    for row, name, precision in trace_rows:
+        stage.do(row, lambda left, n=name, p=precision: trace(trainer, reference, n, p, left))
+    for precision in twice_precisions(args):
+        for kind, flags in TWICE.items():
+            stage.do(f"{kind}-{precision}", lambda left, p=precision, f=flags: twice(
+                trainer, p, ["--init", "he", *f], left))
+
+
+def twice_precisions(args):
+    return [p for p in (["bf16"] if args.quick else args.precisions) if p in args.precisions]
 
 
 def run(stage, args, trainer, memory):
@@ -196,19 +227,18 @@ def run(stage, args, trainer, memory):
         FIRST.index(p.name) if p.name in FIRST else len(FIRST), p.name))
     trace_rows = [(f"trace-{name}-{p}", name, p) for name in traces
                   for p in (precisions if name != "quick" or not quick else precisions[-1:])]
-    equal = ["bf16"] if quick else precisions
     stage.plan(["devices", "describe", *(r[0] for r in trace_rows),
-                *(f"{kind}-{p}" for p in equal if p in precisions for kind in TWICE),
-                *(p.name for p in programs), "leak"])
-    reference = Reference(trainer, traces, stage.left())
+                *(f"{kind}-{p}" for p in twice_precisions(args) for kind in TWICE),
+                *([p.name for p in programs] or ["programs"]), "leak"])
     stage.do("devices", trainer.devices)
     stage.do("describe", lambda left: describe(trainer, args.out, left))
-    for row, name, precision in trace_rows:
-        stage.do(row, lambda left, n=name, p=precision: trace(trainer, reference, n, p, left))
-    for precision in (p for p in equal if p in precisions):
-        for kind, flags in TWICE.items():
-            stage.do(f"{kind}-{precision}", lambda left, p=precision, f=flags: twice(
-                trainer, p, ["--init", "he", *f], left))
+    reference = Reference(trainer, traces, stage.left())
+    try:
+        compare(stage, args, trainer, reference, trace_rows)
+    finally:
+        reference.stop()
+    if not programs:
+        stage.row("programs", "failed", reason="the pack has no test program for the GPU")
     for path in programs:
         most = args.program_limit or (40 if quick else 150)
         stage.do(path.name, lambda left, p=path: program(trainer, p, min(left - 2, most)))

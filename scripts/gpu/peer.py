@@ -4,7 +4,6 @@ for on its stdin. It answers with one JSON object a line that has an "event"; ot
 its own affair."""
 import json
 import queue
-import signal
 import subprocess
 import tempfile
 import threading
@@ -20,14 +19,20 @@ class Peer:
         self.lines = queue.Queue()
         self.err = tempfile.TemporaryFile()
         self.process = rows.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  stderr=self.err, env=env, text=True)
+                                  stderr=self.err, env=env, text=True, errors="replace")
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                self.lines.put(json.loads(line))
-        self.lines.put(None)
+        try:
+            for line in self.process.stdout:
+                try:
+                    found = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(found, dict) and "event" in found:
+                    self.lines.put(found)
+        finally:
+            self.lines.put(None)
 
     def shown(self):
         return self.command
@@ -39,12 +44,12 @@ class Peer:
 
     def ended(self, tail):
         """How the process that has closed its stdout came to its end."""
-        last = (tail.strip().splitlines() or ["ended without a word"])[-1][:200]
+        last = rows.last_line(tail) or "ended without a word"
         try:
             status = self.process.wait(3)
         except subprocess.TimeoutExpired:
             return last
-        return f"ended by {signal.Signals(-status).name}: {last}" if status < 0 else last
+        return f"ended by {rows.signal_name(-status)}: {last}" if status < 0 else last
 
     def next(self, event, limit):
         try:
@@ -54,14 +59,17 @@ class Peer:
         if found is None:
             raise self.failed(None)
         if found["event"] == "failed":
-            raise self.failed(found["reason"])
+            raise self.failed(found.get("reason"))
         if found["event"] != event:
             raise self.failed(f"expected {event}, found {found['event']}")
         return found
 
     def ask(self, text, event, limit):
-        self.process.stdin.write(text + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(text + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            raise self.failed(None) from None
         return self.next(event, limit)
 
     def close(self):

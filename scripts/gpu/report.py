@@ -7,13 +7,15 @@
 DIR are folders of gpu-check's --out. Their rows join those of gpu.json; --afresh takes theirs
 alone. A run that is there already (the same stage, date and commit) is not added again. Of
 rows of one name that of the newest run counts, of equal dates the one given later; but a row
-that came to an end (ok, failed) always counts before one that did not.
+that came to an end (ok, failed) always counts before one that did not. Rehearsals and runs that
+found no GPU are no results, and refused.
 
 The page is made of gpu.json alone, with no DIR too: --check tells whether the committed page
 is that of the committed rows. Without any row it says that nothing has been measured.
 """
 import argparse
 import json
+import math
 import pathlib
 import sys
 
@@ -24,14 +26,50 @@ PAGE = ROOT / "docs/results/gpu.md"
 ROWS = ROOT / "docs/results/gpu.json"
 
 
+STRINGS = {"machine": ("stage", "commit", "asked"), "plan": ("stage",)}
+ROW = ("stage", "status")  # of all others
+
+
+def finite(value):
+    """No number in it, however deep, is NaN or infinite."""
+    if isinstance(value, dict):
+        return all(map(finite, value.values()))
+    if isinstance(value, list):
+        return all(map(finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def wrong_with(row):
+    """What is wrong with a row, None if nothing."""
+    if not isinstance(row, dict) or not isinstance(row.get("row"), str):
+        return "expected an object with the name of a row"
+    for key in STRINGS.get(row["row"], ROW):
+        if not isinstance(row.get(key), str):
+            return f"{row['row']}: expected a text {key!r}"
+    if row["row"] == "plan" and not (isinstance(row.get("rows"), list) and
+                                     all(isinstance(name, str) for name in row["rows"])):
+        return "plan: expected the names of rows"
+    if not finite(row):
+        return f"{row['row']}: a number is not finite"
+    if "s_per_epoch" in row and not row["s_per_epoch"] > 0:
+        return f"{row['row']}: {row['s_per_epoch']} s an epoch"
+    return None
+
+
 def read_rows(path):
-    """The rows of a file; the last one may have been cut off by a kill."""
+    """The rows of a file; lines may have been cut off by a kill or a full disk."""
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
         try:
-            found.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        wrong = wrong_with(row)
+        if wrong:
+            sys.exit(f"report: {path}:{number}: {wrong}")
+        if isinstance(row.get("reason"), str):  # one line of the page
+            row["reason"] = " ".join(row["reason"].split())
+        found.append(row)
     return found
 
 
@@ -88,6 +126,19 @@ def collect(data, folders):
     return data
 
 
+def read_data(path):
+    """gpu.json."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data["runs"], list) or not isinstance(data["stages"], dict):
+            raise KeyError
+        return data
+    except OSError as error:
+        sys.exit(f"report: {path}: {error.strerror}")
+    except (ValueError, KeyError, TypeError):
+        sys.exit(f"report: {path} is not what report.py writes; take the committed one")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -98,18 +149,21 @@ def main():
     p.add_argument("folders", nargs="*")
     args = p.parse_args()
     if args.check:
-        data = json.loads(args.json.read_text(encoding="utf-8"))
+        data = read_data(args.json)
         same = tables.page(data) == args.page.read_text(encoding="utf-8")
         print("the page is that of its rows" if same else
               f"{args.page} was not made from {args.json}")
         sys.exit(0 if same else 1)
     data = {"runs": [], "stages": {}}
     if args.json.exists() and not args.afresh:
-        data = json.loads(args.json.read_text(encoding="utf-8"))
+        data = read_data(args.json)
     collect(data, args.folders)
-    if (args.page == PAGE or args.json == ROWS) and any(
-            "--rehearse" in run["asked"] for run in data["runs"]):
-        sys.exit("report: rows of a rehearsal are no results: name another --page and --json")
+    for run in data["runs"] if args.page == PAGE or args.json == ROWS else ():
+        what = ("a rehearsal" if run.get("rehearse") else
+                "a run without a GPU" if not run.get("gpu") else None)
+        if what:
+            sys.exit(f"report: {run['stage']} of {run.get('date')} is {what} and no result: name "
+                     "another --page and --json")
     text = tables.page(data)
     args.page.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ A stage names its rows in advance, in order of importance; those that its deadli
 are told as "unfinished", so that a row is never missing without a word. Each row is a line of
 DIR/STAGE.jsonl: `row`, `status` (ok, failed, skipped, unfinished), `command`, figures.
 """
+import ctypes
 import json
 import os
 import pathlib
@@ -16,6 +17,8 @@ import threading
 import time
 
 TAIL = 4000  # characters of a failed program's output that a row keeps
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 
 class Failed(Exception):
@@ -35,7 +38,10 @@ class Stage:
         self.name, self.seconds = name, seconds
         self.began = time.monotonic()
         self.planned, self.told = [], {}
-        self.file = open(pathlib.Path(out) / f"{name}.jsonl", "a", encoding="utf-8")
+        path = pathlib.Path(out) / f"{name}.jsonl"
+        cut = path.exists() and not path.read_bytes()[-1:] in (b"", b"\n")
+        self.file = open(path, "a", encoding="utf-8")
+        self.file.write("\n" if cut else "")  # a line that a full disk or a kill left
         self.write(row="machine", stage=name, deadline_s=seconds, **machine)
 
     def write(self, **row):
@@ -71,7 +77,7 @@ class Stage:
             self.row(name, "failed" if self.left() > 3.0 else "unfinished",
                      reason=str(error), **error.figures)
         except Exception as error:
-            self.row(name, "failed", reason=f"{type(error).__name__}: {error}")
+            self.row(name, "failed", reason=named(error))
         else:
             self.row(name, figures.pop("status", "ok"), **figures)
             return figures
@@ -83,9 +89,24 @@ class Stage:
             if name not in self.told:
                 self.row(name, "unfinished",
                          reason=f"the stage's deadline of {self.seconds:.0f} s came first"
-                         if self.left() < 10 else "the stage ended before it")
+                         if self.left() < 10 else "what it is made of did not come")
         self.file.close()
         return all(status == "ok" for status in self.told.values())
+
+
+def named(error):
+    return f"{type(error).__name__}: {error}"
+
+
+def last_line(text):
+    return (text.strip().splitlines() or [""])[-1][:200]
+
+
+def signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class Done:
@@ -100,8 +121,9 @@ class Done:
         if self.late:
             return f"not ended after {self.seconds:.0f} s"
         if self.returncode < 0:
-            return f"ended by {signal.Signals(-self.returncode).name}"
-        return f"status {self.returncode}" if self.returncode else None
+            return f"ended by {signal_name(-self.returncode)}"
+        said = last_line(self.err) or last_line(self.out)
+        return f"status {self.returncode}: {said}".rstrip(": ") if self.returncode else None
 
     def tail(self):
         return (self.out + self.err)[-TAIL:]
@@ -111,8 +133,11 @@ started = set()  # processes that have not ended
 
 
 def start(command, **more):
-    """A process that leads a group of its own, and ends with this one at the latest."""
-    process = subprocess.Popen([str(c) for c in command], start_new_session=True, **more)
+    """A process that leads a group of its own. It ends with the thread that starts it at the
+    latest, however that ends; so does the rest of its group, except after a SIGKILL."""
+    process = subprocess.Popen([str(c) for c in command], start_new_session=True,
+                               preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+                               **more)
     started.add(process)
     return process
 
@@ -123,11 +148,9 @@ def end_all():
 
 
 def end_group(process):
-    """End a process of ours and its children."""
+    """End a process of ours and its children, those that it has left behind too."""
     started.discard(process)
-    if process.poll() is not None:
-        return
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    for how in (signal.SIGTERM, signal.SIGKILL) if process.poll() is None else (signal.SIGKILL,):
         try:
             os.killpg(process.pid, how)
         except ProcessLookupError:
@@ -160,27 +183,29 @@ def run(command, limit, env=None):
 
 
 class Memory:
-    """MiB in use on the device, sampled from outside; the same for every program."""
+    """MiB in use on the device, sampled from outside; the same for every program. `smi` are
+    the words that choose the device for nvidia-smi; None: it can't be watched."""
 
     PERIOD = 0.1
 
-    def __init__(self):
+    def __init__(self, smi):
         self.now = self.peak = None
-        self.read = self.reader()
+        self.smi = smi
+        self.read = None if smi is None else self.reader()
         if self.read is not None:
-            self.now = self.peak = self.read()
             threading.Thread(target=self.watch, daemon=True).start()
 
-    @staticmethod
-    def reader():
-        try:
-            import pynvml
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            return lambda: pynvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20
-        except Exception:
-            pass
-        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    def reader(self):
+        if not self.smi:  # the only one
+            try:
+                import pynvml
+                pynvml.nvmlInit()
+                handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+                return lambda: pynvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20
+            except Exception:
+                pass
+        query = ["nvidia-smi", *self.smi, "--query-gpu=memory.used",
+                 "--format=csv,noheader,nounits"]
 
         def ask():
             return float(subprocess.run(query, capture_output=True, text=True, timeout=20,
@@ -191,21 +216,30 @@ class Memory:
             return None
         return ask
 
+    def look(self):
+        """What is in use; a reading that failed makes the peak unknown until the next mark()."""
+        try:
+            self.now = self.read()
+        except Exception:
+            self.now = self.peak = None
+        return self.now
+
     def watch(self):
         while True:
-            try:
-                self.now = self.read()
-            except Exception:
-                return
-            self.peak = max(self.peak, self.now)
+            now = self.look()
+            if now is not None and self.peak is not None:
+                self.peak = max(self.peak, now)
             time.sleep(self.PERIOD)
 
     def mark(self):
-        """Begin anew; what is in use now."""
-        if self.read is not None:
-            self.peak = self.now = self.read()
-        return self.now
+        """Begin anew; what is in use now, None where it can't be seen."""
+        if self.read is None:
+            return None
+        now = self.look()
+        self.peak = now
+        return now
 
     def above(self, base):
-        """The most since mark() beyond `base`, in MiB; None where it can't be seen."""
-        return None if base is None else round(self.peak - base, 1)
+        """The most since mark() beyond `base`, in MiB; None where it was not seen all the
+        while."""
+        return None if base is None or self.peak is None else round(self.peak - base, 1)

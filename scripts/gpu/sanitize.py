@@ -2,7 +2,6 @@
 """Stage `sanitize`: our kernels under compute-sanitizer, at the small shapes of the
 conformance suites. cuDNN's and cuBLAS's kernels run beside them and are not looked at."""
 import re
-import shutil
 
 import machine
 import parity
@@ -13,6 +12,7 @@ PROGRAMS = (("memcheck", "test-gpu-conv-mma"), ("racecheck", "test-gpu-conv-mma"
             ("memcheck", "test-gpu-stages-fp32"), ("racecheck", "test-gpu-stages-fp32"),
             ("memcheck", "test-gpu-program"), ("memcheck", "test-gpu-update"),
             ("synccheck", "test-gpu-stages-bf16"), ("racecheck", "test-gpu-update"))
+SANITIZER = "compute-sanitizer"
 # Every kernel of ours takes one argument, whose type's name is in the kernel's own.
 OURS = "vgg__"
 FAULTS = re.compile(r"^========= ((?:Invalid|Error|Warning|Uninitialized|Race|Potential|"
@@ -22,16 +22,16 @@ SUMMARY = re.compile(r"^========= (?:ERROR|RACECHECK) SUMMARY: (\d+)[^\n]*$", re
 
 def filters():
     """The option that names kernels has had two names."""
-    known = machine.ask("compute-sanitizer", "--help")
+    known = machine.ask(machine.tool(SANITIZER), "--help")
     return next(([option, f"kns={OURS}"] for option in ("--kernel-name", "--kernel-regex")
                  if option in known), [])
 
 
 def look(trainer, tool, path, left):
-    wrap = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *filters()]
+    wrap = [machine.tool(SANITIZER), "--tool", tool, "--error-exitcode", "9", *filters()]
     if tool == "memcheck":  # libraries try calls that fail; ours are looked at where made
         wrap += ["--report-api-errors", "no"]
-    seen = {"command": " ".join(wrap + [path.name]), "faults": []}
+    seen = {"command": " ".join([SANITIZER, *wrap[1:], path.name]), "faults": []}
 
     def output(text):
         seen["faults"] = FAULTS.findall(text)[:10]
@@ -60,8 +60,9 @@ def run(stage, args, trainer, memory):
         stage.row("programs", "failed", reason="the pack has no test program for the GPU")
     for tool, path in found:
         name = f"{tool}-{path.name}"
-        if shutil.which("compute-sanitizer") is None:
-            stage.row(name, "skipped", reason="compute-sanitizer is not installed")
+        if machine.tool(SANITIZER) is None:
+            stage.row(name, "skipped", reason=f"{SANITIZER} is neither on the PATH nor in the "
+                      "toolkit's bin")
             continue
         stage.do(name, lambda left, t=tool, p=path: look(
             trainer, t, p, min(left - 2, args.program_limit or 150)))

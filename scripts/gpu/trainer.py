@@ -20,9 +20,11 @@ class Trainer:
         self.data, self.work = args.data, pathlib.Path(args.work)
         self.device, self.preset = args.device, args.preset
         self.most = args.run_limit
-        self.env = dict(os.environ, NO_COLOR="1",
-                        VGG_PLUGIN_DIR=str(self.tree / "lib/vgg"),
+        mine = {key: value for key, value in os.environ.items()
+                if not key.startswith("CK_")}  # which choose some of a test program's tests
+        self.env = dict(mine, NO_COLOR="1", VGG_PLUGIN_DIR=str(self.tree / "lib/vgg"),
                         VGG_CACHE_DIR=str(self.work / "cache"))
+        self.seen = {"command": "vgg devices --format json"}
         self.numbers = itertools.count(1)  # two threads take from it
 
     def fresh_cache(self):
@@ -53,10 +55,11 @@ class Trainer:
         full = ["train", *preset, *flags, "--data", self.data, "--out", out,
                 "--quiet", "--format", "json"]
         done = self.call(*full, limit=limit, env=env, wrap=wrap)
-        why = done.why()
+        why = done.why() or (None if steps(out) else "it made no step")
         if why:
-            shutil.rmtree(out, ignore_errors=True)
-            raise rows.Failed(why, command=self.shown(full, wrap), tail=done.tail())
+            figures = so_far(out)
+            drop(out)
+            raise rows.Failed(why, command=self.shown(full, wrap), tail=done.tail(), **figures)
         return out, done, self.shown(full, wrap)
 
     def noise(self):
@@ -74,8 +77,8 @@ class Trainer:
 
     def look(self, limit):
         """Is the device listed, with nothing but the plugin's folder set? If not, with the
-        Python environment's library folders named, and that for all runs to come."""
-        self.seen = {"command": "vgg devices --format json"}
+        Python environment's library folders named, and that for all runs to come. `limit` is
+        in seconds, for each try; one that hangs is the last."""
         folders = library_folders()
         helps = {"nothing": None, "LD_LIBRARY_PATH": ":".join(folders)}
         if folders:
@@ -83,15 +86,24 @@ class Trainer:
         for name, value in helps.items():
             if value:
                 self.env[name] = value
-            done = self.call("devices", "--format", "json", limit=limit)
-            if done.why():
-                self.seen["trouble"] = f"{done.why()}: {done.tail()[-300:]}"
-                continue
-            self.seen.update(json.loads(done.out), libraries_named_by=name)
-            self.seen.pop("trouble", None)
-            if any(d["name"] == self.device for d in self.seen["devices"]):
-                return
-        self.seen.setdefault("trouble", f"{self.device} is not listed")
+            done = self.list_devices(name, limit)
+            if self.engine() is not None or done.late:
+                break
+        if self.engine() is None and "trouble" not in self.seen:
+            said = [f"{r['engine']}: {r['reason']}" for r in self.seen.get("refused", [])]
+            self.seen["trouble"] = "; ".join([f"{self.device} is not listed", *said])
+
+    def list_devices(self, named_by, limit):
+        done = self.call("devices", "--format", "json", limit=limit)
+        self.seen.pop("trouble", None)
+        try:
+            found = {} if done.why() else json.loads(done.out)
+            if not found.get("devices"):
+                raise ValueError("no device is listed")
+            self.seen.update(found, libraries_named_by=named_by)
+        except (ValueError, AttributeError) as error:
+            self.seen["trouble"] = f"vgg devices: {done.why() or error}"
+        return done
 
     def engine(self):
         """What was last seen of the device: among others its libraries. None: not listed."""
@@ -104,16 +116,15 @@ class Trainer:
         if not folders:
             return
         self.env["VGG_CUDA_LIBRARIES"] = every_of(folders)
-        done = self.call("devices", "--format", "json", limit=limit)
-        if not done.why():
-            self.seen.update(json.loads(done.out), libraries_named_by="VGG_CUDA_LIBRARIES")
+        self.list_devices("VGG_CUDA_LIBRARIES", limit)
 
     def devices(self, left):
         """The row "devices": what look() saw."""
-        trouble = self.seen.pop("trouble", None)
+        seen = dict(self.seen)
+        trouble = seen.pop("trouble", None)
         if trouble:
-            raise rows.Failed(trouble, **self.seen)
-        return self.seen
+            raise rows.Failed(trouble, **seen)
+        return seen
 
 
 def library_folders():
@@ -127,9 +138,12 @@ def every_of(folders):
 
 
 def steps(out):
-    """The rows of a run's steps."""
-    with open(out / "log.jsonl", encoding="utf-8") as file:
-        found = [json.loads(line) for line in file]
+    """The rows of a run's steps; none where it wrote no log."""
+    try:
+        with open(out / "log.jsonl", encoding="utf-8") as file:
+            found = [json.loads(line) for line in file]
+    except OSError:
+        return []
     return [row for row in found if row["row"] == "step"]
 
 
@@ -142,6 +156,17 @@ def epochs(out):
     with open(out / "metrics.csv", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items()}
                 for row in csv.DictReader(file)]
+
+
+def so_far(out):
+    """Figures of a run that has not come to its end: the epochs that it made."""
+    try:
+        table = epochs(out)
+        return {"epochs": len(table),
+                "train_loss_curve": [row["train_loss"] for row in table],
+                "test_accuracy_curve": [row["test_accuracy"] for row in table]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def digest(out):

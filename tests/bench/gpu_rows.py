@@ -21,13 +21,13 @@ class Place:
         self.folder = pathlib.Path(folder)
         self.json, self.page = self.folder / "gpu.json", self.folder / "gpu.md"
 
-    def ran(self, name, date, plan=(), asked="scripts/gpu-check parity", commit="c0ffee", **rows):
+    def ran(self, name, date, plan=(), commit="c0ffee", gpu="made up", rehearse=False, **rows):
         """A folder of one run of the stage parity; rows are NAME=(status, passed). The plan is
         told before and after them, as by a stage that plans more."""
         out = self.folder / name
         out.mkdir(exist_ok=True)
         lines = [{"row": "machine", "stage": "parity", "date": date, "commit": commit,
-                  "gpu": "made up", "asked": asked}]
+                  "gpu": gpu, "rehearse": rehearse, "asked": "scripts/gpu-check parity"}]
         planned = [{"row": "plan", "stage": "parity", "rows": list(plan)}] if plan else []
         lines += planned
         lines += [{"row": row, "stage": "parity", "status": status, "program": row,
@@ -153,21 +153,52 @@ def test_refused(place):
     (place.folder / "empty").mkdir()
     done = place.ask("empty")
     assert done.returncode == 1 and "found none" in done.stderr
-    rehearsed = place.ran("rehearsed", OLD, asked="scripts/gpu-check parity --rehearse")
+    file = place.folder / "empty/parity.jsonl"
+    for text, said in (
+            ('{"row": "a", "stage": "parity", "status": "ok"}', "expected a machine's row first"),
+            ("[1]", "parity.jsonl:1: expected an object"),
+            ('{"row": "machine", "stage": "parity"}', "parity.jsonl:1: machine: expected a text"),
+            ('{"row": "a", "stage": "parity", "status": "ok", "x": [NaN]}', "a: a number is not"),
+            ('{"row": "a", "stage": "b", "status": "ok", "s_per_epoch": 0}', "a: 0 s an epoch")):
+        file.write_text(text + "\n", encoding="utf-8")
+        done = place.ask("empty")
+        assert done.returncode == 1 and said in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr and not place.json.exists()
+    for text, said in (("{", "is not what report.py writes"), ("[]", "is not what report.py")):
+        place.json.write_text(text)
+        done = place.ask("--check")
+        assert done.returncode == 1 and said in done.stderr, done.stderr
+
+
+@with_place
+def test_no_results(place):
+    """Rehearsals, and runs that found no GPU, never come into the committed page."""
     committed = checks.ROOT / "docs/results/gpu.json"
     before = committed.read_text()
+    rehearsed = place.ran("rehearsed", OLD, rehearse=True)
+    without = place.ran("without", OLD, gpu=None)
     try:
-        done = subprocess.run([*REPORT, "--page", place.page, place.folder / rehearsed],
-                              capture_output=True, text=True)
-        assert done.returncode == 1 and "no results" in done.stderr
+        for folder in (rehearsed, without):
+            done = subprocess.run([*REPORT, "--page", place.page, place.folder / folder],
+                                  capture_output=True, text=True)
+            assert done.returncode == 1 and "no result" in done.stderr, done.stderr
+            assert committed.read_text() == before
     finally:
         if committed.read_text() != before:
             committed.write_text(before)
-    with open(place.folder / "empty/parity.jsonl", "w", encoding="utf-8") as file:
-        file.write('{"row": "a", "status": "ok"}\n')
-    done = place.ask("empty")
-    assert done.returncode == 1 and "expected a machine's row first" in done.stderr
-    assert not place.json.exists()
+
+
+@with_place
+def test_cut_lines(place):
+    """What a kill has cut off is left out; a reason is one line of the page."""
+    name = place.ran("cut", OLD, a=("ok", 1))
+    with open(place.folder / name / "parity.jsonl", "ab") as file:
+        file.write(b'{"row": "b", "stage": "par\xff\n')
+        file.write(b'{"row": "c", "stage": "parity", "status": "failed", '
+                   b'"reason": "one\\n## two"}\n')
+    text = place.says(name)
+    assert "\n## two" not in text and json.loads(place.json.read_text())["stages"]["parity"][
+        "c"]["reason"] == "one ## two", text
 
 
 GOAL = "* bf16 at least 1.5 times as fast as PyTorch's best bf16 row"
