@@ -11,10 +11,15 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <cudnn_graph.h>
+#include <stdbool.h>
 
 #include "cudnn/kernels/kernels.h"
+#include "cudnn/libraries.h"
 
 struct vgg__api {
+    /* What works less well than it might, in one line; NULL: nothing. */
+    const char *warning;
+
     /* CUDA runtime */
     cudaError_t (*getDeviceCount)(int *count);
     cudaError_t (*getDeviceProperties)(struct cudaDeviceProp *prop, int device);
@@ -112,7 +117,10 @@ struct vgg__api {
 };
 
 /* The machine's own libraries; opened once a process. On failure NULL, and `reason`
- * says in one line what is missing and what to do. Thread-safe. */
+ * (VGG__REASON bytes) says in one line what is missing and what to do. Thread-safe. */
 const struct vgg__api *vgg__api_open(char *reason, size_t size);
+
+/* What it does once it has seen a GPU: open the libraries and fill the table. */
+bool vgg__api_load(char *reason, size_t size);
 
 #endif
