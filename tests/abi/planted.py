@@ -10,6 +10,7 @@ import tempfile
 
 import coverage
 import headers
+import plugin
 import symbols
 
 HEADER = "VGG_API int vgg_a(void);\nVGG_API const char *\nvgg_b(int x,\n      int y);\n" \
@@ -22,6 +23,11 @@ VERSION = '#define VGG_VERSION_MAJOR 1 /* */\n#define VGG_VERSION_MINOR   2 /* *
 DYNAMIC = " 0x0e (SONAME) Library soname: [libvgg.so.4]\n"
 STRUCT = "typedef struct s {\n    size_t size; /* a; b */\n    int (*f)(int a);\n" \
     "    float mean[VGG_N];\n} s;\ntypedef enum e { VGG_A = 0, VGG_B = 1 } e;\n"
+ENTRY = "1 T vgg_engine_entry\n"
+NEEDED = " 0x01 (NEEDED) Shared library: [libc.so.6]\n"
+PROCESSOR = "cpu      32 threads, made up\n"
+NO_DRIVER = "cudnn    refused: no NVIDIA driver for CUDA 13 or newer is installed\n"
+GPU = "cuda:0   NVIDIA H100, compute capability 9.0, 132 multiprocessors\n"
 LAYOUT = "SIZED(s, 8);\nFIELD(s, size, 0, 8);\nFIELD(s, f, 0, 8);\nFIELD(s, mean, 0, 8);\n" \
     "VALUE(VGG_A, 0);\nVALUE(VGG_B, 1);\n"
 
@@ -77,6 +83,28 @@ CASES = [
     ("no soname", symbols.check_versions(VERSION, "", "1.2.3"), "soname"),
     ("runpath", symbols.check_versions(
         VERSION, DYNAMIC + " 0x1d (RUNPATH) Library runpath: [/a]\n", "1.2.3"), "path /a"),
+    ("sound plugin", plugin.check_exports(ENTRY) + plugin.check_imports(IMPORTS)
+     + plugin.check_needed(NEEDED), None),
+    ("plugin without entry", plugin.check_exports("1 D vgg_engine_entry\n"), "as a function"),
+    ("plugin that shows more", plugin.check_exports(ENTRY + "2 T vgg__fail\n"), "vgg__fail"),
+    ("plugin that shows data", plugin.check_exports(ENTRY + "2 B device\n"), "device"),
+    ("plugin wants libvgg", plugin.check_imports(IMPORTS + "  U vgg_last_error\n"),
+     "vgg_last_error"),
+    ("plugin links cuDNN", plugin.check_needed(
+        NEEDED + " 0x01 (NEEDED) Shared library: [libcudnn.so.9]\n"), "libcudnn.so.9"),
+    ("plugin links the driver", plugin.check_needed(
+        NEEDED + " 0x01 (NEEDED) Shared library: [libcuda.so.1]\n"), "libcuda.so.1"),
+    ("plugin with a path", plugin.check_needed(
+        NEEDED + " 0x1d (RUNPATH) Library runpath: [/a]\n"), "/a"),
+    ("plugin without a GPU", plugin.check_devices(0, PROCESSOR + NO_DRIVER), None),
+    ("plugin with a GPU", plugin.check_devices(0, GPU + PROCESSOR), None),
+    ("plugin with nothing to say", plugin.check_devices(0, PROCESSOR), "neither a GPU"),
+    ("plugin with another reason", plugin.check_devices(
+        0, PROCESSOR + "cudnn    refused: can't be loaded\n"), "neither a GPU"),
+    ("plugin whose GPU refuses", plugin.check_devices(
+        0, "cuda:0   refused: cuda:0: compute capability 3.0\n" + PROCESSOR), "neither a GPU"),
+    ("plugin instead of a processor", plugin.check_devices(0, NO_DRIVER), "processor"),
+    ("plugin and a fault", plugin.check_devices(1, PROCESSOR + NO_DRIVER), "status 1"),
     ("sound layout", coverage.check(STRUCT, LAYOUT), None),
     ("member without place", coverage.check(
         STRUCT, LAYOUT.replace("FIELD(s, mean", "FIELD(t, mean")), "s.mean: place"),
