@@ -1,145 +1,369 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""When scripts/gpu-check builds from the packed sources, on a pack whose `vgg` is a script;
-and where scripts/find-nvcc finds nvcc, which decides whether the GPU engine is built."""
+"""scripts/gpu-check where things go wrong: options, machines without a GPU or with several,
+programs that hang, lie, die or leave others behind, kills. Programs are shell scripts here."""
+import fcntl
 import hashlib
+import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
-import tarfile
+import sys
 import tempfile
+import time
+import types
 
 import checks
 
-NO_CODE = "refused: cuda:0: conv_plain: the plugin is made for sm_90, this GPU is sm_80: " \
-    "build it with -Dcudnn_arch=80 or all"
+sys.path.remove(str(checks.ROOT / "scripts/cpu"))  # which has a bench, too
+
+import bench
+import check
+import machine
+import parity
+import peer
+import rows
+import trainer
+
+CHECK = [sys.executable, "-B", checks.ROOT / "scripts/gpu/check.py"]
+GPU = '{"devices": [{"name": "cuda:0", "engine": "cudnn", "text": "Some GPU, 9.0; cuDNN 9"}]}'
+NONE = ('{"devices": [{"name": "cpu", "engine": "cpu", "text": "x"}], "refused": '
+        '[{"engine": "cudnn", "reason": "no driver: install one"}]}')
 
 
-def program(path, text):
+def script(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n" + text)
+    path.write_text("#!/bin/sh\n" + text + "\n", encoding="utf-8")
     path.chmod(0o755)
+    return path
 
 
-def run(command, path, **env):
-    """Status and all output of a command with `path` before the system's programs."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CUDNN_", "GPU_", "VGG_"))}
-    done = subprocess.run([str(c) for c in command], text=True, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env={**kept, "PATH": path, **env}, timeout=60)
-    return done.returncode, done.stdout
+class Place:
+    """A folder with a tree whose trainer is a script; `lists` is what `vgg devices` does."""
 
-
-class Pack:
-    """A pack; `meson` here only keeps what it was asked for, and fails."""
-
-    def __init__(self, folder, vgg):
+    def __init__(self, folder):
         self.folder = pathlib.Path(folder)
-        self.pack = self.folder / "pack"
-        self.bin = self.folder / "bin"
-        program(self.folder / "tree/examples/vgg/vgg", vgg)
-        program(self.folder / "tree/devel/pkg-config", "")
-        program(self.folder / "sources/meson.build", "")
-        self.pack.mkdir()
-        for name in ("tree", "sources"):
-            with tarfile.open(self.pack / f"{name}.tar.xz", "w:xz") as tar:
-                tar.add(self.folder / name, name)
-        (self.pack / "commit").write_text("c0ffee\n")
-        (self.pack / "sums").write_text("".join(
-            f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n"
-            for p in self.pack.iterdir() if p.name != "sums"))
-        program(self.bin / "meson", f'echo "$*" >"{self.folder}/asked"; exit 1\n')
-        program(self.bin / "nvcc", "")
+        self.out = self.folder / "out"
+        self.vgg(f"echo '{GPU}'")
 
-    def ask(self, *words, **env):
-        """What it says, which ends with an error: there is no stage "none"."""
-        status, said = run([checks.ROOT / "scripts/gpu-check", "none", "--out",
-                            self.folder / "out", *words],
-                           f"{self.bin}:{os.environ['PATH']}", GPU_PACK=str(self.pack), **env)
-        assert status != 0, said
-        return said
+    def vgg(self, lists, rest="exit 1"):
+        script(self.folder / "tree/examples/vgg/vgg",
+               f'case $1 in devices) {lists} ;; *) {rest} ;; esac')
 
-    def check(self, *words, **env):
-        """(whether it built, with what options, what it said)"""
-        asked = self.folder / "asked"
-        asked.unlink(missing_ok=True)
-        said = self.ask(*words, **env)
-        built = asked.exists()
-        assert built == ("the fallback build failed" in said), said
-        assert built != ("no stage 'none'" in said), said
-        return built, asked.read_text() if built else "", said
+    def words(self, *words, out=None):
+        return [*CHECK, *words, "--tree", self.folder / "tree", "--data", self.folder,
+                "--out", self.out if out is None else out]
+
+    def ask(self, *words, out=None, **env):
+        done = subprocess.run(self.words(*words, out=out), capture_output=True, text=True,
+                              timeout=60, env={**os.environ, **env})
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def trainer(self):
+        args = types.SimpleNamespace(tree=self.folder / "tree", data=self.folder, device="cuda:0",
+                                     work=self.folder / "work", preset="d2l", run_limit=20)
+        return trainer.Trainer(args)
+
+    def rows(self, stage):
+        return {row["row"]: row for row in map(
+            json.loads, (self.out / f"{stage}.jsonl").read_text().splitlines())}
 
 
-def with_pack(devices, version="0.1.0"):
-    """A test of a pack whose `vgg devices` prints this."""
-    vgg = f'case $1 in --version) echo {version};; devices) echo "{devices}";; esac\n'
-
-    def wrap(test):
-        def call():
-            with tempfile.TemporaryDirectory() as folder:
-                test(Pack(folder, vgg if version else "echo no libz >&2; exit 127\n"))
-        return call
-    return wrap
+def with_place(test):
+    def call():
+        with tempfile.TemporaryDirectory() as folder:
+            test(Place(folder))
+    return call
 
 
-@with_pack("cuda:0   NVIDIA H100, compute capability 9.0\ncpu      32 threads")
-def test_fits(pack):
-    assert not pack.check()[0]
-    built, options, _ = pack.check("--rebuild")
-    assert built and "-Dcudnn_arch=90 " in options, options
+def alive(pid):
+    """Is a process there that has not ended?"""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
-@with_pack("cudnn    refused: no NVIDIA GPU was found\ncpu      32 threads")
-def test_no_gpu(pack):
-    assert not pack.check()[0]
+def wait_until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
 
 
-@with_pack(f"cuda:0   {NO_CODE}\ncuda:1   build it with -Dcudnn_arch=100\ncpu      32 threads")
-def test_no_code(pack):
-    built, options, said = pack.check()
-    assert built and "-Dcudnn=auto -Dcudnn_arch=80 " in options, options
-    assert "gpu-check: the plugin is made for sm_90, this GPU is sm_80" in said, said
-    built, options, _ = pack.check(CUDNN_ARCH="all")
-    assert built and "-Dcudnn_arch=all " in options, options
-    said = pack.ask(CUDNN_TOOLKIT="/nowhere")
-    assert "nvcc is not installed here: run CUDNN_ARCH=80 scripts/gpu-pack" in said, said
+@with_place
+def test_options(place):
+    for words, said in (
+            ([""], "found none"), ([","], "found none"), (["parity,speed"], "no 'speed'"),
+            (["parity", "--deadline", "0"], "above 0"), (["parity", "--deadline", "nan"], "above 0"),
+            (["parity", "--within", "inf"], "above 0"), (["bench", "--turns", "-1"], "above 0"),
+            (["bench", "--precisions", "fp64"], "no 'fp64'"), (["bench", "--rows", "x"], "no 'x'"),
+            (["accuracy", "--seeds", "1,x"], "whole numbers"), (["parity", "--reh"], "--reh")):
+        done = place.ask(*words)
+        assert done.returncode == 2 and said in done.stderr, (words, done.stderr)
+    assert not place.out.exists()
 
 
-@with_pack("", version="")
-def test_does_not_start(pack):
-    built, _, said = pack.check()
-    assert built and "the packed programs do not start: no libz" in said, said
+@with_place
+def test_out(place):
+    file = place.folder / "file"
+    file.write_text("")
+    for out in ("", "/proc/none", file):
+        done = place.ask("profile", out=out)
+        assert done.returncode == 2 and "name a folder that can be written" in done.stderr, done
+    place.out.mkdir()
+    held = os.open(place.out, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    done = place.ask("profile")
+    os.close(held)
+    assert done.returncode == 2 and "another run is writing there" in done.stderr, done.stderr
 
 
-def find(path, **env):
-    status, said = run(["/bin/bash", checks.ROOT / "scripts/find-nvcc"], path, **env)
-    assert (status == 0) == (said != ""), (status, said)
-    return said.strip() or None
+@with_place
+def test_no_gpu(place):
+    """One line that says why, and no rows."""
+    for lists, said in ((f"echo '{NONE}'", "cuda:0 is not listed; cudnn: no driver: install one"),
+                        ("echo broken >&2; exit 3", "status 3: broken"), ("true", "vgg devices"),
+                        ("echo '[]'", "vgg devices"), ("kill -9 $$", "ended by SIGKILL")):
+        place.vgg(lists)
+        done = place.ask("parity", "--quick")
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1 and not list(place.out.iterdir()), done.stderr
 
 
-def test_find_nvcc():
-    usual = pathlib.Path("/usr/local/cuda/bin/nvcc")
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        for name in ("bin", "toolkit/bin"):
-            program(folder / name / "nvcc", "")
-        (folder / "empty").mkdir()
-        nowhere = str(folder / "empty")
-        assert find(nowhere) == (str(usual) if os.access(usual, os.X_OK) else None)
-        assert find(f"{nowhere}:{folder}/bin") == f"{folder}/bin/nvcc"
-        assert find(f"{folder}/bin", CUDNN_TOOLKIT=f"{folder}/toolkit") == \
-            f"{folder}/toolkit/bin/nvcc"
-        assert find(f"{folder}/bin", CUDNN_TOOLKIT=nowhere) is None
+@with_place
+def test_hanging_devices(place):
+    place.vgg("sleep 60")
+    one, began = place.trainer(), time.monotonic()
+    one.look(0.5)
+    assert one.engine() is None and "not ended" in one.seen["trouble"], one.seen
+    assert time.monotonic() - began < 5
 
 
-def test_one_rule():
-    """No other script looks for nvcc by itself."""
-    for path in sorted((checks.ROOT / "scripts").rglob("*")):
-        if not path.is_file() or path.suffix in (".py", ".pyc") or path.name == "find-nvcc":
-            continue
-        for line in path.read_text().splitlines():
-            assert "nvcc" not in line or not any(
-                word in line for word in ("command -v", "bin/nvcc", "which")), (path, line)
+@with_place
+def test_stages_go_on(place):
+    """What one stage could not do says its row; the next one is run."""
+    script(place.folder / "bin/nvidia-smi", "exit 1")
+    done = place.ask("profile,accuracy", "--quick", "--seeds", "3", "--deadline", "9",
+                     PATH=f"{place.folder}/bin:{os.environ['PATH']}")
+    assert done.returncode == 1 and "looking for the GPU" in done.stdout, done
+    assert place.rows("profile")["plan-bf16"]["status"] == "failed"
+    found = place.rows("accuracy")
+    assert found["bf16-seed-3"]["reason"] == "status 1", found
+    assert found["machine"]["gpu"] == "Some GPU" and found["machine"]["rehearse"] is False
+    assert found["machine"]["asked"] == ("scripts/gpu-check accuracy --quick --seeds 3 "
+                                         "--deadline 9"), found["machine"]
+
+
+@with_place
+def test_a_broken_stage(place):
+    """An error of a stage itself is a row of it."""
+    place.out.mkdir()
+    args = types.SimpleNamespace(deadline=9, quick=False, stages=["parity"], out=place.out,
+                                 rehearse=False)
+    broken = types.SimpleNamespace(run=lambda *_: {}["nothing"])
+    kept, check.STAGES["parity"] = check.STAGES["parity"], (broken, 9, 9)
+    try:
+        assert not check.run_stage("parity", args, place.trainer(), ({}, None),
+                                   time.monotonic() + 9)
+    finally:
+        check.STAGES["parity"] = kept
+    assert place.rows("parity")["stage"]["reason"] == "KeyError: 'nothing'"
+
+
+@with_place
+def test_a_cut_line_stays_alone(place):
+    place.out.mkdir()
+    (place.out / "parity.jsonl").write_text('{"row": "cu')
+    rows.Stage("parity", place.out, 10, {}).close()
+    lines = (place.out / "parity.jsonl").read_text().splitlines()
+    assert len(lines) == 2 and json.loads(lines[1])["row"] == "machine", lines
+
+
+@with_place
+def test_partial_runs(place):
+    """A run that is ended tells the epochs that it made."""
+    place.vgg("true", 'while [ "$1" != --out ]; do shift; done; mkdir -p "$2"; '
+              'printf "epoch,train_loss,test_accuracy\\n1,0.5,0.7\\n" >"$2/metrics.csv"; sleep 60')
+    try:
+        place.trainer().train(["--epochs", 3], 1)
+        raise AssertionError("it was no failure")
+    except rows.Failed as error:
+        assert error.figures["test_accuracy_curve"] == [0.7], error.figures
+    place.vgg("true", "exit 0")
+    try:
+        place.trainer().train([], 5)
+        raise AssertionError("it was no failure")
+    except rows.Failed as error:
+        assert "made no step" in str(error)
+
+
+@with_place
+def test_programs(place):
+    """A test program is ok if it says that tests ran and none failed."""
+    for text, good, said in (
+            ("echo '100%: Checks: 7, Failures: 0, Errors: 0'", 7, ""),
+            ("echo '100%: Checks: 0, Failures: 0, Errors: 0'", None, "ran no test"),
+            ("echo '40%: Checks: 5, Failures: 3, Errors: 0'", None, "3 failures"),
+            ("true", None, "ran no test"), ("kill -33 $$; sleep 5", None, "ended by"),
+            ("echo why >&2; exit 1", None, "status 1: why"),
+            ("sleep 60", None, "not ended after 1 s")):
+        path = script(place.folder / "tree/tests/gpu/test-gpu-x", text)
+        (place.folder / "work").mkdir(exist_ok=True)
+        try:
+            found = parity.program(place.trainer(), path, 1)
+            assert found["passed"] == good, (text, found)
+        except rows.Failed as error:
+            assert good is None and said in str(error), (text, error)
+    os.environ["CK_RUN_CASE"] = "none"  # it would choose the tests
+    try:
+        assert "CK_RUN_CASE" not in place.trainer().env
+    finally:
+        del os.environ["CK_RUN_CASE"]
+
+
+@with_place
+def test_nothing_is_left_behind(place):
+    """A program's children end with it; it ends with us, however we end."""
+    note = place.folder / "pid"
+    leaves = script(place.folder / "leaves", f"sleep 60 & echo $! >{note}")
+    rows.run([leaves], 5)
+    wait_until(lambda: not alive(int(note.read_text())))
+    note.unlink()
+    ours = script(place.folder / "ours", f"echo $$ >{note}; exec sleep 60")
+    code = f"import rows; rows.run([{str(ours)!r}], 60)"
+    runner = subprocess.Popen([sys.executable, "-B", "-c", code],
+                              env={**os.environ, "PYTHONPATH": str(checks.ROOT / "scripts/gpu")})
+    wait_until(lambda: note.exists() and note.read_text().strip())
+    runner.kill()
+    runner.wait()
+    wait_until(lambda: not alive(int(note.read_text())))
+
+
+@with_place
+def test_reference_ends_with_its_stage(place):
+    note = place.folder / "pid"
+    place.vgg("true", f"echo $$ >{note}; exec sleep 60")
+    reference = parity.Reference(place.trainer(), ["quick", "adam"], 60)
+    wait_until(lambda: note.exists() and note.read_text().strip())
+    reference.stop()
+    assert not reference.is_alive() and not alive(int(note.read_text()))
+
+
+@with_place
+def test_peers(place):
+    def of(text):
+        return peer.Peer([script(place.folder / "peer", text)], "peer")
+    odd = of("echo '{broken'; printf '\\377\\n'; echo '{}'; echo '{\"event\": \"ready\"}'; sleep 9")
+    assert odd.next("ready", 5) == {"event": "ready"}
+    odd.close()
+    for text, said in (("echo last >&2; exit 1", "last"), ("echo '{\"event\": \"x\"}'", "found x"),
+                       ("echo bad >&2; echo '{\"event\": \"failed\"}'", "bad")):
+        one = of(text)
+        try:
+            one.next("ready", 5)
+            raise AssertionError("it was no failure")
+        except rows.Failed as error:
+            assert said in str(error), (text, error)
+        wait_until(lambda: one.process.poll() is not None)
+        try:
+            one.ask("go", "ready", 5)
+            raise AssertionError("it was no failure")
+        except rows.Failed as error:
+            assert error.figures["command"] == "peer", error
+        one.close()
+
+
+@with_place
+def test_memory(place):
+    """A reading that failed makes the figure unknown, not stale."""
+    count = place.folder / "count"
+    count.write_text("0")
+    script(place.folder / "nvidia-smi",
+           f'n=$(($(cat {count}) + 1)); echo $n >{count}; [ $n -ne 4 ] || exit 1; echo $((n * 10))')
+    path, os.environ["PATH"] = os.environ["PATH"], f"{place.folder}:{os.environ['PATH']}"
+    period, rows.Memory.PERIOD = rows.Memory.PERIOD, 3600
+    try:
+        assert rows.Memory(None).mark() is None
+        memory = rows.Memory(["-i", "GPU-1"])  # the first reading is a try
+        wait_until(lambda: memory.now is not None)  # the second one
+        base = memory.mark()
+        assert base == 30 and memory.above(base) == 0
+        assert memory.look() is None and memory.above(base) is None
+        assert memory.mark() == 50 and memory.above(50) == 0
+    finally:
+        os.environ["PATH"], rows.Memory.PERIOD = path, period
+
+
+@with_place
+def test_several_gpus(place):
+    """The GPU that the engine names, or none."""
+    path, os.environ["PATH"] = os.environ["PATH"], f"{place.folder}:{os.environ['PATH']}"
+    visible = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    try:
+        for listed, chosen, words in (
+                ("GPU-1, A", "", []), ("GPU-1, B", "", None), ("", "", None),
+                ("GPU-1, B\nGPU-2, A", "", ["-i", "GPU-2"]),
+                ("GPU-1, A\nGPU-2, A", "1", None), ("GPU-1, A\nGPU-2, A", "GPU-2", ["-i", "GPU-2"])):
+            script(place.folder / "nvidia-smi", f"printf '{listed}\n'")
+            os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+            assert machine.smi_choice("A") == words, (listed, chosen)
+    finally:
+        os.environ["PATH"] = path
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        if visible is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def make_pack(place):
+    pack = place.folder / "pack"
+    (pack / "data").mkdir(parents=True)
+    subprocess.run(["tar", "-C", place.folder, "-cJf", pack / "tree.tar.xz", "tree"], check=True)
+    (pack / "commit").write_text("c0ffee\n")
+    sums = [f"{hashlib.sha256((pack / name).read_bytes()).hexdigest()}  {name}\n"
+            for name in ("commit", "tree.tar.xz")]
+    (pack / "sums").write_text("".join(sums))
+    return pack
+
+
+@with_place
+def test_ended_from_outside(place):
+    """gpu-check keeps the programs until the stages have ended, and says so by its status."""
+    if shutil.which("xz") is None:
+        return
+    note = place.folder / "pid"
+    place.vgg(f"echo '{GPU}'", f"[ $1 != --version ] || exit 0; echo $$ >{note}; exec sleep 60")
+    temporary = place.folder / "tmp"
+    temporary.mkdir()
+    env = {**os.environ, "GPU_PACK": str(make_pack(place)), "TMPDIR": str(temporary)}
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        note.unlink(missing_ok=True)
+        run = subprocess.Popen([checks.ROOT / "scripts/gpu-check", "profile", "--out", place.out],
+                               env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wait_until(lambda: note.exists() and note.read_text().strip(), 30)
+        run.send_signal(number)
+        said = run.communicate(timeout=30)[1]
+        assert run.returncode == status and b"Traceback" not in said, (run.returncode, said)
+        assert not alive(int(note.read_text())) and not list(temporary.iterdir())
+
+
+def test_asked():
+    words = ["parity,bench", "--quick", "--tree", "a b", "--out=x", "--rows", "bf16-graph",
+             "--built-here", "--commit", "c"]
+    assert check.asked("bench", words) == "scripts/gpu-check bench --quick --rows bf16-graph"
+
+
+def test_rows_of_both():
+    """The names that gpu-check takes are those that the other side has."""
+    text = (checks.ROOT / "tests/bench/torch_vgg.py").read_text(encoding="utf-8")
+    found = {}
+    begin = text.index("PRECISIONS = ")
+    exec(text[begin:text.index("# How far losses")], found)
+    assert set(found["ROWS"]) == set(bench.ROWS)
+    assert set(bench.MAIN_ROWS + bench.VGG16_ROWS) <= set(bench.ROWS)
 
 
 checks.main(globals())
