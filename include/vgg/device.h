@@ -31,7 +31,7 @@ typedef struct vgg_device_list vgg_device_list;
  * Look for devices, in order of preference. Nothing is opened or changed, but that a
  * plugin that was found is loaded.
  *
- * @return VGG_OK (also when an engine found nothing), VGG_ENOMEM.
+ * @return VGG_OK (also when an engine found nothing, which is refused), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_device_list_create(vgg_context *ctx, vgg_device_list **out);
 
@@ -67,10 +67,11 @@ VGG_API const char *vgg_device_list_refused_reason(const vgg_device_list *list,
 /**
  * Open a device.
  *
- * @param name a name from the list; "cuda", or an engine's name, for its first device;
- *             NULL or "auto" for the best device that can be opened (why a better one
- *             could not is told to the context's log). A named device that can't be
- *             opened is an error, never a silent fallback.
+ * @param name a name from the list; "cuda", or an engine's name, for its first device
+ *             that can be opened; NULL or "auto" for the best device that can be
+ *             opened. Why one that comes before it could not is told to the context's
+ *             log (#VGG_LOG_INFO; #VGG_LOG_DEBUG of a plugin that is not there). A
+ *             named device that can't be opened is an error, never a silent fallback.
  * @return VGG_OK, VGG_EINVAL (a name of no engine), VGG_EDEVICE (can't be opened: no
  *         plugin, no such device, or the engine's reason), VGG_ENOMEM.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening devices. An engine is asked by name; "auto" takes the first, in order of
- * preference, that opens. A named device that fails is an error with the engine's
- * reason. */
+/* Opening devices. "auto" takes the first engine, in order of preference, that has a
+ * device that opens; an engine asked for by name, the first of its devices that opens;
+ * what is passed over is told to the log. A device named by its number opens, or is an
+ * error with the engine's reason. */
 #include "device/device.h"
 
 #include "device/plugin.h"
@@ -47,6 +48,8 @@ vgg_status vgg__engine_probe(vgg_context *ctx, const vgg_engine *engine,
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status = engine->probe(&host, list, VGG_MAX_DEVICES, count);
     vgg__fpmode_leave(mode);
+    if (status == VGG_OK && *count == 0)
+        return vgg__fail(VGG_EDEVICE, "engine %s found no device", engine->name);
     return status;
 }
 
@@ -118,8 +121,25 @@ static const char *names_of(const vgg_device_desc *list, uint32_t count, char *t
     return text;
 }
 
-/* Open an engine's device by its name, or the first if the name is NULL or the
- * engine's or the family's. */
+/* Open the first of an engine's devices that opens. An end of the host's memory is none
+ * of their faults, and ends the search. */
+static vgg_status open_first(vgg_context *ctx, const vgg_engine *engine,
+                             const char *asked, const vgg_device_desc *list,
+                             uint32_t count, vgg_device **out)
+{
+    for (uint32_t i = 0;; i++) {
+        const vgg_status status = open_at(ctx, engine, i, &list[i], out);
+        if (status == VGG_OK || status == VGG_ENOMEM || count == 1) return status;
+        if (i + 1 == count)
+            return vgg__fail(status, "none of %u devices opens; the last: %s", count,
+                             vgg_last_error());
+        vgg__log(ctx, VGG_LOG_INFO, "device %s: not %s: %s", asked, list[i].name,
+                 vgg_last_error());
+    }
+}
+
+/* Open an engine's device by its name, or the first that opens if the name is NULL or
+ * the engine's or the family's. */
 static vgg_status open_engine(vgg_context *ctx, uint32_t index, const char *name,
                               bool *installed, vgg_device **out)
 {
@@ -131,10 +151,8 @@ static vgg_status open_engine(vgg_context *ctx, uint32_t index, const char *name
         return vgg__fail(status, "engine %s: %s", engines[index].name,
                          vgg_last_error());
     VGG_TRY(vgg__engine_probe(ctx, engine, list, &count));
-    if (count == 0)
-        return vgg__fail(VGG_EDEVICE, "engine %s found no device", engine->name);
     if (name == NULL || strchr(name, ':') == NULL)
-        return open_at(ctx, engine, 0, &list[0], out);
+        return open_first(ctx, engine, name != NULL ? name : "auto", list, count, out);
     for (uint32_t i = 0; i < count; i++)
         if (strcmp(name, list[i].name) == 0)
             return open_at(ctx, engine, i, &list[i], out);
@@ -144,7 +162,8 @@ static vgg_status open_engine(vgg_context *ctx, uint32_t index, const char *name
 }
 
 /* The first that opens. What is passed over is told to the log: quietly where it is
- * nothing but a plugin that is not there. */
+ * nothing but a plugin that is not there. A device that is out of memory is passed over
+ * like any other that can't be had; the host without memory has none to go on with. */
 static vgg_status open_best(vgg_context *ctx, vgg_device **out)
 {
     vgg_status status = VGG_EDEVICE;

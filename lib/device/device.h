@@ -35,6 +35,7 @@ const char *vgg__engine_name(uint32_t index);
 vgg_status vgg__engine_get(vgg_context *ctx, uint32_t index, bool *installed,
                            const vgg_engine **out);
 
+/* VGG_EDEVICE with the reason where there is no device, so *count is 1 or more. */
 vgg_status vgg__engine_probe(vgg_context *ctx, const vgg_engine *engine,
                              vgg_device_desc list[VGG_MAX_DEVICES], uint32_t *count);
 

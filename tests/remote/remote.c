@@ -37,7 +37,8 @@ static vgg_status open_device(const vgg_host *host, uint32_t index, void **devic
 {
     remote.host = host;
     *device = NULL;
-    if (remote.broken) return host->fail(VGG_EDEVICE, "cuda:%u: broken today", index);
+    if (index < remote.broken)
+        return host->fail(VGG_EDEVICE, "cuda:%u: broken today", index);
     return remote.inner->open(host, 0, device);
 }
 

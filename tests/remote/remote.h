@@ -14,7 +14,7 @@ struct remote {
     uint64_t room;        /* bytes of data sets that fit */
     uint32_t devices;     /* in its list */
     bool wants_data;      /* refuse images of the host in training */
-    bool broken;          /* lists its devices, and opens none */
+    uint32_t broken;      /* lists its devices, and does not open so many of them */
     /* counted */
     uint32_t data_made, data_freed; /* data sets */
     uint64_t images_read;

@@ -328,6 +328,9 @@ START_TEST(an_engine_without_devices)
     setenv("REMOTE_DEVICES", "0", 1);
     setenv("VGG_PLUGIN_DIR", REMOTE, 1);
     vgg_device *device;
+    const char *reason = refusal(NULL);
+    ck_assert_ptr_nonnull(reason);
+    ck_assert_str_eq(reason, "engine cudnn found no device");
     ck_fails(vgg_device_open(NULL, "cuda", &device), VGG_EDEVICE);
     ck_assert_str_eq(vgg_last_error(), "engine cudnn found no device");
     ck_ok(vgg_device_open(NULL, NULL, &device));
@@ -354,6 +357,83 @@ START_TEST(a_device_that_does_not_open)
     ck_assert_str_eq(log_text, "1:device auto: not cudnn: cuda:0: broken today\n");
     vgg_device_free(device);
     ck_assert_uint_eq(vgg_context_bytes(ctx), 0);
+    vgg_context_free(ctx);
+    tear_down();
+}
+END_TEST
+
+/* Of several devices the first that opens is taken where no number is named. */
+START_TEST(the_first_that_opens)
+{
+    static const char *const names[] = {"auto", "cuda", "cudnn"};
+    set_up();
+    setenv("REMOTE_DEVICES", "3", 1);
+    setenv("REMOTE_BROKEN", "1", 1);
+    vgg_context *ctx = context_with(REMOTE);
+    vgg_device *device;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char line[128];
+        log_text[0] = '\0';
+        ck_ok(vgg_device_open(ctx, names[i], &device));
+        ck_assert_str_eq(vgg_device_name(device), "cuda:1");
+        vgg_device_free(device);
+        snprintf(line, sizeof line, "1:device %s: not cuda:0: cuda:0: broken today\n",
+                 names[i]);
+        ck_assert_str_eq(log_text, line);
+    }
+    ck_fails_with(vgg_device_open(ctx, "cuda:0", &device), VGG_EDEVICE,
+                  "cuda:0: broken today");
+    ck_ok(vgg_device_open(ctx, "cuda:2", &device));
+    ck_assert_str_eq(vgg_device_name(device), "cuda:2");
+    vgg_device_free(device);
+    vgg_context_free(ctx);
+    tear_down();
+}
+END_TEST
+
+START_TEST(none_that_opens)
+{
+    set_up();
+    setenv("REMOTE_DEVICES", "2", 1);
+    setenv("REMOTE_BROKEN", "2", 1);
+    vgg_context *ctx = context_with(REMOTE);
+    vgg_device *device;
+    ck_fails(vgg_device_open(ctx, "cuda", &device), VGG_EDEVICE);
+    ck_assert_str_eq(vgg_last_error(),
+                     "none of 2 devices opens; the last: cuda:1: broken today");
+    log_text[0] = '\0';
+    ck_ok(vgg_device_open(ctx, NULL, &device));
+    ck_assert_str_eq(vgg_device_name(device), "cpu");
+    ck_assert_str_eq(log_text,
+                     "1:device auto: not cuda:0: cuda:0: broken today\n"
+                     "1:device auto: not cudnn: none of 2 devices opens; the last: "
+                     "cuda:1: broken today\n");
+    vgg_device_free(device);
+    vgg_context_free(ctx);
+    tear_down();
+}
+END_TEST
+
+/* Where the host's memory ends, the next device would not be better off. */
+START_TEST(no_memory_for_a_device)
+{
+    static const char *const names[] = {"auto", "cuda", "cuda:1"};
+    const vgg_logger logger = {NULL, take_log};
+    set_up();
+    setenv("REMOTE_DEVICES", "2", 1);
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.logger = &logger;
+    opts.plugin_dir = REMOTE;
+    opts.max_bytes = 1;
+    vgg_context *ctx;
+    ck_ok(vgg_context_create(&opts, &ctx));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        vgg_device *device;
+        ck_fails_with(vgg_device_open(ctx, names[i], &device), VGG_ENOMEM,
+                      "out of memory");
+        ck_assert_ptr_null(device);
+    }
+    ck_assert_str_eq(log_text, "");
     vgg_context_free(ctx);
     tear_down();
 }
@@ -405,6 +485,9 @@ int main(void)
     tcase_add_test(tcase, a_sound_plugin);
     tcase_add_test(tcase, an_engine_without_devices);
     tcase_add_test(tcase, a_device_that_does_not_open);
+    tcase_add_test(tcase, the_first_that_opens);
+    tcase_add_test(tcase, none_that_opens);
+    tcase_add_test(tcase, no_memory_for_a_device);
     tcase_add_test(tcase, threads_load_it_once);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
