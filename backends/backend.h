@@ -257,6 +257,8 @@ typedef struct vgg_engine {
      * reason. */
     vgg_status (*probe)(const vgg_host *host, vgg_device_desc *list, uint32_t capacity,
                         uint32_t *count);
+    /* VGG_EDEVICE with the reason for a device that can't be had, its own memory being
+     * short among them; VGG_ENOMEM is the host's memory alone. */
     vgg_status (*open)(const vgg_host *host, uint32_t index, void **device);
     void (*close)(void *device);
     /* The device's line, now that it is open (which BLAS, why). */

@@ -36,6 +36,7 @@ struct vgg__cudnn {
     pthread_mutex_t lock;
     int before; /* the caller's current device, while the lock is held */
     bool lost;
+    bool opened; /* memory that is short is the batch's fault, not the device's */
     cudaStream_t stream, capture; /* `capture` is where graphs are recorded */
     /* A second queue within a backward, for gradients of weights. */
     cudaStream_t side;
@@ -64,7 +65,8 @@ void vgg__cudnn_enter_anyway(struct vgg__cudnn *device);
 vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
                             const char *what);
 
-/* Device memory, not cleared. VGG_ENOMEM says how much was asked and is there. */
+/* Device memory, not cleared. VGG_ENOMEM (while the device opens: VGG_EDEVICE) says how
+ * much was asked and is there. */
 vgg_status vgg__cudnn_malloc(struct vgg__cudnn *device, size_t size, void **out);
 void vgg__cudnn_free(struct vgg__cudnn *device, void *memory);
 

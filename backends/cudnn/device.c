@@ -41,17 +41,28 @@ static vgg_status lost(struct vgg__cudnn *device)
         device->ordinal);
 }
 
+/* No memory: a device that has too little to be opened is one that can't be had. */
+static vgg_status full(const struct vgg__cudnn *device)
+{
+    return device->opened ? VGG_ENOMEM : VGG_EDEVICE;
+}
+
+static const char cant_open[] = "no room to open it, whatever the batch: end what else "
+                                "uses it, or take another device";
+
 vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
                             const char *what)
 {
     if (error == cudaSuccess) return VGG_OK;
     device->api->getLastError(); /* what is not sticky must not hit the host's calls */
     if (fatal(error)) device->lost = true;
-    const vgg_status status =
-        error == cudaErrorMemoryAllocation ? VGG_ENOMEM : VGG_EDEVICE;
-    return device->machine.host.fail(status, "cuda:%d: %s: %s (%s)", device->ordinal,
-                                     what, device->api->getErrorString(error),
-                                     device->api->getErrorName(error));
+    const bool memory = error == cudaErrorMemoryAllocation;
+    const bool unopened = memory && !device->opened;
+    return device->machine.host.fail(memory ? full(device) : VGG_EDEVICE,
+                                     "cuda:%d: %s: %s (%s)%s%s", device->ordinal, what,
+                                     device->api->getErrorString(error),
+                                     device->api->getErrorName(error),
+                                     unopened ? ": " : "", unopened ? cant_open : "");
 }
 
 /* ---- Calls ----------------------------------------------------------------------- */
@@ -102,9 +113,9 @@ vgg_status vgg__cudnn_malloc(struct vgg__cudnn *device, size_t size, void **out)
     size_t available = 0, total = 0;
     api->memGetInfo(&available, &total);
     return device->machine.host.fail(
-        VGG_ENOMEM,
-        "cuda:%d: %zu MiB asked, %zu of %zu MiB are free: use a smaller batch",
-        device->ordinal, size >> 20, available >> 20, total >> 20);
+        full(device), "cuda:%d: %zu MiB asked, %zu of %zu MiB are free: %s",
+        device->ordinal, size >> 20, available >> 20, total >> 20,
+        device->opened ? "use a smaller batch" : cant_open);
 }
 
 void vgg__cudnn_free(struct vgg__cudnn *device, void *memory)
@@ -367,6 +378,7 @@ vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **out)
         host->release(device);
         return status;
     }
+    device->opened = true;
     *out = device;
     return VGG_OK;
 }

@@ -73,7 +73,8 @@ VGG_API const char *vgg_device_list_refused_reason(const vgg_device_list *list,
  *             log (#VGG_LOG_INFO; #VGG_LOG_DEBUG of a plugin that is not there). A
  *             named device that can't be opened is an error, never a silent fallback.
  * @return VGG_OK, VGG_EINVAL (a name of no engine), VGG_EDEVICE (can't be opened: no
- *         plugin, no such device, or the engine's reason), VGG_ENOMEM.
+ *         plugin, no such device, or the engine's reason, a device without enough
+ *         memory of its own among them), VGG_ENOMEM (the host's memory).
  */
 VGG_API vgg_status vgg_device_open(vgg_context *ctx, const char *name,
                                    vgg_device **out);

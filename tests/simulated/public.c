@@ -38,19 +38,26 @@ static void begin(void)
     ck_ok(vgg_device_open(ctx, "cuda:0", &devices[1]));
 }
 
+/* A function of the plugin, which is loaded. */
+static void *function_of_plugin(const char *name)
+{
+    void *plugin = dlopen(PLUGIN_DIR "/vgg-cudnn.so", RTLD_NOW | RTLD_NOLOAD);
+    ck_assert_ptr_nonnull(plugin);
+    void *function = dlsym(plugin, name);
+    ck_assert_ptr_nonnull(function);
+    dlclose(plugin);
+    return function;
+}
+
 /* Everything given back, and no misuse on the way. */
 static void end(void)
 {
     for (int i = 0; i < 2; i++) vgg_device_free(devices[i]);
     ck_assert_uint_eq(vgg_context_bytes(ctx), 0);
     vgg_context_free(ctx);
-    void *plugin = dlopen(PLUGIN_DIR "/vgg-cudnn.so", RTLD_NOW | RTLD_NOLOAD);
-    ck_assert_ptr_nonnull(plugin);
     const char *(*fault)(void);
-    *(void **)&fault = dlsym(plugin, "simulated_fault");
-    ck_assert_ptr_nonnull((void *)fault);
+    *(void **)&fault = function_of_plugin("simulated_fault");
     ck_assert_msg(fault() == NULL, "%s", fault());
-    dlclose(plugin);
 }
 
 START_TEST(listed)
@@ -66,6 +73,47 @@ START_TEST(listed)
     vgg_device_list_free(list);
     ck_assert_str_eq(vgg_device_engine(devices[1]), "cudnn");
     ck_assert_ptr_nonnull(strstr(vgg_device_text(devices[1]), "cuDNN"));
+}
+END_TEST
+
+static char log_text[1024];
+
+static void take_log(void *cookie, vgg_log_level level, const char *line)
+{
+    const size_t length = strlen(log_text);
+    snprintf(log_text + length, sizeof log_text - length, "%d:%s\n", (int)level, line);
+}
+
+/* No room to open the GPU: by name that is an error, and no batch would help; else the
+ * processor takes its place, and the log has the reason. */
+START_TEST(full)
+{
+    static const char reason[] =
+        "cuda:0: 64 MiB asked, 1 of 143771 MiB are free: no room to open it, whatever "
+        "the batch: end what else uses it, or take another device";
+    char line[256];
+    void (*memory)(uint64_t);
+    const vgg_logger logger = {NULL, take_log};
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    vgg_context *other;
+    vgg_device *device;
+    vgg_device_free(devices[1]);
+    devices[1] = NULL;
+    *(void **)&memory = function_of_plugin("simulated_memory");
+    memory(1 << 20);
+    opts.logger = &logger;
+    opts.plugin_dir = PLUGIN_DIR;
+    ck_ok(vgg_context_create(&opts, &other));
+    ck_fails(vgg_device_open(other, "cuda", &device), VGG_EDEVICE);
+    ck_assert_str_eq(vgg_last_error(), reason);
+    log_text[0] = '\0';
+    ck_ok(vgg_device_open(other, "auto", &device));
+    ck_assert_str_eq(vgg_device_name(device), "cpu");
+    snprintf(line, sizeof line, "1:device auto: not cudnn: %s\n", reason);
+    ck_assert_str_eq(log_text, line);
+    vgg_device_free(device);
+    vgg_context_free(other);
+    memory(0);
 }
 END_TEST
 
@@ -407,6 +455,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, begin, end);
     tcase_add_test(tcase, listed);
+    tcase_add_test(tcase, full);
     tcase_add_loop_test(tcase, heads, 0, 4);
     tcase_add_test(tcase, layer_by_layer);
     tcase_add_test(tcase, taps);
