@@ -95,9 +95,9 @@ typedef struct vgg_context_options {
     uint32_t blas;          /**< a ::vgg_blas_policy */
     uint32_t conv;          /**< a ::vgg_conv */
     const char *plugin_dir; /**< folder where engines that are plugins are looked for
-                                 first, 1 to 1023 bytes; copied. NULL: only in the
-                                 folders that vgg_device_open() names. What lies there
-                                 is loaded as code of this process */
+                                 first, or a plugin's file; 1 to 1023 bytes; copied.
+                                 NULL: only in the other folders that device.h names.
+                                 What lies there is loaded as code of this process */
 } vgg_context_options;
 
 /** Defaults of ::vgg_context_options. */

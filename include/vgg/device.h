@@ -11,8 +11,9 @@
  * and stays loaded. It is taken from the first of these folders that has one:
  * vgg_context_options.plugin_dir; the environment's VGG_PLUGIN_DIR (not heeded by a
  * program that runs with more rights than its caller); `vgg` beside the shared libvgg;
- * the folder where libvgg was to be installed. Where there is none, or it can't be
- * used, the other engines work as ever.
+ * the folder where libvgg was to be installed. The first two may also name the plugin's
+ * file itself; another file in their place is a reason not to use any. Where there is
+ * no plugin, or it can't be used, the other engines work as ever.
  */
 #ifndef VGG_DEVICE_H
 #define VGG_DEVICE_H

@@ -3,7 +3,8 @@
  *
  * A plugin is looked for in four folders, and the first that has a file of its name
  * decides: one that can't be loaded is a refusal, never a reason to look further. A
- * loaded plugin is never unloaded, so the dynamic loader itself remembers what has been
+ * file that was named in the place of a folder is the plugin, or a refusal. A loaded
+ * plugin is never unloaded, so the dynamic loader itself remembers what has been
  * loaded by which path. */
 #include "device/plugin.h"
 
@@ -120,24 +121,54 @@ static vgg_status not_installed(const struct search *search, const char *name)
         search->file, where);
 }
 
-/* The path of the plugin's file in the first folder that has one. */
+/* What lies at a path: a reason why that can't be known is a refusal. */
+enum { NOTHING, FOLDER, OTHER };
+
+static vgg_status look_at(const char *path, int *what)
+{
+    struct stat info;
+    if (stat(path, &info) == 0)
+        *what = S_ISDIR(info.st_mode) ? FOLDER : OTHER;
+    else if (errno == ENOENT || errno == ENOTDIR)
+        *what = NOTHING;
+    else
+        return vgg__fail_errno(VGG_EDEVICE, errno, "%s", path);
+    return VGG_OK;
+}
+
+/* A file in the place of a folder must be the plugin itself. What the dynamic loader
+ * gets always has a slash: without one it would look elsewhere. */
+static vgg_status take_file(const char *named, const char *file, char *path)
+{
+    const char *slash = strrchr(named, '/');
+    if (strcmp(slash != NULL ? slash + 1 : named, file) != 0)
+        return vgg__fail(VGG_EDEVICE,
+                         "%s: expected the folder of %s or that file, found another "
+                         "file",
+                         named, file);
+    snprintf(path, VGG_FOLDER_SIZE + NAME_SIZE, "%s%s", slash != NULL ? "" : "./",
+             named);
+    return VGG_OK;
+}
+
+/* The path of the plugin's file, in the first folder that has one. */
 static vgg_status find(vgg_context *ctx, const char *name, bool *installed,
                        char path[VGG_FOLDER_SIZE + NAME_SIZE])
 {
     struct search search = {.count = 0};
     snprintf(search.file, sizeof search.file, "vgg-%.40s.so", name);
+    *installed = true; /* so that a refusal is told */
     VGG_TRY(list_folders(ctx, &search));
     for (uint32_t i = 0; i < search.count; i++) {
-        struct stat info;
-        snprintf(path, VGG_FOLDER_SIZE + NAME_SIZE, "%s/%s", search.folders[i],
-                 search.file);
-        *installed = stat(path, &info) == 0;
-        if (*installed) return VGG_OK;
-        if (errno != ENOENT && errno != ENOTDIR) {
-            *installed = true;
-            return vgg__fail_errno(VGG_EDEVICE, errno, "%s", path);
-        }
+        const char *folder = search.folders[i];
+        int what;
+        snprintf(path, VGG_FOLDER_SIZE + NAME_SIZE, "%s/%s", folder, search.file);
+        VGG_TRY(look_at(path, &what));
+        if (what != NOTHING) return VGG_OK;
+        VGG_TRY(look_at(folder, &what));
+        if (what == OTHER) return take_file(folder, search.file, path);
     }
+    *installed = false;
     return not_installed(&search, name);
 }
 

@@ -205,9 +205,47 @@ START_TEST(no_plugin)
     ck_assert_msg(strncmp(log_text, begin, strlen(begin)) == 0, "%s", log_text);
     vgg_context_free(ctx);
 
-    /* A folder that is a file, or is not there, is a folder without a plugin. */
-    ctx = context_with("/dev/null");
+    /* A folder that is not there is a folder without a plugin. */
+    ctx = context_with("/nowhere/to/be/found");
     ck_assert_ptr_nonnull(strstr(refusal(ctx), "not installed"));
+    vgg_context_free(ctx);
+    tear_down();
+}
+END_TEST
+
+/* The plugin's file in the place of its folder is taken, wherever it is named. */
+START_TEST(the_file_itself)
+{
+    set_up();
+    place(REMOTE "/" FILE_NAME);
+    vgg_device *device;
+    setenv("VGG_PLUGIN_DIR", path, 1);
+    ck_ok(vgg_device_open(NULL, "cuda", &device));
+    vgg_device_free(device);
+    setenv("VGG_PLUGIN_DIR", "/dev/null", 1);
+    vgg_context *ctx = context_with(path);
+    ck_assert_ptr_null(refusal(ctx));
+    vgg_context_free(ctx);
+    /* One in the working directory is not looked for where the loader looks. */
+    ck_assert_int_eq(chdir(dir), 0);
+    ctx = context_with(FILE_NAME);
+    ck_assert_ptr_null(refusal(ctx));
+    vgg_context_free(ctx);
+    ck_assert_int_eq(chdir("/"), 0);
+    tear_down();
+}
+END_TEST
+
+/* Another file is refused, whatever there is in the folders behind it. */
+START_TEST(a_file_that_is_another)
+{
+    set_up();
+    setenv("VGG_PLUGIN_DIR", REMOTE, 1);
+    vgg_context *ctx = context_with("/dev/null");
+    check_refused(ctx, "/dev/null: expected the folder of " FILE_NAME
+                       " or that file, found another file");
+    ck_assert_msg(strncmp(log_text, "1:device auto: not cudnn: ", 26) == 0, "%s",
+                  log_text);
     vgg_context_free(ctx);
     tear_down();
 }
@@ -480,6 +518,8 @@ int main(void)
     tcase_add_loop_test(tcase, versions_that_differ, 0, 2);
     tcase_add_test(tcase, files_that_are_no_plugins);
     tcase_add_test(tcase, no_plugin);
+    tcase_add_test(tcase, the_file_itself);
+    tcase_add_test(tcase, a_file_that_is_another);
     tcase_add_test(tcase, folders_have_an_order);
     tcase_add_test(tcase, a_closed_folder);
     tcase_add_test(tcase, a_sound_plugin);
