@@ -8,17 +8,27 @@
 
 static const char debian_folder[] = "/usr/share/datasets/fashion-mnist";
 
-/* What --conv measured has found: another run may find another. */
+/* What the library tells: which algorithms --conv measured has found, that a data set
+ * does not fit on the device, what is odd about the data. While a device is looked for
+ * it is kept, for a verb whose failure is to be one line. */
 static void tell(void *cookie, vgg_log_level level, const char *line)
 {
-    (void)cookie;
-    if (level >= VGG_LOG_INFO && strncmp(line, "cpu: ", 5) == 0)
-        fprintf(stderr, "vgg: %s\n", line + 5);
+    struct session *it = cookie;
+    if (level < VGG_LOG_INFO) return;
+    if (strncmp(line, "cpu: ", 5) == 0) line += 5;
+    if (it->device == NULL) {
+        const size_t length = strlen(it->passed);
+        snprintf(it->passed + length, sizeof it->passed - length, "%s\n", line);
+    } else if (it->bar != NULL) {
+        bar_line(it->bar, "vgg: %s", line);
+    } else {
+        fprintf(stderr, "vgg: %s\n", line);
+    }
 }
 
 int session_open(struct session *it, const struct settings *s)
 {
-    static const vgg_logger logger = {NULL, tell};
+    const vgg_logger logger = {it, tell};
     vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
     opts.threads = (uint32_t)s->threads;
     opts.gemm = (uint32_t)s->gemm;
@@ -26,7 +36,7 @@ int session_open(struct session *it, const struct settings *s)
     if (s->conv == VGG_CONV_MEASURED && s->deterministic)
         return misuse("--conv measured chooses by timing, and --deterministic wants no "
                       "such choice: leave out one of them");
-    if (s->conv == VGG_CONV_MEASURED && !s->quiet) opts.logger = &logger;
+    if (!s->quiet) opts.logger = &logger;
     if (vgg_context_create(&opts, &it->ctx) != VGG_OK) return fail_vgg(NULL);
     if (vgg_device_open(it->ctx, s->device, &it->device) != VGG_OK)
         return fail("--device %s: %s; `vgg devices` lists what can run here", s->device,

@@ -3,6 +3,7 @@
 #ifndef SESSION_H
 #define SESSION_H
 
+#include "bar.h"
 #include "settings.h"
 
 /* All owned, all may be NULL. Zero it before use; session_close() takes any state. */
@@ -14,9 +15,12 @@ struct session {
     vgg_metadata *metadata;
     vgg_model *model;
     char weights[4096]; /* the file that session_weights() read */
+    struct bar *bar;    /* not owned: lines of the library's log go above it */
+    char passed[2048];  /* why better devices were passed over, a line each */
 };
 
-/* Context and device as --threads, --gemm and --device say. */
+/* Context and device as --threads, --gemm and --device say. What the library tells once
+ * the device is open goes to stderr. */
 int session_open(struct session *it, const struct settings *s);
 
 /* --precision as the library's number. */

@@ -181,9 +181,15 @@ static int resume_run(struct training *t, struct settings *s)
     return status == 0 ? args_save(s, run_path(&t->run, "args.json")) : status;
 }
 
-/* The device's line; in its parts where it is longer than the terminal is wide. */
+/* Why it is not a better device, and the device's line; that in its parts where it is
+ * longer than the terminal is wide. */
 static void say_device(struct training *t)
 {
+    for (const char *line = t->it.passed; *line != '\0';) {
+        const size_t length = strcspn(line, "\n");
+        bar_line(&t->bar, "%.*s", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
     const char *text = vgg_device_text(t->it.device);
     while (strlen(text) >= bar_columns(&t->bar)) {
         const char *end = strstr(text, "; ");
@@ -321,6 +327,7 @@ int train_main(struct settings *s)
     struct training *t = calloc(1, sizeof *t);
     if (!t) return fail("out of memory");
     t->s = s;
+    t->it.bar = &t->bar;
     bar_init(&t->bar, s->quiet != 0, s->no_progress != 0);
     fix_path(s->data);
     fix_path(s->init_weights);

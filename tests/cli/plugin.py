@@ -47,9 +47,16 @@ def test_a_plugin_that_does_not_work():
     found = sole_object(run("devices", "--format", "json", VGG_PLUGIN_DIR="plugins").stdout)
     assert [d["name"] for d in found["devices"]] == ["cpu", "ref"], found
     assert [r["engine"] for r in found["refused"]] == ["cudnn"], found
-    # What nobody asked for by name is passed over.
-    done = sole_object(train("out", "auto", "--format", "json", VGG_PLUGIN_DIR="plugins").stdout)
-    assert done["device"] == "cpu", done
+    # What nobody asked for by name is passed over, and a training says so.
+    done = train("out", "auto", "--format", "json", VGG_PLUGIN_DIR="plugins")
+    assert sole_object(done.stdout)["device"] == "cpu", done.stdout
+    assert ("\ndevice auto: not cudnn: engine cudnn: plugins/vgg-cudnn.so: can't be loaded: "
+            in done.stderr), done.stderr
+    quiet = train("quiet", "auto", "--quiet", VGG_PLUGIN_DIR="plugins")
+    assert quiet.stderr == "", quiet.stderr
+    # Evaluation names its device with the result; a failure stays one line.
+    assert run("eval", "out", "--data", "data", VGG_PLUGIN_DIR="plugins").stderr == ""
+    one_line(run("eval", "none", expect=1, VGG_PLUGIN_DIR="plugins").stderr)
 
 
 def test_a_device_that_does_not_open():
@@ -58,6 +65,33 @@ def test_a_device_that_does_not_open():
     assert found["refused"] == [{"engine": "cudnn", "reason": "cuda:0: broken today"}], found
     lines = run("devices", REMOTE_BROKEN="1").stdout.splitlines()
     assert lines[0] == "cuda:0   refused: cuda:0: broken today", lines
+    # The next one takes its place where no number is named.
+    make_data("data")
+    for device in ("auto", "cuda"):
+        done = train(device, device, "--format", "json", REMOTE_BROKEN="1", REMOTE_DEVICES="2")
+        assert sole_object(done.stdout)["device"] == "cuda:1", done.stdout
+        line = f"\ndevice {device}: not cuda:0: cuda:0: broken today\n{TEXT}\n"
+        assert line in done.stderr, done.stderr
+
+
+def test_no_device():
+    lines = run("devices", REMOTE_DEVICES="0").stdout.splitlines()
+    assert "cudnn    refused: engine cudnn found no device" in lines, lines
+
+
+def test_data_that_does_not_fit():
+    make_data("data")
+    train("kept", "cuda:0", *PLAIN, "--epochs", 1)
+    line = ("vgg: cuda:0: a data set of {} images stays with the host: no room for {} bytes\n")
+    train_line, test_line = line.format(200, 200 * 144), line.format(60, 60 * 144)
+    done = train("out", "cuda:0", *PLAIN, "--epochs", 1, REMOTE_ROOM="10000")
+    assert done.stderr.count(train_line) == 1 and test_line not in done.stderr, done.stderr
+    trainer.same_run("kept", "out")
+    done = train("quiet", "cuda:0", *PLAIN, "--epochs", 1, "--quiet", REMOTE_ROOM="10000")
+    assert done.stderr == "", done.stderr
+    for room, said in (("10000", ""), ("100", test_line)):
+        done = run("eval", "out", "--data", "data", "--device", "cuda:0", REMOTE_ROOM=room)
+        assert done.stderr == said, done.stderr
 
 
 def test_the_same_run():
