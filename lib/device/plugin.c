@@ -21,6 +21,7 @@
 #include "core/error.h"
 #include "core/fpmode.h"
 #include "device/device.h"
+#include "device/elf.h"
 
 #define ENTRY     "vgg_engine_entry"
 #define NAME_SIZE 64 /* bytes of a plugin's file name */
@@ -248,6 +249,7 @@ static vgg_status not_loadable(const char *path)
 static vgg_status load(const vgg_host *host, const char *path, const char *name,
                        const vgg_engine **out)
 {
+    VGG_TRY(vgg__elf_check(path));
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (handle == NULL) return not_loadable(path);
     vgg_engine_entry_fn entry;

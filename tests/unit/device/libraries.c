@@ -196,8 +196,9 @@ START_TEST(too_old)
 {
     set("VGG_CUDA_LIBRARIES", "/named");
     put("stub-old.so", "named", OWN);
-    REFUSED(&stub, "Stub is too old", "/named/" OWN " is 9.0.0", "expected 9.1 or newer",
-            "pip install -U nvidia-stub", "VGG_CUDA_LIBRARIES");
+    REFUSED(&stub, "Stub is too old", "/named/" OWN " is 9.0.0",
+            "expected 9.1 or newer", "pip install -U nvidia-stub",
+            "VGG_CUDA_LIBRARIES");
 }
 END_TEST
 

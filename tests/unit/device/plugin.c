@@ -236,6 +236,42 @@ START_TEST(the_file_itself)
 }
 END_TEST
 
+/* What dlopen() would die of: a file that an installation did not finish. */
+START_TEST(a_file_cut_off)
+{
+    set_up();
+    FILE *from = fopen(REMOTE "/" FILE_NAME, "rb");
+    FILE *to = fopen(path, "wb");
+    ck_assert(from != NULL && to != NULL);
+    ck_assert_int_eq(fseek(from, 0, SEEK_END), 0);
+    const long size = ftell(from);
+    rewind(from);
+    char *bytes = malloc((size_t)size);
+    ck_assert_uint_eq(fread(bytes, 1, (size_t)size, from), size);
+    fclose(from);
+    /* The end holds no more than names for debuggers. */
+    for (long length = size / 2; length >= 0; length = length / 2 - 1) {
+        rewind(to);
+        ck_assert_int_eq(ftruncate(fileno(to), 0), 0);
+        ck_assert_uint_eq(fwrite(bytes, 1, (size_t)length, to), length);
+        ck_assert_int_eq(fflush(to), 0);
+        vgg_context *ctx = context_with(dir);
+        ck_assert_ptr_nonnull(refusal(ctx));
+        ck_assert_msg(strstr(refusal(ctx), "can't be loaded: ") != NULL, "%s",
+                      refusal(ctx));
+        vgg_context_free(ctx);
+    }
+    free(bytes);
+    fclose(to);
+    remove(path);
+    ck_assert_int_eq(mkfifo(path, 0600), 0); /* nobody waits for its other end */
+    vgg_context *ctx = context_with(dir);
+    ck_assert_ptr_nonnull(strstr(refusal(ctx), "no regular file"));
+    vgg_context_free(ctx);
+    tear_down();
+}
+END_TEST
+
 /* Another file is refused, whatever there is in the folders behind it. */
 START_TEST(a_file_that_is_another)
 {
@@ -519,6 +555,7 @@ int main(void)
     tcase_add_test(tcase, files_that_are_no_plugins);
     tcase_add_test(tcase, no_plugin);
     tcase_add_test(tcase, the_file_itself);
+    tcase_add_test(tcase, a_file_cut_off);
     tcase_add_test(tcase, a_file_that_is_another);
     tcase_add_test(tcase, folders_have_an_order);
     tcase_add_test(tcase, a_closed_folder);
