@@ -29,6 +29,7 @@ static cudaError_t launch(const struct vgg__kernel *kernel, struct vgg__grid gri
 }
 
 static struct vgg__api table = {
+    .code = VGG_CUDA_CODE,
     .getDeviceCount = cudaGetDeviceCount,
     .getDeviceProperties = cudaGetDeviceProperties,
     .getDevice = cudaGetDevice,
@@ -79,6 +80,7 @@ static const struct vgg__symbol dnn_symbols[] = {
 
 static const struct vgg__symbol lt_symbols[] = {
     {"cublasLtGetVersion", &table.ltGetVersion},
+    {"cublasLtGetStatusName", &table.ltGetStatusName},
     {"cublasLtCreate", &table.ltCreate},
     {"cublasLtDestroy", &table.ltDestroy},
     {"cublasLtMatmulDescCreate", &table.ltMatmulDescCreate},

@@ -19,6 +19,8 @@
 struct vgg__api {
     /* What works less well than it might, in one line; NULL: nothing. */
     const char *warning;
+    /* What the engine's kernels are made for: "sm_80, sm_90, compute_90". */
+    const char *code;
 
     /* CUDA runtime */
     cudaError_t (*getDeviceCount)(int *count);
@@ -83,6 +85,7 @@ struct vgg__api {
 
     /* cuBLASLt */
     size_t (*ltGetVersion)(void);
+    const char *(*ltGetStatusName)(cublasStatus_t status);
     cublasStatus_t (*ltCreate)(cublasLtHandle_t *handle);
     cublasStatus_t (*ltDestroy)(cublasLtHandle_t handle);
     cublasStatus_t (*ltMatmulDescCreate)(cublasLtMatmulDesc_t *desc,

@@ -100,9 +100,7 @@ static vgg_status run_plan(const struct vgg__cudnn_call *call,
     cudnnStatus_t status = device->api->dnnSetStream(device->dnn, call->stream);
     if (status == CUDNN_STATUS_SUCCESS) status = vgg__dnn_run(&target, plan, &p);
     if (status == CUDNN_STATUS_SUCCESS) return VGG_OK;
-    return device->machine.host.fail(VGG_EDEVICE, "cuda:%d: %s: cuDNN: %s",
-                                     device->ordinal, call->stage->name,
-                                     device->api->dnnGetErrorString(status));
+    return vgg__cudnn_dnn_failed(device, call->stage->name, status, VGG__AGAIN);
 }
 
 static vgg_status run_plain(const struct vgg__cudnn_call *call, uint32_t what,

@@ -51,6 +51,34 @@ struct vgg__cudnn {
     cudaEvent_t begin, end; /* for timing */
 };
 
+/* ---- errors.c -------------------------------------------------------------------- */
+
+/* What to do about libraries that do not work with the driver or the GPU. */
+#define VGG__UPDATE "update the driver, cuDNN and cuBLASLt, which do not fit together"
+/* And about a failure of what has worked. */
+#define VGG__AGAIN                                                                     \
+    "start the process again; if it stays so, update the driver and the library"
+
+/* A CUDA call's result as a status; `what` is what was tried ("copy weights"). A launch
+ * may also find that there is no code for the GPU. */
+vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
+                            const char *what);
+vgg_status vgg__cudnn_check_launch(struct vgg__cudnn *device, cudaError_t error,
+                                   const char *kernel);
+
+/* The same of the libraries, which have refused `what`; `remedy`: what to do. */
+vgg_status vgg__cudnn_dnn_failed(struct vgg__cudnn *device, const char *what,
+                                 cudnnStatus_t status, const char *remedy);
+vgg_status vgg__cudnn_lt_failed(struct vgg__cudnn *device, const char *what,
+                                cublasStatus_t status, const char *remedy);
+
+/* Memory is short: the status, and what to do. A device that has too little to be
+ * opened is one that can't be had. */
+vgg_status vgg__cudnn_full(const struct vgg__cudnn *device, const char **remedy);
+
+/* The answer to every call after the device was lost. */
+vgg_status vgg__cudnn_lost(struct vgg__cudnn *device);
+
 /* ---- device.c -------------------------------------------------------------------- */
 
 /* Lock, current device; VGG_EDEVICE where the device is lost. Every success needs a
@@ -61,14 +89,13 @@ void vgg__cudnn_leave(struct vgg__cudnn *device);
 /* The same for giving back, where a lost device is no reason to keep anything. */
 void vgg__cudnn_enter_anyway(struct vgg__cudnn *device);
 
-/* A CUDA call's result as a status; `what` is what was tried ("copy weights"). */
-vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
-                            const char *what);
-
 /* Device memory, not cleared. VGG_ENOMEM (while the device opens: VGG_EDEVICE) says how
  * much was asked and is there. */
 vgg_status vgg__cudnn_malloc(struct vgg__cudnn *device, size_t size, void **out);
 void vgg__cudnn_free(struct vgg__cudnn *device, void *memory);
+
+/* Host memory that the GPU reads and writes by itself; mallocHost's counterpart. */
+vgg_status vgg__cudnn_pin(struct vgg__cudnn *device, size_t size, void **out);
 
 /* Copy host memory of any kind and size to the device, and wait. */
 vgg_status vgg__cudnn_upload(struct vgg__cudnn *device, void *to, const void *from,
@@ -105,7 +132,7 @@ static inline void *vgg__cudnn_workspace(const struct vgg__cudnn *device,
 /* Make pieces hold at least `size` bytes. */
 vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size);
 
-/* try.c: a product and a convolution that must come out right. */
+/* try.c: a kernel, a product and a convolution that must come out right. */
 vgg_status vgg__cudnn_try(struct vgg__cudnn *device);
 /* try_groups.c: the engine's products of warp groups, before the first that is to be
  * timed. Where they come out wrong, the device goes on without them. */

@@ -9,62 +9,6 @@
 #include "cudnn/matmul.h"
 #include "cudnn/stages.h"
 
-/* ---- Errors ---------------------------------------------------------------------- */
-
-/* Errors after which the context can't be used any more. */
-static bool fatal(cudaError_t error)
-{
-    static const cudaError_t list[] = {
-        cudaErrorIllegalAddress,
-        cudaErrorLaunchTimeout,
-        cudaErrorAssert,
-        cudaErrorHardwareStackError,
-        cudaErrorIllegalInstruction,
-        cudaErrorMisalignedAddress,
-        cudaErrorInvalidAddressSpace,
-        cudaErrorInvalidPc,
-        cudaErrorLaunchFailure,
-        cudaErrorECCUncorrectable,
-        cudaErrorUnknown,
-        cudaErrorNvlinkUncorrectable,
-    };
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-        if (list[i] == error) return true;
-    return false;
-}
-
-static vgg_status lost(struct vgg__cudnn *device)
-{
-    return device->machine.host.fail(
-        VGG_EDEVICE,
-        "cuda:%d: the device was lost by an earlier error; start the process again",
-        device->ordinal);
-}
-
-/* No memory: a device that has too little to be opened is one that can't be had. */
-static vgg_status full(const struct vgg__cudnn *device)
-{
-    return device->opened ? VGG_ENOMEM : VGG_EDEVICE;
-}
-
-static const char cant_open[] = "no room to open it, whatever the batch: end what else "
-                                "uses it, or take another device";
-
-vgg_status vgg__cudnn_check(struct vgg__cudnn *device, cudaError_t error,
-                            const char *what)
-{
-    if (error == cudaSuccess) return VGG_OK;
-    device->api->getLastError(); /* what is not sticky must not hit the host's calls */
-    if (fatal(error)) device->lost = true;
-    const bool memory = error == cudaErrorMemoryAllocation;
-    const bool unopened = memory && !device->opened;
-    return device->machine.host.fail(memory ? full(device) : VGG_EDEVICE,
-                                     "cuda:%d: %s: %s (%s)%s%s", device->ordinal, what,
-                                     device->api->getErrorString(error),
-                                     device->api->getErrorName(error),
-                                     unopened ? ": " : "", unopened ? cant_open : "");
-}
-
 /* ---- Calls ----------------------------------------------------------------------- */
 
 /* Make the GPU the thread's current one; `before` is what was. */
@@ -82,7 +26,7 @@ vgg_status vgg__cudnn_enter(struct vgg__cudnn *device)
     pthread_mutex_lock(&device->lock);
     vgg_status status = VGG_OK;
     if (device->lost)
-        status = lost(device);
+        status = vgg__cudnn_lost(device);
     else
         status = vgg__cudnn_check(device, make_current(device), "make it current");
     if (status != VGG_OK) pthread_mutex_unlock(&device->lock);
@@ -112,15 +56,31 @@ vgg_status vgg__cudnn_malloc(struct vgg__cudnn *device, size_t size, void **out)
     api->getLastError();
     size_t available = 0, total = 0;
     api->memGetInfo(&available, &total);
+    const char *remedy;
+    const vgg_status status = vgg__cudnn_full(device, &remedy);
     return device->machine.host.fail(
-        full(device), "cuda:%d: %zu MiB asked, %zu of %zu MiB are free: %s",
-        device->ordinal, size >> 20, available >> 20, total >> 20,
-        device->opened ? "use a smaller batch" : cant_open);
+        status, "cuda:%d: %zu MiB asked, %zu of %zu MiB are free: %s", device->ordinal,
+        size >> 20, available >> 20, total >> 20, remedy);
 }
 
 void vgg__cudnn_free(struct vgg__cudnn *device, void *memory)
 {
     if (memory != NULL) device->api->free(memory);
+}
+
+vgg_status vgg__cudnn_pin(struct vgg__cudnn *device, size_t size, void **out)
+{
+    const cudaError_t error = device->api->mallocHost(out, size);
+    if (error == cudaSuccess) return VGG_OK;
+    *out = NULL;
+    if (error != cudaErrorMemoryAllocation)
+        return vgg__cudnn_check(device, error, "allocate pinned memory");
+    device->api->getLastError();
+    return device->machine.host.fail(
+        device->opened ? VGG_ENOMEM : VGG_EDEVICE,
+        "cuda:%d: %zu KiB of the host's memory can't be pinned: free some there%s",
+        device->ordinal, size / 1024 + 1,
+        device->opened ? ", or use a smaller batch" : "");
 }
 
 vgg_status vgg__cudnn_wait(struct vgg__cudnn *device)
@@ -175,7 +135,7 @@ vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
                              const struct vgg__kernel *kernel, struct vgg__grid grid,
                              size_t shared, const void *args)
 {
-    return vgg__cudnn_check(
+    return vgg__cudnn_check_launch(
         device, device->api->launch(kernel, grid, shared, args, stream), kernel->name);
 }
 
@@ -200,8 +160,7 @@ static vgg_status make_pieces(struct vgg__cudnn *device, size_t size,
     vgg_status status = VGG_OK;
     *out = (struct pieces){0};
     for (int i = 0; status == VGG_OK && i < VGG__PIECES; i++) {
-        status = vgg__cudnn_check(device, device->api->mallocHost(&out->host[i], size),
-                                  "allocate pinned memory");
+        status = vgg__cudnn_pin(device, size, &out->host[i]);
         if (status == VGG_OK) status = vgg__cudnn_malloc(device, size, &out->device[i]);
     }
     if (status != VGG_OK) free_pieces(device, out);
@@ -233,23 +192,16 @@ vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size)
 
 /* ---- Opening and closing --------------------------------------------------------- */
 
-static vgg_status no_library(struct vgg__cudnn *device, const char *library, int status,
-                             const char *text)
-{
-    return device->machine.host.fail(VGG_EDEVICE, "cuda:%d: %s can't start: %s (%d)",
-                                     device->ordinal, library, text, status);
-}
-
 static vgg_status make_handles(struct vgg__cudnn *device)
 {
     const struct vgg__api *api = device->api;
     const cudnnStatus_t dnn = api->dnnCreate(&device->dnn);
     if (dnn != CUDNN_STATUS_SUCCESS)
-        return no_library(device, "cuDNN", dnn, api->dnnGetErrorString(dnn));
+        return vgg__cudnn_dnn_failed(device, "a handle", dnn, VGG__UPDATE);
     const cublasStatus_t lt = api->ltCreate(&device->lt);
-    if (lt != CUBLAS_STATUS_SUCCESS)
-        return no_library(device, "cuBLASLt", lt, "no handle");
-    return VGG_OK;
+    if (lt == CUBLAS_STATUS_SUCCESS) return VGG_OK;
+    vgg__cudnn_lt_failed(device, "a handle", lt, VGG__UPDATE);
+    return VGG_EDEVICE; /* whatever it is short of, it is not room for a batch */
 }
 
 static vgg_status make_queue(struct vgg__cudnn *device)
@@ -347,7 +299,7 @@ static vgg_status read_properties(struct vgg__cudnn *device)
 vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **out)
 {
     *out = NULL;
-    char reason[256];
+    char reason[VGG__REASON];
     const struct vgg__api *api = vgg__api_open(reason, sizeof reason);
     if (api == NULL) return host->fail(VGG_EDEVICE, "%s", reason);
     struct vgg__cudnn *device = host->alloc(host->ctx, sizeof *device);
@@ -379,6 +331,9 @@ vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **out)
         return status;
     }
     device->opened = true;
+    if (api->warning != NULL)
+        host->log(host->ctx, VGG_LOG_WARNING, "cuda:%d: %s", device->ordinal,
+                  api->warning);
     *out = device;
     return VGG_OK;
 }
@@ -400,7 +355,7 @@ vgg_status vgg__cudnn_probe(const vgg_host *host, vgg_device_desc *list,
                             uint32_t capacity, uint32_t *count)
 {
     *count = 0;
-    char reason[256];
+    char reason[VGG__REASON];
     const struct vgg__api *api = vgg__api_open(reason, sizeof reason);
     if (api == NULL) return host->fail(VGG_EDEVICE, "%s", reason);
     int found = 0;

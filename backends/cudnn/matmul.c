@@ -9,14 +9,6 @@
 
 #define MOST 8
 
-static vgg_status failed(struct vgg__cudnn *device, const char *what,
-                         cublasStatus_t status)
-{
-    return device->machine.host.fail(
-        status == CUBLAS_STATUS_ALLOC_FAILED ? VGG_ENOMEM : VGG_EDEVICE,
-        "cuda:%d: cuBLASLt: %s failed (%d)", device->ordinal, what, status);
-}
-
 static cudaDataType_t data_type(enum vgg__type type)
 {
     return type == VGG__BF16 ? CUDA_R_16BF : CUDA_R_32F;
@@ -106,8 +98,10 @@ vgg_status vgg__matmul_run(struct vgg__cudnn *device, cudaStream_t stream,
         device->lt, m->desc, &alpha, with->b, m->b, with->a, m->a, &beta, with->c, m->c,
         with->c, m->c, &m->algo, vgg__cudnn_workspace(device, stream), m->workspace,
         stream);
-    return status == CUBLAS_STATUS_SUCCESS ? VGG_OK
-                                           : failed(device, "a matrix product", status);
+    if (status == CUBLAS_STATUS_SUCCESS) return VGG_OK;
+    return vgg__cudnn_lt_failed(
+        device, "a matrix product", status,
+        status == CUBLAS_STATUS_ALLOC_FAILED ? "use a smaller batch" : VGG__AGAIN);
 }
 
 /* Milliseconds of a run, negative: it can't. */
@@ -165,9 +159,10 @@ vgg_status vgg__matmul_make(struct vgg__cudnn *device,
     vgg__matmul_free(device, out);
     return device->machine.host.fail(
         VGG_EUNSUPPORTED,
-        "cuda:%d: cuBLASLt has no algorithm for a product of %llux%llux%llu (%d)",
+        "cuda:%d: cuBLASLt has no algorithm for a product of %llux%llux%llu (%s): use "
+        "another batch size or precision, or update the driver and cuBLASLt",
         device->ordinal, (unsigned long long)shape->m, (unsigned long long)shape->n,
-        (unsigned long long)shape->k, status);
+        (unsigned long long)shape->k, device->api->ltGetStatusName(status));
 }
 
 void vgg__matmul_free(struct vgg__cudnn *device, struct vgg__matmul *m)

@@ -279,10 +279,7 @@ static vgg_status allocate(struct vgg__cudnn_program *p, const vgg_program_desc 
                                    &p->small_memory);
     if (status != VGG_OK) return status;
     p->small = place_small(p->small_memory, batch, gradients);
-    status = vgg__cudnn_check(
-        device,
-        device->api->mallocHost(&p->pinned_memory, place_pinned(NULL, batch).bytes),
-        "allocate pinned memory");
+    status = vgg__cudnn_pin(device, place_pinned(NULL, batch).bytes, &p->pinned_memory);
     if (status != VGG_OK) return status;
     p->pinned = place_pinned(p->pinned_memory, batch);
     status = vgg__cudnn_check(

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small product and a small convolution that must come out right before a device is
- * used: libraries that do not fit the driver or the GPU are found out here, with a
- * reason, and not in the middle of a training.
+/* A small convolution by a kernel of the engine, a product and a convolution of the
+ * libraries that must come out right before a device is used: kernels that were made
+ * for another GPU and libraries that do not fit the driver or the GPU are found out
+ * here, with a reason, and not in the middle of a training.
  *
  * All numbers are small integers, so every result is exact. */
 #include <string.h>
@@ -31,7 +32,8 @@ static float expected(const float *x, const float *w, int pixel, int oc)
 }
 
 struct trial {
-    float x[PIXELS * C], w[C * TAPS * C], y[PIXELS * C], product[PIXELS * C];
+    float x[PIXELS * C], w[C * TAPS * C];
+    float own[PIXELS * C], y[PIXELS * C], product[PIXELS * C];
 };
 
 static void fill(struct trial *t)
@@ -41,16 +43,36 @@ static void fill(struct trial *t)
     for (int i = 0; i < C * TAPS * C; i++) t->w[i] = (float)number(3 * i + 1);
 }
 
-static bool right(const struct trial *t)
+/* What came out wrong; NULL: nothing. */
+static const char *find_wrong(const struct trial *t)
 {
     for (int i = 0; i < PIXELS * C; i++) {
         float product = 0; /* row i / C of x with row i % C of w's first [C][C] */
         for (int k = 0; k < C; k++)
             product += t->x[i / C * C + k] * t->w[i % C * C + k];
-        if (t->product[i] != product || t->y[i] != expected(t->x, t->w, i / C, i % C))
-            return false;
+        const float sum = expected(t->x, t->w, i / C, i % C);
+        if (t->own[i] != sum) return "a small convolution of the plugin's own";
+        if (t->product[i] != product) return "a small product of cuBLASLt";
+        if (t->y[i] != sum) return "a small convolution of cuDNN";
     }
-    return true;
+    return NULL;
+}
+
+static vgg_status convolve_plainly(struct vgg__cudnn *device, struct trial *there)
+{
+    const struct vgg__conv_plain_args args = {.x = there->x,
+                                              .w = there->w,
+                                              .out = there->own,
+                                              .n = 1,
+                                              .h = SIDE,
+                                              .wd = SIDE,
+                                              .ic = C,
+                                              .oc = C,
+                                              .kernel = 3};
+    const vgg_status status =
+        vgg__cudnn_launch(device, device->stream, &vgg__kernel_conv_plain[VGG__F32],
+                          vgg__conv_plain_grid(&args), 0, &args);
+    return status == VGG_OK ? vgg__cudnn_wait(device) : status;
 }
 
 static vgg_status convolve(struct vgg__cudnn *device, struct trial *there)
@@ -70,18 +92,15 @@ static vgg_status convolve(struct vgg__cudnn *device, struct trial *there)
     struct vgg__dnn_plan plan;
     uint32_t refused;
     if (vgg__dnn_plans(&target, &problem, &plan, 1, &refused) == 0)
-        return device->machine.host.fail(
-            VGG_EDEVICE, "cuda:%d: cuDNN has no plan for a small convolution",
-            device->ordinal);
+        return vgg__cudnn_dnn_failed(device, "a plan for a small convolution",
+                                     CUDNN_STATUS_NOT_SUPPORTED, VGG__UPDATE);
     cudnnStatus_t status = device->api->dnnSetStream(device->dnn, device->stream);
     if (status == CUDNN_STATUS_SUCCESS)
         status = vgg__dnn_run(&target, &plan, &pointers);
     const vgg_status waited = vgg__cudnn_wait(device);
     vgg__dnn_plan_free(device->api, &plan);
     if (status == CUDNN_STATUS_SUCCESS) return waited;
-    return device->machine.host.fail(
-        VGG_EDEVICE, "cuda:%d: a small convolution: cuDNN: %s", device->ordinal,
-        device->api->dnnGetErrorString(status));
+    return vgg__cudnn_dnn_failed(device, "a small convolution", status, VGG__UPDATE);
 }
 
 static vgg_status multiply(struct vgg__cudnn *device, struct trial *there)
@@ -108,6 +127,7 @@ vgg_status vgg__cudnn_try(struct vgg__cudnn *device)
                          api->memcpyAsync(there, here, sizeof *here,
                                           cudaMemcpyHostToDevice, device->stream),
                          "copy a trial");
+    if (status == VGG_OK) status = convolve_plainly(device, there);
     if (status == VGG_OK) status = multiply(device, there);
     if (status == VGG_OK) status = convolve(device, there);
     if (status == VGG_OK)
@@ -117,10 +137,10 @@ vgg_status vgg__cudnn_try(struct vgg__cudnn *device)
                                               cudaMemcpyDeviceToHost, device->stream),
                              "copy a trial");
     if (status == VGG_OK) status = vgg__cudnn_wait(device);
-    if (status != VGG_OK || right(here)) return status;
-    return device->machine.host.fail(
-        VGG_EDEVICE,
-        "cuda:%d: a small convolution came out wrong: driver, cuDNN and GPU do "
-        "not fit together",
-        device->ordinal);
+    if (status != VGG_OK) return status;
+    const char *wrong = find_wrong(here);
+    if (wrong == NULL) return VGG_OK;
+    return device->machine.host.fail(VGG_EDEVICE,
+                                     "cuda:%d: %s came out wrong: " VGG__UPDATE,
+                                     device->ordinal, wrong);
 }

@@ -69,8 +69,10 @@ def test_whole(toolkit):
     for code, there in (("sm_75", True), ("sm_80", False), ("sm_110", True), ("sm_121", False),
                         ("compute_110", True), ("compute_75", False)):
         assert (f"code={code}" in rules) == there, code
+    assert "sm_75, sm_90, sm_110, compute_110" in rules, rules
     rules = toolkit.setup("-Dcudnn=enabled", "-Dtests=disabled", "-Dcudnn_arch=80,90")[2]
     assert "code=sm_80" in rules and "code=sm_90" in rules and "code=compute" not in rules
+    assert '"sm_80, sm_90"' in rules, rules
 
 
 @with_toolkit

@@ -251,6 +251,8 @@ static const char *get_error_name(cudaError_t error)
         return "cudaErrorInsufficientDriver";
     case cudaErrorIllegalAddress:
         return "cudaErrorIllegalAddress";
+    case cudaErrorNoKernelImageForDevice:
+        return "cudaErrorNoKernelImageForDevice";
     case cudaErrorStreamCaptureUnsupported:
         return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorStreamCaptureInvalidated:
@@ -293,5 +295,9 @@ const struct vgg__api *vgg__api_open(char *reason, size_t size)
         return NULL;
     }
     pthread_once(&filled, fill);
+    static char code[16];
+    snprintf(code, sizeof code, "sm_%d", vgg__simulated.code);
+    table.code = vgg__simulated.code ? code : "every GPU";
+    table.warning = vgg__simulated.warning;
     return &table;
 }

@@ -417,7 +417,10 @@ static const char *get_error_string(cudnnStatus_t status)
 static void get_last_error_string(char *text, size_t size)
 {
     const char *complaint = vgg__simulated_complaint();
-    snprintf(text, size, "%s", complaint ? complaint : "");
+    if (!complaint && vgg__simulated.failed)
+        snprintf(text, size, "%s has failed;\nby a test's wish", vgg__simulated.failed);
+    else
+        snprintf(text, size, "%s", complaint ? complaint : "");
 }
 
 bool sim_dnn_leak(char *text, size_t room)

@@ -74,6 +74,13 @@ static cudaError_t check_grid(const struct vgg__kernel *kernel,
     return cudaSuccess;
 }
 
+static bool has_code(void)
+{
+    const struct cudaDeviceProp *prop = sim_properties(sim_device());
+    const int code = vgg__simulated.code;
+    return code == 0 || (code / 10 == prop->major && code % 10 <= prop->minor);
+}
+
 static cudaError_t launch_kernel(const struct vgg__kernel *kernel,
                                  struct vgg__grid grid, size_t shared, const void *args,
                                  cudaStream_t stream)
@@ -85,6 +92,7 @@ static cudaError_t launch_kernel(const struct vgg__kernel *kernel,
                            "launch of %s: no host build", kernel->name);
     if (!error) error = check_grid(kernel, &grid, shared);
     if (!error) error = check_args(kernel, args);
+    if (!error && !has_code()) error = cudaErrorNoKernelImageForDevice;
     if (error) return sim_leave(error);
     struct launch *launch = sim_op_new(sizeof *launch, kernel->name, run_launch);
     launch->op.drop = drop_launch;

@@ -493,9 +493,24 @@ void sim_lt_reset(void)
     }
 }
 
+static const char *get_status_name(cublasStatus_t status)
+{
+    switch (status) {
+    case CUBLAS_STATUS_SUCCESS:
+        return "CUBLAS_STATUS_SUCCESS";
+    case CUBLAS_STATUS_ALLOC_FAILED:
+        return "CUBLAS_STATUS_ALLOC_FAILED";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+        return "CUBLAS_STATUS_EXECUTION_FAILED";
+    default:
+        return "CUBLAS_STATUS of the simulated device";
+    }
+}
+
 void sim_lt_table(struct vgg__api *api)
 {
     api->ltGetVersion = get_version;
+    api->ltGetStatusName = get_status_name;
     api->ltCreate = create;
     api->ltDestroy = destroy_handle;
     api->ltMatmulDescCreate = desc_create;

@@ -30,6 +30,8 @@ enum {
 
 struct vgg__simulated {
     const char *missing; /* not NULL: vgg__api_open() fails with this reason */
+    const char *warning; /* what the table says that works less well than it might */
+    int code; /* the kernels are made for this compute capability (90); 0: for all */
     /* By what their names hold: "H100", "H200", "A100", "L4", "B200", "T4". None: the
      * machine has a driver but no GPU. */
     const char *devices[SIMULATED_DEVICES];
