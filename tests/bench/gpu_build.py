@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""When scripts/gpu-check builds from the packed sources, on a pack whose `vgg` is a script;
+and where scripts/find-nvcc finds nvcc, which decides whether the GPU engine is built."""
+import hashlib
+import os
+import pathlib
+import subprocess
+import tarfile
+import tempfile
+
+import checks
+
+NO_CODE = "refused: cuda:0: conv_plain: the plugin is made for sm_90, this GPU is sm_80: " \
+    "build it with -Dcudnn_arch=80 or all"
+
+
+def program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+
+
+def run(command, path, **env):
+    """Status and all output of a command with `path` before the system's programs."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CUDNN_", "GPU_", "VGG_"))}
+    done = subprocess.run([str(c) for c in command], text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={**kept, "PATH": path, **env}, timeout=60)
+    return done.returncode, done.stdout
+
+
+class Pack:
+    """A pack; `meson` here only keeps what it was asked for, and fails."""
+
+    def __init__(self, folder, vgg):
+        self.folder = pathlib.Path(folder)
+        self.pack = self.folder / "pack"
+        self.bin = self.folder / "bin"
+        program(self.folder / "tree/examples/vgg/vgg", vgg)
+        program(self.folder / "tree/devel/pkg-config", "")
+        program(self.folder / "sources/meson.build", "")
+        self.pack.mkdir()
+        for name in ("tree", "sources"):
+            with tarfile.open(self.pack / f"{name}.tar.xz", "w:xz") as tar:
+                tar.add(self.folder / name, name)
+        (self.pack / "commit").write_text("c0ffee\n")
+        (self.pack / "sums").write_text("".join(
+            f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n"
+            for p in self.pack.iterdir() if p.name != "sums"))
+        program(self.bin / "meson", f'echo "$*" >"{self.folder}/asked"; exit 1\n')
+        program(self.bin / "nvcc", "")
+
+    def ask(self, *words, **env):
+        """What it says, which ends with an error: there is no stage "none"."""
+        status, said = run([checks.ROOT / "scripts/gpu-check", "none", "--out",
+                            self.folder / "out", *words],
+                           f"{self.bin}:{os.environ['PATH']}", GPU_PACK=str(self.pack), **env)
+        assert status != 0, said
+        return said
+
+    def check(self, *words, **env):
+        """(whether it built, with what options, what it said)"""
+        asked = self.folder / "asked"
+        asked.unlink(missing_ok=True)
+        said = self.ask(*words, **env)
+        built = asked.exists()
+        assert built == ("the fallback build failed" in said), said
+        assert built != ("no 'none'" in said), said
+        return built, asked.read_text() if built else "", said
+
+
+def with_pack(devices, version="0.1.0"):
+    """A test of a pack whose `vgg devices` prints this."""
+    vgg = f'case $1 in --version) echo {version};; devices) echo "{devices}";; esac\n'
+
+    def wrap(test):
+        def call():
+            with tempfile.TemporaryDirectory() as folder:
+                test(Pack(folder, vgg if version else "echo no libz >&2; exit 127\n"))
+        return call
+    return wrap
+
+
+@with_pack("cuda:0   NVIDIA H100, compute capability 9.0\ncpu      32 threads")
+def test_fits(pack):
+    assert not pack.check()[0]
+    built, options, _ = pack.check("--rebuild")
+    assert built and "-Dcudnn_arch=90 " in options, options
+
+
+@with_pack("cudnn    refused: no NVIDIA GPU was found\ncpu      32 threads")
+def test_no_gpu(pack):
+    assert not pack.check()[0]
+
+
+@with_pack(f"cuda:0   {NO_CODE}\ncuda:1   build it with -Dcudnn_arch=100\ncpu      32 threads")
+def test_no_code(pack):
+    built, options, said = pack.check()
+    assert built and "-Dcudnn=auto -Dcudnn_arch=80 " in options, options
+    assert "gpu-check: the plugin is made for sm_90, this GPU is sm_80" in said, said
+    built, options, _ = pack.check(CUDNN_ARCH="all")
+    assert built and "-Dcudnn_arch=all " in options, options
+    said = pack.ask(CUDNN_TOOLKIT="/nowhere")
+    assert "nvcc is not installed here: run CUDNN_ARCH=80 scripts/gpu-pack" in said, said
+
+
+@with_pack("", version="")
+def test_does_not_start(pack):
+    built, _, said = pack.check()
+    assert built and "the packed programs do not start: no libz" in said, said
+
+
+def find(path, **env):
+    status, said = run(["/bin/bash", checks.ROOT / "scripts/find-nvcc"], path, **env)
+    assert (status == 0) == (said != ""), (status, said)
+    return said.strip() or None
+
+
+def test_find_nvcc():
+    usual = pathlib.Path("/usr/local/cuda/bin/nvcc")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for name in ("bin", "toolkit/bin"):
+            program(folder / name / "nvcc", "")
+        (folder / "empty").mkdir()
+        nowhere = str(folder / "empty")
+        assert find(nowhere) == (str(usual) if os.access(usual, os.X_OK) else None)
+        assert find(f"{nowhere}:{folder}/bin") == f"{folder}/bin/nvcc"
+        assert find(f"{folder}/bin", CUDNN_TOOLKIT=f"{folder}/toolkit") == \
+            f"{folder}/toolkit/bin/nvcc"
+        assert find(f"{folder}/bin", CUDNN_TOOLKIT=nowhere) is None
+
+
+def test_one_rule():
+    """No other script looks for nvcc by itself."""
+    for path in sorted((checks.ROOT / "scripts").rglob("*")):
+        if not path.is_file() or path.suffix in (".py", ".pyc") or path.name == "find-nvcc":
+            continue
+        for line in path.read_text().splitlines():
+            assert "nvcc" not in line or not any(
+                word in line for word in ("command -v", "bin/nvcc", "which")), (path, line)
+
+
+checks.main(globals())
