@@ -11,18 +11,7 @@ Made by `scripts/gpu/report.py` from the rows of `scripts/gpu-check`, which are 
 
 NOTHING = """
 **Nothing has been measured on a GPU yet.** What is known of the [GPU engine](../gpu.md) comes
-from tests without one. To measure, on a machine with an NVIDIA GPU:
-
-```sh
-scripts/gpu-pack                                      # where the sources can be built
-scripts/gpu-check parity,bench --quick --out rows-1   # on the machine with the GPU, 4 minutes
-scripts/gpu-check bench --out rows-2                  # 8 minutes
-scripts/gpu-check vgg16 --out rows-3
-scripts/gpu-check accuracy --out rows-4
-scripts/gpu-check sanitize --out rows-5
-scripts/gpu-check profile --out rows-6
-python3 scripts/gpu/report.py rows-*                  # adds them to this page
-```
+from tests without one; that page also says how to measure.
 """
 
 CHAPTER = {"loss": 0.369, "train": 0.866, "test": 0.882, "f1": 0.891,
