@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* First layer forward behind a pool, one input channel, bf16: see conv_first_rows.cuh.
+/* First layer forward with ReLU and pool, one input channel, bf16: see
+ * conv_first_rows.cuh.
  *
  * The product is conv_first.cu's: 16 windows, times the 16 pixels of their patches,
  * times [4 places of 16 channels]; weights that a place does not see are 0 (so an
@@ -69,13 +70,18 @@ struct rows {
 #pragma unroll
         for (int p = 0; p < 4; p++)
             of[p] = vgg::pack_bf16(sums[p][2 * window], sums[p][2 * window + 1]);
-        return vgg::pool_pair(of, a.relu != 0);
+        return vgg::pool_pair(of, true);
     }
 
-    /* Where the lane's first window of a group goes to. */
+    /* Where the lane's channels of a window go to. */
     struct place {
         bf16 *y;
         uint8_t *winner;
+
+        __device__ place behind(uint32_t elements) const
+        {
+            return place{y + elements, winner + elements};
+        }
     };
 
     __device__ void write(const place &to, const float (&sums)[blocks][4][4],
@@ -96,15 +102,15 @@ struct rows {
         float sums[blocks][4][4];
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            patch[i] =
-                vgg::pixel_pair(words + i / 2 * 2 * line_pitch + i % 2 * 8, 0x5432);
+            patch[i] = vgg::pixel_pair(words + i / 2 * 2 * line_pitch + i % 2 * 8,
+                                       0x5432);
 #pragma unroll
         for (int b = 0; b < blocks; b++)
 #pragma unroll
             for (int p = 0; p < 4; p++)
                 vgg::multiply_bf16(sums[b][p], patch, w[b][p].x, w[b][p].y, bias[b]);
         if (left > 0) write(to, sums, 0);
-        if (left > 8) write(place{to.y + 8 * a.oc, to.winner + 8 * a.oc}, sums, 1);
+        if (left > 8) write(to.behind(8 * a.oc), sums, 1);
     }
 
     __device__ void part(const row_part &p, uint32_t stage) const
@@ -113,25 +119,26 @@ struct rows {
         const uint32_t *words = memory + stage * stage_words + q / 2 * line_pitch +
                                 vgg::first_window - 1 + g + q % 2;
         const uint64_t first = (p.window + g) * a.oc + channel;
-        place to = {(bf16 *)a.y + first, a.winner + first};
+        /* where winners are not kept, any pointer that may be moved */
+        uint8_t *const winner = a.winner != nullptr ? a.winner : (uint8_t *)a.y;
+        place to = {(bf16 *)a.y + first, winner + first};
         uint32_t left = channel < a.oc && g < p.columns ? p.columns - g : 0;
 #pragma unroll 1
         for (uint32_t i = 0; i < p.columns; i += vgg::group_windows) {
             group(words, left, to);
             words += vgg::group_windows;
-            to.y += vgg::group_windows * a.oc;
-            to.winner += vgg::group_windows * a.oc;
+            to = to.behind(vgg::group_windows * a.oc);
             left -= min(left, vgg::group_windows);
         }
     }
 
     __device__ void all() const
     {
-        const vgg::pixel_source x = {(const bf16 *)a.x, a.h, a.wd};
+        const vgg::pixel_source<part_windows> x = {(const bf16 *)a.x, a.h, a.wd};
         vgg::walk_rows(
             vgg::row_walk<part_windows>(a.n, a.h, a.wd),
             [&](const row_part &p, uint32_t stage) {
-                vgg::bring_pixels<part_windows>(x, p, memory + stage * stage_words);
+                x.bring(p, memory + stage * stage_words);
             },
             [&](const row_part &p, uint32_t stage) { part(p, stage); });
     }

@@ -23,51 +23,58 @@ constexpr uint32_t group_windows = 16; /* rows, or the inner side, of a product 
 
 struct row_part {
     uint64_t window;  /* number of its first window among all */
-    uint32_t line;    /* number of that one's first line of pixels among all */
+    uint64_t pixel;   /* number of that one's first pixel among all */
     uint32_t row;     /* of windows, in the image */
     uint32_t column;  /* of its first window, in the row */
     uint32_t columns; /* windows */
+
+    /* Whole groups. */
+    __device__ __forceinline__ uint32_t padded() const
+    {
+        return (columns + group_windows - 1) / group_windows * group_windows;
+    }
 };
 
 /* The parts of all images in order, of which each warp gets its share. All but a row's
  * last are whole groups. */
 template <uint32_t Windows> struct row_walk {
-    uint32_t h, down, across, columns; /* windows of an image, and of a part */
-    uint64_t left;                     /* parts that the warp has still to do */
+    uint32_t h, w, down, across,
+        columns;   /* of an image; windows of it, and of a part */
+    uint64_t left; /* parts that the warp has still to do */
     row_part at;
 
-    __device__ __forceinline__ row_walk(uint32_t n, uint32_t height, uint32_t w)
-        : h(height), down(h / 2), across(w / 2), columns(0), left(0), at{}
+    __device__ __forceinline__ row_walk(uint32_t n, uint32_t height, uint32_t width)
+        : h(height), w(width), down(h / 2), across(w / 2), columns(0), left(0), at{}
     {
         const uint32_t parts = (across + Windows - 1) / Windows;
         const uint64_t count = (uint64_t)n * down * parts;
         if (count == 0) return;
-        columns = (across + parts - 1) / parts;
-        columns = (columns + group_windows - 1) / group_windows * group_windows;
+        columns = row_part{0, 0, 0, 0, (across + parts - 1) / parts}.padded();
         const uint64_t warp = (uint64_t)blockIdx.x * rows_warps + threadIdx.x / 32;
         const uint64_t warps = (uint64_t)gridDim.x * rows_warps;
         const uint64_t first = count * warp / warps;
         const uint64_t row = divide(first, parts), image = divide(row, down);
         left = count * (warp + 1) / warps - first;
         at.row = (uint32_t)(row - image * down);
-        at.line = (uint32_t)image * h + 2 * at.row;
         at.column = (uint32_t)(first - row * parts) * columns;
         at.columns = min(across - at.column, columns);
         at.window = row * across + at.column;
+        at.pixel = (image * h + 2 * at.row) * w + 2 * at.column;
     }
 
     __device__ __forceinline__ void next()
     {
         left--;
         at.window += at.columns;
+        at.pixel += 2 * at.columns;
         at.column += columns;
-        if (at.column >= across) {
+        if (at.column >= across) { /* the rest of a line, and the one below it */
+            at.pixel += w % 2 + w;
             at.column = 0;
-            at.line += 2;
             at.row++;
         }
         if (at.row == down) {
-            at.line += h % 2;
+            at.pixel += h % 2 * w;
             at.row = 0;
         }
         at.columns = min(across - at.column, columns);
@@ -117,73 +124,88 @@ __device__ __forceinline__ uint32_t pixel_pair(const uint32_t *words, uint32_t s
     return __byte_perm(words[0], words[1], selector);
 }
 
-struct pixel_source {
+template <uint32_t Windows> struct pixel_source {
+    static constexpr uint32_t pitch = line_pitch<Windows>;
     const bf16 *x;
     uint32_t h, w;
-
-    /* Line `line` of a part's four; it may lie outside of the image. */
-    __device__ __forceinline__ const bf16 *at(const row_part &p, uint32_t line) const
-    {
-        return x + ((int64_t)p.line + line - 1) * w;
-    }
 
     __device__ __forceinline__ bool has(const row_part &p, uint32_t line) const
     {
         return 2 * p.row + line - 1 < h;
     }
-};
 
-/* Where lines have a multiple of 8 pixels. `to` is a place in shared memory. */
-template <uint32_t Windows>
-__device__ __forceinline__ void copy_pixels(const pixel_source &from, const row_part &p,
-                                            uint32_t to)
-{
-    constexpr uint32_t chunks = Windows / 4, at_once = 32 / chunks;
-    constexpr uint32_t pitch = 4 * line_pitch<Windows>;
-    const uint32_t lane = threadIdx.x % 32, first = lane / chunks, across = from.w / 2;
-    const uint32_t column = p.column + lane % chunks * 4;
-    const uint32_t at = to + first * pitch + (first_window + lane % chunks * 4) * 4;
-    const bf16 *pixels = from.at(p, first) + 2 * column;
+    /* Pixel 2 `column` of line `line`, both counted from the part's own first: a place
+     * outside of the image is none, and stands for the part's first pixel. */
+    __device__ __forceinline__ const bf16 *at(const row_part &p, uint32_t line,
+                                              int32_t column, bool inside) const
+    {
+        const int32_t from = ((int32_t)line - 1) * (int32_t)w + 2 * column;
+        return x + p.pixel + (inside ? from : 0);
+    }
+
+    /* Lines of a multiple of 8 pixels; `to` is a place in shared memory. */
+    __device__ __forceinline__ void copy_chunks(const row_part &p, uint32_t to) const
+    {
+        constexpr uint32_t chunks = Windows / 4, at_once = 32 / chunks;
+        const uint32_t lane = threadIdx.x % 32, first = lane / chunks;
+        const uint32_t across = w / 2, i = lane % chunks * 4;
+        const uint32_t place = to + 4 * (first * pitch + first_window + i);
 #pragma unroll
-    for (uint32_t k = 0; k < 4; k += at_once) {
-        copy_async<16>(at + k * pitch, pixels,
-                       from.has(p, first + k) && column < across);
-        pixels += at_once * from.w;
+        for (uint32_t k = 0; k < 4; k += at_once) {
+            const bool inside = has(p, first + k) && p.column + i < across;
+            copy_async<16>(place + 4 * k * pitch, at(p, first + k, i, inside), inside);
+        }
+        if (lane >= 8) return;
+        /* what stands before and behind */
+        const int32_t side = lane / 4 != 0 ? (int32_t)Windows : -1;
+        const uint32_t line = lane % 4;
+        const bool inside = has(p, line) && p.column + side < across;
+        copy_async<4>(to + 4 * (line * pitch + first_window + side),
+                      at(p, line, side, inside), inside);
     }
-    if (lane >= 8) return;
-    /* what stands before and behind */
-    const int32_t side = lane / 4 != 0 ? (int32_t)Windows : -1, line = lane % 4;
-    copy_async<4>(to + line * pitch + (first_window + side) * 4,
-                  from.at(p, line) + 2 * ((int64_t)p.column + side),
-                  from.has(p, line) && p.column + side < across);
-}
 
-/* Any lines. */
-template <uint32_t Windows>
-__device__ __forceinline__ void read_pixels(const pixel_source &from, const row_part &p,
-                                            uint32_t *to)
-{
-    constexpr uint32_t words = Windows + 2;
+    /* Lines of an even number of pixels. */
+    __device__ __forceinline__ void copy_words(const row_part &p, uint32_t to) const
+    {
 #pragma unroll 1
-    for (uint32_t i = threadIdx.x % 32; i < 4 * words; i += 32) {
-        const uint32_t line = i / words, column = 2 * (p.column + i % words) - 2;
-        const bool low = from.has(p, line) && column < from.w;
-        const bool high = from.has(p, line) && column + 1 < from.w;
-        const bf16 *const pixels = from.at(p, line) + (int32_t)column;
-        to[line * line_pitch<Windows> + first_window - 1 + i % words] =
-            (low ? pixels[0].bits : 0) | (high ? (uint32_t)pixels[1].bits << 16 : 0);
+        for (uint32_t line = 0; line < 4; line++)
+#pragma unroll 1
+            for (uint32_t i = threadIdx.x % 32; i < p.padded() + 2; i += 32) {
+                const int32_t column = (int32_t)i - 1;
+                const bool inside = has(p, line) && p.column + column < w / 2;
+                copy_async<4>(to + 4 * (line * pitch + first_window - 1 + i),
+                              at(p, line, column, inside), inside);
+            }
     }
-}
 
-template <uint32_t Windows>
-__device__ __forceinline__ void bring_pixels(const pixel_source &from,
-                                             const row_part &p, uint32_t *to)
-{
-    if (from.w % 8 == 0)
-        copy_pixels<Windows>(from, p, shared_at(to));
-    else
-        read_pixels<Windows>(from, p, to);
-}
+    /* Any lines; nothing goes on in the background. */
+    __device__ __forceinline__ void read(const row_part &p, uint32_t *to) const
+    {
+#pragma unroll 1
+        for (uint32_t line = 0; line < 4; line++)
+#pragma unroll 1
+            for (uint32_t i = threadIdx.x % 32; i < p.padded() + 2; i += 32) {
+                const int32_t column = (int32_t)i - 1;
+                const uint32_t first = 2 * (p.column + column); /* wraps before 0 */
+                const bool low = has(p, line) && first < w;
+                const bool high = has(p, line) && first + 1 < w;
+                const bf16 *const pixels = at(p, line, column, low || high);
+                to[line * pitch + first_window - 1 + i] =
+                    (low ? pixels[0].bits : 0) |
+                    (high ? (uint32_t)pixels[1].bits << 16 : 0);
+            }
+    }
+
+    __device__ __forceinline__ void bring(const row_part &p, uint32_t *to) const
+    {
+        if (w % 8 == 0)
+            copy_chunks(p, shared_at(to));
+        else if (w % 2 == 0)
+            copy_words(p, shared_at(to));
+        else
+            read(p, to);
+    }
+};
 
 } // namespace vgg
 

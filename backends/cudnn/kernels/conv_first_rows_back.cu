@@ -76,15 +76,17 @@ struct rows_back {
     {
         const uint32_t window = lane / 2, half = lane % 2;
         const bool has = channel + 8 * half < a.oc;
-        const uint64_t first = (p.window + window) * a.oc + channel + 8 * half;
+        const uint64_t first = p.window * a.oc + channel;
+        const bf16 *const dy = (const bf16 *)a.dy + first;
+        const uint8_t *const won = a.winner + first;
         const uint32_t d = to + slot_of(window) * 32 + half * 16;
         const uint32_t winner = to + gradient_words * 4 + window * 16 + half * 8;
 #pragma unroll
         for (uint32_t k = 0; k < part_windows; k += 16) {
             const bool there = has && window + k < p.columns;
-            const uint64_t from = there ? first + k * a.oc : 0;
-            vgg::copy_async<16>(d + k * 32, (const bf16 *)a.dy + from, there);
-            vgg::copy_async<8>(winner + k * 16, a.winner + from, there);
+            const uint32_t from = there ? (window + k) * a.oc + 8 * half : 0;
+            vgg::copy_async<16>(d + k * 32, dy + from, there);
+            vgg::copy_async<8>(winner + k * 16, won + from, there);
         }
     }
 
@@ -104,13 +106,16 @@ struct rows_back {
 #pragma unroll
         for (int k = 0; k < 4; k++) d[k] = at.gradients[k % 2][k / 2 * 8 * 8];
         if (a.y == nullptr) return;
+        uint32_t y[4] = {}; /* all are read before the first is used */
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             const uint32_t window = k / 2 * 8 + k % 2;
             if (2 * q + window >= left || channel + 2 * g >= a.oc) continue;
-            const bf16 *const y = (const bf16 *)a.y + at.y + window * a.oc;
-            d[k] = vgg::masked(d[k], vgg::load_packet<2>(y).word(0));
+            const bf16 *const from = (const bf16 *)a.y + at.y + window * a.oc;
+            y[k] = vgg::load_packet<2>(from).word(0);
         }
+#pragma unroll
+        for (int k = 0; k < 4; k++) d[k] = vgg::masked(d[k], y[k]);
     }
 
     /* From words of two channels of a window each to words of two windows of one
@@ -195,12 +200,12 @@ struct rows_back {
 
     __device__ void all()
     {
-        const vgg::pixel_source x = {(const bf16 *)a.x, a.h, a.wd};
+        const vgg::pixel_source<part_windows> x = {(const bf16 *)a.x, a.h, a.wd};
         vgg::walk_rows(
             vgg::row_walk<part_windows>(a.n, a.h, a.wd),
             [&](const row_part &p, uint32_t stage) {
                 uint32_t *const to = memory + stage * stage_words;
-                vgg::bring_pixels<part_windows>(x, p, to);
+                x.bring(p, to);
                 copy_gradients(p, vgg::shared_at(to + pixel_words));
             },
             [&](const row_part &p, uint32_t stage) { part(p, stage); });

@@ -98,13 +98,12 @@ static struct vgg__first_launch by_tiles(const struct vgg__kernel *kernel, uint3
                                       resident_grid(tiles, oc, VGG__FIRST_BLOCKS), 0};
 }
 
-/* Blocks for all rows of windows: how many parts a row has differs little. */
-static struct vgg__first_launch by_rows(const struct vgg__kernel *kernel, uint32_t n,
-                                        uint32_t h, uint32_t oc, size_t shared)
+/* A warp for each part of a row, of which there are `rows` in all images. */
+static struct vgg__grid rows_grid(uint64_t rows, uint32_t w, uint32_t windows,
+                                  uint32_t oc)
 {
-    const uint64_t rows = (uint64_t)n * (h / 2);
-    return (struct vgg__first_launch){
-        kernel, resident_grid(parts(rows, WARPS), oc, VGG__ROWS_BLOCKS), shared};
+    const uint64_t pieces = rows * parts(w / 2, windows);
+    return resident_grid(parts(pieces, WARPS), oc, VGG__ROWS_BLOCKS);
 }
 
 static int goes_by_rows(uint32_t ic, uint32_t pool, enum vgg__type type)
@@ -115,9 +114,12 @@ static int goes_by_rows(uint32_t ic, uint32_t pool, enum vgg__type type)
 struct vgg__first_launch vgg__conv_first_launch(const struct vgg__conv_first_args *args,
                                                 enum vgg__type type)
 {
-    if (goes_by_rows(args->ic, args->pool, type))
-        return by_rows(&vgg__kernel_conv_first_rows, args->n, args->h, args->oc,
-                       VGG__ROWS_SHARED);
+    if (goes_by_rows(args->ic, args->pool, type) && args->relu != 0)
+        return (struct vgg__first_launch){&vgg__kernel_conv_first_rows,
+                                          rows_grid((uint64_t)args->n * (args->h / 2),
+                                                    args->wd, VGG__ROWS_WINDOWS,
+                                                    args->oc),
+                                          VGG__ROWS_SHARED};
     return by_tiles(&vgg__kernel_conv_first[type], args->n, args->h, args->wd,
                     args->oc);
 }
@@ -127,8 +129,11 @@ vgg__conv_first_back_launch(const struct vgg__conv_first_back_args *args,
                             enum vgg__type type)
 {
     if (goes_by_rows(args->ic, args->pool, type))
-        return by_rows(&vgg__kernel_conv_first_rows_back, args->n, args->h, args->oc,
-                       VGG__ROWS_BACK_SHARED);
+        return (struct vgg__first_launch){&vgg__kernel_conv_first_rows_back,
+                                          rows_grid((uint64_t)args->n * (args->h / 2),
+                                                    args->wd, VGG__ROWS_BACK_WINDOWS,
+                                                    args->oc),
+                                          VGG__ROWS_BACK_SHARED};
     return by_tiles(&vgg__kernel_conv_first_back[type], args->n, args->h, args->wd,
                     args->oc);
 }

@@ -445,7 +445,8 @@ struct vgg__conv_first_args {
     uint32_t round_weights;
 };
 extern const struct vgg__kernel vgg__kernel_conv_first[VGG__TYPES];
-extern const struct vgg__kernel vgg__kernel_conv_first_rows; /* bf16, ic 1, pooled */
+extern const struct vgg__kernel
+    vgg__kernel_conv_first_rows; /* bf16, ic 1, relu, pool */
 int vgg__conv_first_takes(uint32_t ic, uint32_t oc, uint32_t kernel, uint32_t pool);
 
 /* Its weight and bias gradients from the gradient of y (pooled if the forward was),

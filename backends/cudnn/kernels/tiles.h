@@ -19,7 +19,8 @@
 #define VGG__FIRST_BLOCKS   3
 
 /* conv_first_rows and its way back: windows of a row that a warp works on at a time,
- * bytes of shared memory, and blocks of a multiprocessor. */
+ * bytes of shared memory, and blocks of a multiprocessor (H100 and later data center
+ * GPUs; of the way back two fit on an A100, and one where there are 100 KB). */
 #define VGG__ROWS_WINDOWS      128
 #define VGG__ROWS_SHARED       36864
 #define VGG__ROWS_BACK_WINDOWS 64
