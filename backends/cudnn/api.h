@@ -16,6 +16,9 @@
 #include "cudnn/kernels/kernels.h"
 #include "cudnn/libraries.h"
 
+/* Room for what an algorithm of a library is called in descriptions. */
+#define VGG__ALGORITHM 48
+
 struct vgg__api {
     /* What works less well than it might, in one line; NULL: nothing. */
     const char *warning;

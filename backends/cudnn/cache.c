@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Choices on disk; see cache.h. A file is one line, then the text:
+/* Choices on disk; see cache.h. A file is a head of lines, then the text:
  *
- *     libvgg choice 1 <way> <flag> <ns> <length> <hash of the text>
+ *     libvgg choice 2 <hash of all that follows this line>
+ *     <the device's text, which names GPU and library versions>
+ *     <question>
+ *     <name>
+ *     <way> <flag> <ns> <refused> <length of the text>
  */
 #include "cudnn/cache.h"
 
@@ -15,9 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT    "libvgg choice 1 %" SCNu32 " %" SCNu32 " %" SCNu32 " %zu %" SCNx64
+#define VERSION   "libvgg choice 2"
 #define MOST_TEXT ((size_t)4 << 20) /* a compiled plan takes up to 250 kB */
-#define MOST_LINE 160
+#define MOST_HEAD 1024
+#define FIRST     48 /* the first line is shorter */
 
 /* FNV-1a. */
 static uint64_t hash(uint64_t start, const void *data, size_t size)
@@ -57,21 +62,34 @@ static void make_folder(char *path)
     mkdir(path, 0700);
 }
 
-static bool file_name(const struct vgg__cudnn *device, const void *question,
-                      size_t size, char path[PATH_MAX])
+static bool file_name(const struct vgg__cudnn *device, const char *question,
+                      char path[PATH_MAX])
 {
     if (!folder(path)) return false;
-    /* The device's text names GPU and library versions. */
-    uint64_t key = hash(hash_start, device->text, strlen(device->text));
-    key = hash(key, question, size);
+    uint64_t key = hash(hash_start, VERSION, sizeof VERSION);
+    key = hash(key, device->text, strlen(device->text) + 1);
+    key = hash(key, question, strlen(question));
     const size_t length = strlen(path);
     snprintf(path + length, PATH_MAX - length, "/%016" PRIx64 ".choice", key);
     return true;
 }
 
+/* The first line, of a file whose rest has a hash. */
+static size_t first_line(char line[FIRST], uint64_t rest)
+{
+    return (size_t)snprintf(line, FIRST, VERSION " %016" PRIx64 "\n", rest);
+}
+
+/* The next lines, which say what was asked. */
+static size_t asked(const struct vgg__cudnn *device, const char *question,
+                    char text[MOST_HEAD])
+{
+    return (size_t)snprintf(text, MOST_HEAD, "%s\n%s\n", device->text, question);
+}
+
 /* ---- Reading --------------------------------------------------------------------- */
 
-/* All of a file, at most MOST_TEXT + MOST_LINE bytes; NULL: not to be had. */
+/* All of a file, at most MOST_TEXT + FIRST + MOST_HEAD bytes; NULL: not to be had. */
 static char *read_file(struct vgg__cudnn *device, const char *path, size_t *size)
 {
     const vgg_host *host = &device->machine.host;
@@ -80,7 +98,7 @@ static char *read_file(struct vgg__cudnn *device, const char *path, size_t *size
     struct stat about;
     char *data = NULL;
     if (fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0 &&
-        (size_t)about.st_size <= MOST_TEXT + MOST_LINE)
+        (size_t)about.st_size <= MOST_TEXT + FIRST + MOST_HEAD)
         data = host->alloc(host->ctx, (size_t)about.st_size + 1);
     size_t got = 0;
     while (data != NULL && got < (size_t)about.st_size) {
@@ -96,31 +114,51 @@ static char *read_file(struct vgg__cudnn *device, const char *path, size_t *size
     return data;
 }
 
-bool vgg__cache_load(struct vgg__cudnn *device, const void *question, size_t size,
+/* Whether `data` is the whole answer to the question, bit for bit; where the lines that
+ * hold it begin. */
+static bool answers(const struct vgg__cudnn *device, const char *question,
+                    const char *data, size_t size, size_t *at)
+{
+    char line[FIRST], text[MOST_HEAD];
+    const size_t first = first_line(line, 0), more = asked(device, question, text);
+    if (more >= MOST_HEAD || size < first + more) return false;
+    first_line(line, hash(hash_start, data + first, size - first));
+    *at = first + more;
+    return memcmp(data, line, first) == 0 && memcmp(data + first, text, more) == 0;
+}
+
+/* The name and the numbers; where the text begins, NULL: they are not there. */
+static const char *read_answer(const char *data, struct vgg__cached *out)
+{
+    const char *end = strchr(data, '\n');
+    const size_t name = end != NULL ? (size_t)(end - data) : sizeof out->name;
+    if (name >= sizeof out->name) return NULL;
+    memcpy(out->name, data, name);
+    out->name[name] = '\0';
+    if (sscanf(end + 1, "%" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %zu",
+               &out->way, &out->flag, &out->ns, &out->refused, &out->length) != 5)
+        return NULL;
+    end = strchr(end + 1, '\n');
+    return end != NULL ? end + 1 : NULL;
+}
+
+bool vgg__cache_load(struct vgg__cudnn *device, const char *question,
                      struct vgg__cached *out)
 {
     char path[PATH_MAX];
     *out = (struct vgg__cached){0};
-    if (!file_name(device, question, size, path)) return false;
-    size_t bytes = 0;
-    char *data = read_file(device, path, &bytes);
+    if (!file_name(device, question, path)) return false;
+    size_t size = 0, at = 0;
+    char *data = read_file(device, path, &size);
     if (data == NULL) return false;
-    char *line_end = memchr(data, '\n', bytes < MOST_LINE ? bytes : MOST_LINE);
-    uint64_t expected = 0;
-    bool good = line_end != NULL;
-    if (good) {
-        *line_end = '\0';
-        good = sscanf(data, FORMAT, &out->way, &out->flag, &out->ns, &out->length,
-                      &expected) == 5 &&
-               (size_t)(data + bytes - (line_end + 1)) == out->length &&
-               hash(hash_start, line_end + 1, out->length) == expected;
-    }
-    if (!good) {
+    const char *text = NULL;
+    if (answers(device, question, data, size, &at)) text = read_answer(data + at, out);
+    if (text == NULL || (size_t)(data + size - text) != out->length) {
         device->machine.host.release(data);
         *out = (struct vgg__cached){0};
         return false;
     }
-    memmove(data, line_end + 1, out->length);
+    memmove(data, text, out->length);
     data[out->length] = '\0';
     out->text = data;
     return true;
@@ -140,23 +178,36 @@ static bool write_all(int file, const char *data, size_t size)
     return true;
 }
 
-void vgg__cache_save(struct vgg__cudnn *device, const void *question, size_t size,
+/* All lines but the first; 0: they are too long. */
+static size_t write_lines(const struct vgg__cudnn *device, const char *question,
+                          const struct vgg__cached *answer, char lines[MOST_HEAD])
+{
+    size_t at = asked(device, question, lines);
+    if (at < MOST_HEAD)
+        at += (size_t)snprintf(
+            lines + at, MOST_HEAD - at,
+            "%s\n%" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %zu\n", answer->name,
+            answer->way, answer->flag, answer->ns, answer->refused, answer->length);
+    return at < MOST_HEAD ? at : 0;
+}
+
+void vgg__cache_save(struct vgg__cudnn *device, const char *question,
                      const struct vgg__cached *answer)
 {
-    char path[PATH_MAX], place[PATH_MAX], temporary[PATH_MAX + 16], line[MOST_LINE];
-    if (answer->length > MOST_TEXT || !folder(place) ||
-        !file_name(device, question, size, path))
+    char path[PATH_MAX], place[PATH_MAX], temporary[PATH_MAX + 16];
+    char first[FIRST], lines[MOST_HEAD];
+    const size_t length = write_lines(device, question, answer, lines);
+    if (length == 0 || answer->length > MOST_TEXT || !folder(place) ||
+        !file_name(device, question, path))
         return;
+    const uint64_t sum =
+        hash(hash(hash_start, lines, length), answer->text, answer->length);
     make_folder(place);
     snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
     const int file = mkostemp(temporary, O_CLOEXEC);
     if (file < 0) return;
-    const int length = snprintf(line, sizeof line,
-                                "libvgg choice 1 %" PRIu32 " %" PRIu32 " %" PRIu32
-                                " %zu %" PRIx64 "\n",
-                                answer->way, answer->flag, answer->ns, answer->length,
-                                hash(hash_start, answer->text, answer->length));
-    bool good = write_all(file, line, (size_t)length) &&
+    bool good = write_all(file, first, first_line(first, sum)) &&
+                write_all(file, lines, length) &&
                 write_all(file, answer->text, answer->length) && fsync(file) == 0;
     good = close(file) == 0 && good;
     if (!good || rename(temporary, path) != 0) unlink(temporary);

@@ -5,6 +5,7 @@
  * first plan of its heuristics that can be made, else the plain kernel. With tuning
  * every way is timed on the program's own memory, as a whole (with the kernels that it
  * needs around it), and the fastest is taken. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -87,7 +88,7 @@ static float time_route(const struct product *p, const struct vgg__conv_route *r
     if (status != VGG_OK || waited != VGG_OK) return -1;
     if (api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
         return -1;
-    return ms * 1000 / TIMED;
+    return roundf(ms * 1e6f / TIMED) / 1000; /* whole ns, as they are kept */
 }
 
 /* What masking costs the stage before if this one does not do it: it must read the mask
@@ -154,16 +155,15 @@ static void try_form(const struct product *p, const struct vgg__dnn_problem *pro
 #define KERNELS 2
 
 /* Everything that a choice depends on, in words. */
-static size_t question(const struct product *p, char text[QUESTION])
+static void question(const struct product *p, char text[QUESTION])
 {
     const struct vgg__dnn_problem m = problem_of(p);
     const vgg_stage *s = p->call->stage;
-    return (size_t)snprintf(
-        text, QUESTION,
-        "kernels %d conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
-        "relu %u pool %u input_relu %u mode %u pooled %d",
-        KERNELS, m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w, m.oc,
-        m.kernel, s->relu, s->pool, s->input_relu, p->call->mode, p->pooled);
+    snprintf(text, QUESTION,
+             "kernels %d conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
+             "relu %u pool %u input_relu %u mode %u pooled %d",
+             KERNELS, m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w,
+             m.oc, m.kernel, s->relu, s->pool, s->input_relu, p->call->mode, p->pooled);
 }
 
 /* Whether a route that was read is one that could have been chosen. */
@@ -195,7 +195,8 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
     const struct vgg__dnn_target target = target_of(device);
     char text[QUESTION];
     struct vgg__cached answer;
-    if (!vgg__cache_load(device, text, question(p, text), &answer)) return false;
+    question(p, text);
+    if (!vgg__cache_load(device, text, &answer)) return false;
     *out = (struct vgg__conv_route){.way = answer.way,
                                     .single_out = answer.flag & 1,
                                     .tile = answer.flag >> 1,
@@ -203,6 +204,7 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
     bool good = can_go(p, out);
     if (good && answer.length > 0)
         good = vgg__dnn_plan_read(&target, answer.text, answer.length, &out->plan);
+    snprintf(out->plan.text, sizeof out->plan.text, "%s", answer.name);
     const bool needs = answer.way == VGG__CONV_DNN || answer.way == VGG__CONV_DNN_FUSED;
     device->machine.host.release(answer.text);
     if (good && needs == (out->plan.plan != NULL)) return true;
@@ -217,12 +219,14 @@ static void remember(const struct product *p, const struct vgg__conv_route *rout
     char text[QUESTION];
     struct vgg__cached answer = {.way = route->way,
                                  .flag = route->single_out | route->tile << 1,
-                                 .ns = (uint32_t)(route->us * 1000)};
+                                 .ns = (uint32_t)lroundf(route->us * 1000)};
     if (route->plan.plan != NULL &&
         !vgg__dnn_plan_write(&target, &device->machine.host, &route->plan, &answer.text,
                              &answer.length))
         return;
-    vgg__cache_save(device, text, question(p, text), &answer);
+    snprintf(answer.name, sizeof answer.name, "%s", route->plan.text);
+    question(p, text);
+    vgg__cache_save(device, text, &answer);
     device->machine.host.release(answer.text);
 }
 

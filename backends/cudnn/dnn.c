@@ -196,7 +196,6 @@ bool vgg__dnn_plan_read(const struct vgg__dnn_target *target, const char *text,
         workspace >= 0 && (size_t)workspace <= target->most_workspace;
     if (!made) vgg__dnn_plan_free(api, out);
     out->workspace = (size_t)workspace;
-    snprintf(out->text, sizeof out->text, "cuDNN, kept plan");
     return made;
 }
 

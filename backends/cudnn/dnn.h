@@ -40,7 +40,7 @@ struct vgg__dnn_target {
 struct vgg__dnn_plan {
     cudnnBackendDescriptor_t plan; /* NULL: none */
     size_t workspace;
-    char text[48]; /* which engine, for describe */
+    char text[VGG__ALGORITHM]; /* which engine, for describe */
 };
 
 /* What a run reads and writes; what the problem does not have stays NULL. */
@@ -59,7 +59,7 @@ uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
 void vgg__dnn_plan_free(const struct vgg__api *api, struct vgg__dnn_plan *plan);
 
 /* A plan as text, and back: false if cuDNN will not (another version's text, say). The
- * text is `host` memory, to be released. */
+ * text is `host` memory, to be released. Which engine it is can't be read back. */
 bool vgg__dnn_plan_write(const struct vgg__dnn_target *target, const vgg_host *host,
                          const struct vgg__dnn_plan *plan, char **text, size_t *length);
 bool vgg__dnn_plan_read(const struct vgg__dnn_target *target, const char *text,

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the GPU engine does beyond what all engines do: GPUs of several kinds, libraries
- * that refuse, choices kept on disk, threads, data that stays on the device. */
-#include <dirent.h>
+ * that refuse, threads, data that stays on the device. */
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "compare.h"
 #include "core/error.h"
@@ -195,109 +192,6 @@ START_TEST(no_plans)
     ck_assert_uint_eq(vgg_context_bytes(ctx), 0);
     vgg_context_free(ctx);
     check_sound();
-}
-END_TEST
-
-/* ---- Choices on disk ------------------------------------------------------------- */
-
-enum { LINES = 8 };
-
-/* What describes the program's choices, and its output. */
-static void choose(char text[LINES][256], double **output)
-{
-    struct net net;
-    struct data data;
-    struct session s;
-    net_parse(&net, net_text);
-    data_create(&data, &net, 3, DATA_REAL, 2);
-    session_open(&s, &targets[BF16_TIMED], &net, 3, VGG_MODE_TRAIN, false);
-    ck_assert_uint_le(s.net.stage_count, LINES);
-    for (uint32_t i = 0; i < s.net.stage_count; i++)
-        s.target->engine->describe(s.program, i, text[i], sizeof text[i]);
-    session_write(&s, &data);
-    session_forward(&s, &data);
-    *output = guard_array(3 * net_output_count(&net), sizeof **output);
-    ck_ok(s.target->engine->read(s.program, VGG_VIEW_OUTPUT, 0, *output, VGG_F64));
-    session_close(&s);
-    data_free(&data);
-}
-
-/* Do `what` to every file of a folder; how many there are. */
-static int each_file(const char *folder, void (*what)(const char *path))
-{
-    DIR *dir = opendir(folder);
-    int count = 0;
-    ck_assert_ptr_nonnull(dir);
-    for (const struct dirent *e = readdir(dir); e; e = readdir(dir)) {
-        char path[512];
-        if (e->d_name[0] == '.') continue;
-        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        if (what) what(path);
-        count++;
-    }
-    closedir(dir);
-    return count;
-}
-
-static void cut(const char *path)
-{
-    ck_assert_int_eq(truncate(path, 70), 0);
-}
-
-static void change(const char *path)
-{
-    FILE *file = fopen(path, "r+b");
-    ck_assert_ptr_nonnull(file);
-    fseek(file, -3, SEEK_END);
-    const int byte = fgetc(file);
-    fseek(file, -3, SEEK_END);
-    fputc(byte ^ 1, file);
-    fclose(file);
-}
-
-/* Timing differs from seed to seed; what was chosen first stays, and with it the bits,
- * until the files say nothing or the library is another. */
-START_TEST(kept_choices)
-{
-    char folder[64], first[LINES][256] = {{0}}, again[LINES][256] = {{0}};
-    double *want, *got;
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
-    choose(again, &want);
-    const int files = each_file(folder, NULL);
-    ck_assert_int_gt(files, 2);
-    const uint64_t calls = vgg__simulated.calls;
-    choose(first, &got); /* of those that find them on disk */
-    const uint64_t fewer = vgg__simulated.calls - calls;
-    ck_assert_uint_lt(fewer, calls / 2); /* nothing is tried out */
-    guard_free(got);
-    for (uint64_t seed = 2; seed < 12; seed++) {
-        vgg__simulated.seed = seed;
-        choose(again, &got);
-        for (int i = 0; i < LINES; i++)
-            ck_assert_msg(strcmp(again[i], first[i]) == 0, "seed %d:\n%s\n%s",
-                          (int)seed, first[i], again[i]);
-        compare_label("seed %d", (int)seed);
-        compare_exact("output", got, want, 15);
-        guard_free(got);
-    }
-    each_file(folder, cut);
-    choose(again, &got);
-    guard_free(got);
-    each_file(folder, change);
-    choose(again, &got);
-    guard_free(got);
-    ck_assert_int_eq(each_file(folder, NULL), files);
-    vgg__simulated.dnn_version += 100;
-    choose(again, &got);
-    guard_free(got);
-    ck_assert_int_gt(each_file(folder, NULL), files);
-    setenv("VGG_CACHE_DIR", "/proc/none", 1); /* where nothing can be kept */
-    choose(again, &got);
-    guard_free(got);
-    setenv("VGG_CACHE_DIR", "", 1);
-    guard_free(want);
-    harness_rmdir(folder);
 }
 END_TEST
 
@@ -500,7 +394,6 @@ int main(void)
     tcase_add_test(tcase, second_gpu);
     tcase_add_test(tcase, refusals);
     tcase_add_test(tcase, no_plans);
-    tcase_add_test(tcase, kept_choices);
     tcase_add_test(tcase, threads);
     tcase_add_loop_test(tcase, resident, 0, (int)target_count);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Choices by timing that the GPU engine keeps on disk: the next run takes the same ones,
+ * and a file that says anything else than what was asked counts as absent. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "compare.h"
+#include "cudnn/cache.h"
+#include "guard.h"
+#include "harness.h"
+#include "simulated.h"
+#include "targets.h"
+
+enum { BF16_TIMED = 5 };
+
+static const char net_text[] =
+    "2x8x8 conv3:8 relu max conv3:16 relu max linear:9 relu linear:5 loss";
+
+/* ---- A network's choices --------------------------------------------------------- */
+
+enum { LINES = 8 };
+
+/* What describes the program's choices, and its output. */
+static void choose(char text[LINES][256], double **output)
+{
+    struct net net;
+    struct data data;
+    struct session s;
+    net_parse(&net, net_text);
+    data_create(&data, &net, 3, DATA_REAL, 2);
+    session_open(&s, &targets[BF16_TIMED], &net, 3, VGG_MODE_TRAIN, false);
+    ck_assert_uint_le(s.net.stage_count, LINES);
+    for (uint32_t i = 0; i < s.net.stage_count; i++)
+        s.target->engine->describe(s.program, i, text[i], sizeof text[i]);
+    session_write(&s, &data);
+    session_forward(&s, &data);
+    *output = guard_array(3 * net_output_count(&net), sizeof **output);
+    ck_ok(s.target->engine->read(s.program, VGG_VIEW_OUTPUT, 0, *output, VGG_F64));
+    session_close(&s);
+    data_free(&data);
+}
+
+/* Do `what` to every file of a folder; how many there are. */
+static int each_file(const char *folder, void (*what)(const char *path))
+{
+    DIR *dir = opendir(folder);
+    int count = 0;
+    ck_assert_ptr_nonnull(dir);
+    for (const struct dirent *e = readdir(dir); e; e = readdir(dir)) {
+        char path[512];
+        if (e->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        if (what) what(path);
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+static void cut(const char *path)
+{
+    ck_assert_int_eq(truncate(path, 70), 0);
+}
+
+static void change(const char *path)
+{
+    FILE *file = fopen(path, "r+b");
+    ck_assert_ptr_nonnull(file);
+    fseek(file, -3, SEEK_END);
+    const int byte = fgetc(file);
+    fseek(file, -3, SEEK_END);
+    fputc(byte ^ 1, file);
+    fclose(file);
+}
+
+/* Timing differs from seed to seed; what was chosen first stays, and with it the bits,
+ * until the files say nothing or the library is another. */
+START_TEST(kept_choices)
+{
+    char folder[64], first[LINES][256] = {{0}}, again[LINES][256] = {{0}};
+    double *want, *got;
+    harness_mkdtemp(folder);
+    setenv("VGG_CACHE_DIR", folder, 1);
+    choose(again, &want);
+    const int files = each_file(folder, NULL);
+    ck_assert_int_gt(files, 2);
+    const uint64_t calls = vgg__simulated.calls;
+    choose(first, &got); /* of those that find them on disk */
+    const uint64_t fewer = vgg__simulated.calls - calls;
+    ck_assert_uint_lt(fewer, calls / 2); /* nothing is tried out */
+    guard_free(got);
+    for (uint64_t seed = 2; seed < 12; seed++) {
+        vgg__simulated.seed = seed;
+        choose(again, &got);
+        for (int i = 0; i < LINES; i++)
+            ck_assert_msg(strcmp(again[i], first[i]) == 0, "seed %d:\n%s\n%s",
+                          (int)seed, first[i], again[i]);
+        compare_label("seed %d", (int)seed);
+        compare_exact("output", got, want, 15);
+        guard_free(got);
+    }
+    each_file(folder, cut);
+    choose(again, &got);
+    guard_free(got);
+    each_file(folder, change);
+    choose(again, &got);
+    guard_free(got);
+    ck_assert_int_eq(each_file(folder, NULL), files);
+    vgg__simulated.dnn_version += 100;
+    choose(again, &got);
+    guard_free(got);
+    ck_assert_int_gt(each_file(folder, NULL), files);
+    setenv("VGG_CACHE_DIR", "/proc/none", 1); /* where nothing can be kept */
+    choose(again, &got);
+    guard_free(got);
+    setenv("VGG_CACHE_DIR", "", 1);
+    guard_free(want);
+    harness_rmdir(folder);
+}
+END_TEST
+
+/* ---- Files ----------------------------------------------------------------------- */
+
+static void session_with_device(struct session *s)
+{
+    const vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    *s = (struct session){.target = &targets[BF16_TIMED]};
+    session_open_device(s, &opts);
+}
+
+static void close_device(struct session *s)
+{
+    s->target->engine->close(s->device);
+    vgg_context_free(s->ctx);
+    session_closed();
+}
+
+static char kept_file[512];
+
+static void note_path(const char *path)
+{
+    snprintf(kept_file, sizeof kept_file, "%s", path);
+}
+
+static size_t read_all(const char *path, unsigned char *data, size_t room)
+{
+    FILE *file = fopen(path, "rb");
+    ck_assert_ptr_nonnull(file);
+    const size_t size = fread(data, 1, room, file);
+    ck_assert_uint_lt(size, room);
+    fclose(file);
+    return size;
+}
+
+static void write_all(const char *path, const unsigned char *data, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(data, 1, size, file), size);
+    fclose(file);
+}
+
+/* Whether there is an answer to a question; one that there is is the one that was
+ * kept. */
+static bool is_kept(struct session *s, const char *question,
+                    const struct vgg__cached *want)
+{
+    struct vgg__cached got;
+    if (!vgg__cache_load(s->device, question, &got)) return false;
+    ck_assert_uint_eq(got.way, want->way);
+    ck_assert_uint_eq(got.flag, want->flag);
+    ck_assert_uint_eq(got.ns, want->ns);
+    ck_assert_uint_eq(got.refused, want->refused);
+    ck_assert_str_eq(got.name, want->name);
+    ck_assert_uint_eq(got.length, want->length);
+    if (want->length > 0)
+        ck_assert_int_eq(memcmp(got.text, want->text, want->length), 0);
+    ((struct vgg__cudnn *)s->device)->machine.host.release(got.text);
+    return true;
+}
+
+static char bytes[] = "a\0text\n of bytes\xff";
+static const struct vgg__cached answers[] = {
+    {.way = 4, .flag = 7, .ns = 12345, .refused = 2, .name = ""},
+    {1, 0, UINT32_MAX, 0, "an engine, compiled", bytes, sizeof bytes}};
+
+/* Every bit of a file turned over, every length that is cut, and one byte more. */
+START_TEST(changed_files)
+{
+    char folder[64];
+    unsigned char data[1024];
+    struct session s;
+    const struct vgg__cached *const answer = &answers[_i];
+    session_with_device(&s);
+    harness_mkdtemp(folder);
+    setenv("VGG_CACHE_DIR", folder, 1);
+    ck_assert(!is_kept(&s, "what", answer));
+    vgg__cache_save(s.device, "what", answer);
+    ck_assert(is_kept(&s, "what", answer));
+    ck_assert_int_eq(each_file(folder, note_path), 1);
+    const size_t size = read_all(kept_file, data, sizeof data - 1);
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        data[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        write_all(kept_file, data, size);
+        ck_assert_msg(!is_kept(&s, "what", answer), "bit %zu of byte %zu was believed",
+                      bit % 8, bit / 8);
+        data[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
+    data[size] = '0';
+    for (size_t length = 0; length <= size + 1; length++) {
+        write_all(kept_file, data, length);
+        ck_assert_msg(is_kept(&s, "what", answer) == (length == size),
+                      "%zu of %zu bytes", length, size);
+    }
+    setenv("VGG_CACHE_DIR", "", 1);
+    harness_rmdir(folder);
+    close_device(&s);
+}
+END_TEST
+
+/* Two questions whose names are one: only the one that is in the file is answered. */
+START_TEST(other_question)
+{
+    char folder[64], mine[512];
+    unsigned char data[1024];
+    struct session s;
+    session_with_device(&s);
+    harness_mkdtemp(folder);
+    setenv("VGG_CACHE_DIR", folder, 1);
+    vgg__cache_save(s.device, "what", &answers[0]);
+    each_file(folder, note_path);
+    snprintf(mine, sizeof mine, "%s", kept_file);
+    const size_t size = read_all(mine, data, sizeof data);
+    ck_assert_int_eq(unlink(mine), 0);
+    vgg__cache_save(s.device, "then", &answers[0]);
+    ck_assert_int_eq(each_file(folder, note_path), 1);
+    ck_assert_str_ne(kept_file, mine);
+    ck_assert(is_kept(&s, "then", &answers[0]));
+    write_all(kept_file, data, size);
+    ck_assert(!is_kept(&s, "then", &answers[0]));
+    setenv("VGG_CACHE_DIR", "", 1);
+    harness_rmdir(folder);
+    close_device(&s);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("choices");
+    TCase *tcase = tcase_create("cudnn");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, kept_choices);
+    tcase_add_loop_test(tcase, changed_files, 0, 2);
+    tcase_add_test(tcase, other_question);
+    suite_add_tcase(suite, tcase);
+    return harness_main(&suite, 1);
+}
