@@ -414,7 +414,8 @@ static void describe(const void *opaque, char *text, size_t size)
     describe_route("forward", &state->forward, routes[0], sizeof routes[0]);
     describe_route("data", &state->data, routes[1], sizeof routes[1]);
     describe_route("weights", &state->weights, routes[2], sizeof routes[2]);
-    snprintf(text, size, "%s; %s; %s", routes[0], routes[1], routes[2]);
+    snprintf(text, size, "%s; %s; %s%s", routes[0], routes[1], routes[2],
+             state->pooled ? "; pooled gradient" : "");
 }
 
 const struct vgg__cudnn_impl vgg__cudnn_conv = {

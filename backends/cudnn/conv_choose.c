@@ -160,10 +160,23 @@ static void question(const struct product *p, char text[QUESTION])
     const struct vgg__dnn_problem m = problem_of(p);
     const vgg_stage *s = p->call->stage;
     snprintf(text, QUESTION,
-             "kernels %d conv %d type %d strict %d tf32 %d n %u %ux%ux%u oc %u k %u "
-             "relu %u pool %u input_relu %u mode %u pooled %d",
-             KERNELS, m.what, m.type, m.strict, p->call->tf32, m.n, m.ic, m.h, m.w,
-             m.oc, m.kernel, s->relu, s->pool, s->input_relu, p->call->mode, p->pooled);
+             "kernels %d groups %d conv %d type %d strict %d tf32 %d n %u %ux%ux%u "
+             "oc %u k %u relu %u pool %u input_relu %u mode %u pooled %d",
+             KERNELS, p->call->device->mma.wide, m.what, m.type, m.strict,
+             p->call->tf32, m.n, m.ic, m.h, m.w, m.oc, m.kernel, s->relu, s->pool,
+             s->input_relu, p->call->mode, p->pooled);
+}
+
+/* The same for what a backward works on. */
+static void pooled_question(const struct product *p, char text[QUESTION])
+{
+    const vgg_stage *s = p->call->stage;
+    snprintf(text, QUESTION,
+             "kernels %d groups %d pooled gradient: n %u %ux%ux%u oc %u k %u relu %u "
+             "input_relu %u mode %u trains %d dx %d",
+             KERNELS, p->call->device->mma.wide, p->call->batch, s->in.c, s->mid.h,
+             s->mid.w, s->out.c, s->kernel, s->relu, s->input_relu, p->call->mode,
+             p->call->trains, p->call->wants_dx);
 }
 
 /* Whether a route that was read is one that could have been chosen. */
@@ -276,11 +289,12 @@ static void choose(const struct product *p, struct vgg__conv_route *best)
     if (best->us > 0 && !p->call->device->lost) remember(p, best);
 }
 
-/* Both products of a backward in one way of looking at the gradient. */
+/* Both products of a backward in one way of looking at the gradient; microseconds. */
 static float choose_backward(struct product *p, bool pooled,
                              struct vgg__conv_state *out)
 {
     float us = 0;
+    out->pooled = pooled;
     p->pooled = pooled;
     p->what = VGG__DNN_WEIGHTS;
     if (p->call->trains) choose(p, &out->weights);
@@ -324,22 +338,60 @@ static bool takes_pooled(const struct vgg__cudnn_call *call)
             vgg__conv_mma_takes(device, s, call->batch, call->type, &data));
 }
 
+/* Whether the pooled gradient is what both products take. */
+static bool is_complete(const struct product *p, const struct vgg__conv_state *state)
+{
+    return (!p->call->trains || state->weights.way == VGG__CONV_MMA) &&
+           (!p->call->wants_dx || state->data.way == VGG__CONV_MMA);
+}
+
+static bool is_timed(const struct product *p, const struct vgg__conv_state *state)
+{
+    return (!p->call->trains || state->weights.us > 0) &&
+           (!p->call->wants_dx || state->data.us > 0);
+}
+
+/* What was decided before, with its products; false: nothing that still holds. */
+static bool recall_backwards(struct product *p)
+{
+    struct vgg__cudnn *device = p->call->device;
+    char text[QUESTION];
+    struct vgg__cached answer;
+    pooled_question(p, text);
+    if (!vgg__cache_load(device, text, &answer)) return false;
+    device->machine.host.release(answer.text);
+    if (answer.way > 1 || answer.length > 0) return false;
+    choose_backward(p, answer.way == 1, p->state);
+    return answer.way == 0 || is_complete(p, p->state);
+}
+
+static void remember_backwards(const struct product *p, bool pooled, float us)
+{
+    char text[QUESTION];
+    const struct vgg__cached answer = {.way = pooled,
+                                       .ns = (uint32_t)lroundf(us * 1000)};
+    pooled_question(p, text);
+    if (!p->call->device->lost) vgg__cache_save(p->call->device, text, &answer);
+}
+
 /* The gradient before pooling as a whole, or as the pooled one and its winners:
  * whichever is faster with all that follows. */
 static void choose_backwards(struct product *p)
 {
     struct vgg__conv_state *state = p->state;
+    const bool either = takes_pooled(p->call);
+    if (either && recall_backwards(p)) return;
     const float full = choose_backward(p, false, state);
-    if (!takes_pooled(p->call)) return;
+    if (!either) return;
     struct vgg__conv_state other = {0};
     const float pooled = choose_backward(p, true, &other);
-    const bool complete = (!p->call->trains || other.weights.way == VGG__CONV_MMA) &&
-                          (!p->call->wants_dx || other.data.way == VGG__CONV_MMA);
-    if (!complete || pooled + time_dz(p, true) >= full + time_dz(p, false)) {
-        vgg__dnn_plan_free(p->call->device->api, &other.weights.plan);
-        vgg__dnn_plan_free(p->call->device->api, &other.data.plan);
-        return;
-    }
+    if (!is_complete(p, &other)) return;
+    const float make_pooled = time_dz(p, true), make_full = time_dz(p, false);
+    const bool takes = pooled + make_pooled < full + make_full;
+    /* What could not be timed is no choice to keep. */
+    if (is_timed(p, state) && make_pooled > 0 && make_full > 0)
+        remember_backwards(p, takes, takes ? pooled + make_pooled : full + make_full);
+    if (!takes) return;
     vgg__dnn_plan_free(p->call->device->api, &state->weights.plan);
     vgg__dnn_plan_free(p->call->device->api, &state->data.plan);
     state->weights = other.weights;
