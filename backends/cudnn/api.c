@@ -92,6 +92,8 @@ static const struct vgg__symbol lt_symbols[] = {
     {"cublasLtMatmulPreferenceDestroy", &table.ltMatmulPreferenceDestroy},
     {"cublasLtMatmulPreferenceSetAttribute", &table.ltMatmulPreferenceSetAttribute},
     {"cublasLtMatmulAlgoGetHeuristic", &table.ltMatmulAlgoGetHeuristic},
+    {"cublasLtMatmulAlgoCheck", &table.ltMatmulAlgoCheck},
+    {"cublasLtMatmulAlgoConfigGetAttribute", &table.ltMatmulAlgoConfigGetAttribute},
     {"cublasLtMatmul", &table.ltMatmul},
 };
 

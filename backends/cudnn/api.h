@@ -112,6 +112,13 @@ struct vgg__api {
         cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
         cublasLtMatmulPreference_t pref, int requested,
         cublasLtMatmulHeuristicResult_t results[], int *count);
+    cublasStatus_t (*ltMatmulAlgoCheck)(
+        cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+        cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+        const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result);
+    cublasStatus_t (*ltMatmulAlgoConfigGetAttribute)(
+        const cublasLtMatmulAlgo_t *algo, cublasLtMatmulAlgoConfigAttributes_t name,
+        void *value, size_t size, size_t *written);
     cublasStatus_t (*ltMatmul)(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                                const void *alpha, const void *a,
                                cublasLtMatrixLayout_t a_layout, const void *b,

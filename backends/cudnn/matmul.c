@@ -5,9 +5,22 @@
  * c = a . b is asked for as c^T = b^T . a^T. */
 #include "cudnn/matmul.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#define MOST 8
+#include "cudnn/cache.h"
+
+#define MOST     8
+#define WARM_UP  3
+#define TIMED    5
+#define QUESTION 240
+
+/* What algorithms may do with parts of sums (add them up in order, in float), and the
+ * bytes that they may take matrices to be aligned to: parameters' bf16 copies are sure
+ * to have 128. */
+#define SCHEMES   CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE
+#define ALIGNMENT 16
 
 static cudaDataType_t data_type(enum vgg__type type)
 {
@@ -56,9 +69,7 @@ static cublasStatus_t list_algorithms(struct vgg__cudnn *device,
 {
     const struct vgg__api *api = device->api;
     const uint64_t workspace = VGG__WORKSPACE;
-    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    const uint32_t alignment =
-        16; /* what parameters' bf16 copies are sure to have: 128 */
+    const uint32_t schemes = SCHEMES, alignment = ALIGNMENT;
     cublasLtMatmulPreference_t preference = NULL;
     *count = 0;
     cublasStatus_t status = api->ltMatmulPreferenceCreate(&preference);
@@ -104,24 +115,108 @@ vgg_status vgg__matmul_run(struct vgg__cudnn *device, cudaStream_t stream,
         status == CUBLAS_STATUS_ALLOC_FAILED ? "use a smaller batch" : VGG__AGAIN);
 }
 
-/* Milliseconds of a run, negative: it can't. */
+/* What an algorithm is called, as far as cuBLASLt tells. */
+static void name_algorithm(const struct vgg__cudnn *device, struct vgg__matmul *m)
+{
+    const struct vgg__api *api = device->api;
+    int32_t id = 0, parts = 1;
+    uint32_t tile = 0;
+    const bool known =
+        api->ltMatmulAlgoConfigGetAttribute(&m->algo, CUBLASLT_ALGO_CONFIG_ID, &id,
+                                            sizeof id, NULL) == CUBLAS_STATUS_SUCCESS &&
+        api->ltMatmulAlgoConfigGetAttribute(&m->algo, CUBLASLT_ALGO_CONFIG_TILE_ID,
+                                            &tile, sizeof tile,
+                                            NULL) == CUBLAS_STATUS_SUCCESS &&
+        api->ltMatmulAlgoConfigGetAttribute(&m->algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM,
+                                            &parts, sizeof parts,
+                                            NULL) == CUBLAS_STATUS_SUCCESS;
+    if (known)
+        snprintf(m->text, sizeof m->text, "cuBLASLt %d, tile %u, split %d", id, tile,
+                 parts);
+    else
+        snprintf(m->text, sizeof m->text, "cuBLASLt");
+}
+
+/* ---- Choosing -------------------------------------------------------------------- */
+
+/* Everything that a choice depends on, in words. */
+static void question(const struct vgg__matmul_shape *s, char text[QUESTION])
+{
+    snprintf(
+        text, QUESTION,
+        "product %llux%llux%llu across %d %d types %d %d tf32 %d add %d schemes %d "
+        "workspace %zu alignment %d",
+        (unsigned long long)s->m, (unsigned long long)s->n, (unsigned long long)s->k,
+        s->a_across, s->b_across, s->in, s->out, s->tf32, s->accumulate, SCHEMES,
+        VGG__WORKSPACE, ALIGNMENT);
+}
+
+/* The algorithm that was chosen before, if it is still one for the product. */
+static bool recall(struct vgg__cudnn *device, const struct vgg__matmul_shape *shape,
+                   struct vgg__matmul *m)
+{
+    char text[QUESTION];
+    struct vgg__cached kept;
+    cublasLtMatmulHeuristicResult_t result = {0};
+    question(shape, text);
+    if (!vgg__cache_load(device, text, &kept)) return false;
+    bool good = kept.length == sizeof m->algo && kept.flag <= VGG__WORKSPACE;
+    if (good) {
+        memcpy(&m->algo, kept.text, sizeof m->algo);
+        good = device->api->ltMatmulAlgoCheck(device->lt, m->desc, m->b, m->a, m->c,
+                                              m->c, &m->algo,
+                                              &result) == CUBLAS_STATUS_SUCCESS &&
+               result.workspaceSize <= kept.flag;
+    }
+    m->workspace = kept.flag;
+    m->us = (float)kept.ns / 1000;
+    snprintf(m->text, sizeof m->text, "%s", kept.name);
+    device->machine.host.release(kept.text);
+    return good;
+}
+
+static void remember(struct vgg__cudnn *device, const struct vgg__matmul_shape *shape,
+                     const struct vgg__matmul *m)
+{
+    char text[QUESTION], algorithm[sizeof m->algo];
+    memcpy(algorithm, &m->algo, sizeof algorithm);
+    struct vgg__cached answer = {.flag = (uint32_t)m->workspace,
+                                 .ns = (uint32_t)lroundf(m->us * 1000),
+                                 .text = algorithm,
+                                 .length = sizeof algorithm};
+    snprintf(answer.name, sizeof answer.name, "%s", m->text);
+    question(shape, text);
+    vgg__cache_save(device, text, &answer);
+}
+
+/* Microseconds of a run, negative: it can't. */
 static float time_algorithm(struct vgg__cudnn *device, const struct vgg__matmul *m,
                             const struct vgg__matmul_scratch *scratch)
 {
     const struct vgg__api *api = device->api;
     float ms = -1;
     vgg_status status = VGG_OK;
-    for (int i = 0; status == VGG_OK && i < 8; i++) {
-        if (i == 3) api->eventRecord(device->begin, device->stream);
+    for (int i = 0; status == VGG_OK && i < WARM_UP + TIMED; i++) {
+        if (i == WARM_UP) api->eventRecord(device->begin, device->stream);
         status = vgg__matmul_run(device, device->stream, m, scratch);
     }
     if (status != VGG_OK) return -1;
     api->eventRecord(device->end, device->stream);
-    if (api->eventSynchronize(device->end) != cudaSuccess) return -1;
-    return api->eventElapsedTime(&ms, device->begin, device->end) == cudaSuccess ? ms
-                                                                                 : -1;
+    if (api->eventSynchronize(device->end) != cudaSuccess ||
+        api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
+        return -1;
+    return roundf(ms * 1e6f / TIMED) / 1000; /* whole ns, as they are kept */
 }
 
+static void take(struct vgg__cudnn *device,
+                 const cublasLtMatmulHeuristicResult_t *found, struct vgg__matmul *m)
+{
+    m->algo = found->algo;
+    m->workspace = found->workspaceSize;
+    name_algorithm(device, m);
+}
+
+/* The fastest of several, or the first where none can be timed. */
 static void choose(struct vgg__cudnn *device, struct vgg__matmul *m,
                    const cublasLtMatmulHeuristicResult_t *found, int count,
                    const struct vgg__matmul_scratch *scratch)
@@ -131,13 +226,13 @@ static void choose(struct vgg__cudnn *device, struct vgg__matmul *m,
     for (int i = 0; count > 1 && i < count; i++) {
         m->algo = found[i].algo;
         m->workspace = found[i].workspaceSize;
-        const float ms = time_algorithm(device, m, scratch);
-        if (ms < 0 || (best >= 0 && ms >= best)) continue;
-        best = ms;
+        const float us = time_algorithm(device, m, scratch);
+        if (us < 0 || (best >= 0 && us >= best)) continue;
+        best = us;
         best_at = i;
     }
-    m->algo = found[best_at].algo;
-    m->workspace = found[best_at].workspaceSize;
+    take(device, &found[best_at], m);
+    m->us = best > 0 ? best : 0;
 }
 
 vgg_status vgg__matmul_make(struct vgg__cudnn *device,
@@ -149,11 +244,15 @@ vgg_status vgg__matmul_make(struct vgg__cudnn *device,
     int count = 0;
     *out = (struct vgg__matmul){.accumulate = shape->accumulate};
     cublasStatus_t status = make_objects(device, shape, out);
+    if (status == CUBLAS_STATUS_SUCCESS && tries > 1 && recall(device, shape, out))
+        return VGG_OK;
     if (status == CUBLAS_STATUS_SUCCESS)
         status = list_algorithms(device, out, tries < MOST ? (int)tries : MOST, found,
                                  &count);
     if (status == CUBLAS_STATUS_SUCCESS && count > 0) {
         choose(device, out, found, count, scratch);
+        /* What could not be timed is no choice to keep. */
+        if (out->us > 0 && !device->lost) remember(device, shape, out);
         return VGG_OK;
     }
     vgg__matmul_free(device, out);

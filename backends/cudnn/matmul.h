@@ -23,10 +23,13 @@ struct vgg__matmul {
     cublasLtMatmulAlgo_t algo;
     size_t workspace;
     bool accumulate;
+    char text[VGG__ALGORITHM]; /* which algorithm, for describe */
+    float us;                  /* measured; 0: not */
 };
 
-/* How many algorithms to try: 1 takes the heuristics' first. On failure nothing is
- * held. `scratch` are matrices to try on, of the right size (used when tries > 1). */
+/* How many algorithms to try: 1 takes the heuristics' first, of more the fastest is
+ * taken and kept on disk. On failure nothing is held. `scratch` are matrices to try on,
+ * of the right size (used when tries > 1). */
 struct vgg__matmul_scratch {
     const void *a, *b;
     void *c;

@@ -14,6 +14,7 @@ COLUMNS = 88
 # Functions with more parameters, and why.
 WIDE = {
     "vgg_tensor_wrap": "a callback and its cookie are one thing",
+    "lt_algo_check": "the signature is cuBLASLt's",
     "lt_get_heuristic": "the signature is cuBLASLt's",
     "lt_matmul": "the signature is cuBLASLt's",
     "vgg_transform_apply": "seed, epoch and index are the place of one sample",

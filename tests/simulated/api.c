@@ -6,10 +6,13 @@
 #include <pthread.h>
 #include <stdarg.h>
 
-static const struct vgg__simulated at_start = {
-    .devices = {"H200"}, .driver = 13000, .dnn_version = 91900, .seed = 1};
-struct vgg__simulated vgg__simulated = {
-    .devices = {"H200"}, .driver = 13000, .dnn_version = 91900, .seed = 1};
+#define AT_START                                                                       \
+    {                                                                                  \
+        .devices = {"H200"}, .driver = 13000, .dnn_version = 91900,                    \
+        .lt_version = 130000, .seed = 1                                                \
+    }
+static const struct vgg__simulated at_start = AT_START;
+struct vgg__simulated vgg__simulated = AT_START;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char complaint[512];

@@ -137,6 +137,30 @@ START_TEST(kept_choices)
 }
 END_TEST
 
+/* A kept algorithm that cuBLASLt won't take any more is chosen anew. */
+START_TEST(refused_algorithm)
+{
+    char folder[64];
+    struct chosen first, again;
+    harness_mkdtemp(folder);
+    setenv("VGG_CACHE_DIR", folder, 1);
+    choose(small_net, &first);
+    vgg__simulated.fail_name = "ltMatmulAlgoCheck";
+    vgg__simulated.fail_call = 1;
+    vgg__simulated.fail_error = cudaErrorInvalidValue;
+    const uint64_t calls = vgg__simulated.calls;
+    choose(small_net, &again);
+    ck_assert_str_eq(vgg__simulated.failed, "ltMatmulAlgoCheck");
+    const uint64_t more = vgg__simulated.calls - calls;
+    check_same(&again, &first);
+    choose(small_net, &again);
+    check_same(&again, &first);
+    ck_assert_uint_gt(more, vgg__simulated.calls - calls - more);
+    setenv("VGG_CACHE_DIR", "", 1);
+    harness_rmdir(folder);
+}
+END_TEST
+
 /* Where files say nothing, or the library is another, all is chosen anew. */
 START_TEST(new_choices)
 {
@@ -154,7 +178,10 @@ START_TEST(new_choices)
     ck_assert_int_eq(each_file(folder, NULL), files);
     vgg__simulated.dnn_version += 100;
     choose(small_net, &chosen);
-    ck_assert_int_gt(each_file(folder, NULL), files);
+    ck_assert_int_eq(each_file(folder, NULL), 2 * files);
+    vgg__simulated.lt_version += 100;
+    choose(small_net, &chosen);
+    ck_assert_int_eq(each_file(folder, NULL), 3 * files);
     setenv("VGG_CACHE_DIR", "/proc/none", 1); /* where nothing can be kept */
     choose(small_net, &chosen);
     setenv("VGG_CACHE_DIR", "", 1);
@@ -293,6 +320,7 @@ int main(void)
     TCase *tcase = tcase_create("cudnn");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, kept_choices, 0, 2);
+    tcase_add_test(tcase, refused_algorithm);
     tcase_add_test(tcase, new_choices);
     tcase_add_loop_test(tcase, changed_files, 0, 2);
     tcase_add_test(tcase, other_question);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simulated cuBLASLt's calls: objects, heuristics, and what is looked at before a
- * product is queued. */
+/* The simulated cuBLASLt's calls: objects, heuristics, products. */
 #include "lt.h"
 
 enum what { HANDLE, DESC, LAYOUT, PREFERENCE };
@@ -361,76 +360,57 @@ lt_get_heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
     return sim_lt_leave(status);
 }
 
+/* Whether an algorithm, which may come from anywhere, is one for this product; that it
+ * is not is an answer and no misuse. */
+static cublasStatus_t lt_algo_check(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+                                    cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                    cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                    const cublasLtMatmulAlgo_t *algo,
+                                    cublasLtMatmulHeuristicResult_t *result)
+{
+    cublasStatus_t status = sim_lt_enter("ltMatmulAlgoCheck", true);
+    const cublasLtMatrixLayout_t handles[4] = {a, b, c, d};
+    struct lt_layout layouts[4];
+    const struct object *what = find(desc, DESC);
+    if (!status && (!find(handle, HANDLE) || !what || !algo || !result ||
+                    !find_layouts(handles, layouts)))
+        status = sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
+                               "cublasLtMatmulAlgoCheck: an object is missing");
+    if (status) return sim_lt_leave(status);
+    struct lt_algo known;
+    memcpy(&known, algo, sizeof known);
+    if (known.magic != magic || known.problem != problem_of(&what->desc, layouts))
+        return sim_lt_leave(CUBLAS_STATUS_INVALID_VALUE);
+    result->workspaceSize = known.workspace; /* the algorithm's own place stays */
+    result->state = CUBLAS_STATUS_SUCCESS;
+    result->wavesCount = 1;
+    return sim_lt_leave(status);
+}
+
+static cublasStatus_t lt_algo_get(const cublasLtMatmulAlgo_t *algo,
+                                  cublasLtMatmulAlgoConfigAttributes_t name,
+                                  void *value, size_t size, size_t *written)
+{
+    cublasStatus_t status = sim_lt_enter("ltMatmulAlgoConfigGetAttribute", true);
+    struct lt_algo known = {0};
+    if (algo) memcpy(&known, algo, sizeof known);
+    if (!status && (known.magic != magic || !value || size != 4))
+        status = sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
+                               "cublasLtMatmulAlgoConfigGetAttribute: no algorithm, or "
+                               "%zu bytes, not 4",
+                               size);
+    const int32_t all[] = {[CUBLASLT_ALGO_CONFIG_ID] = 66,
+                           [CUBLASLT_ALGO_CONFIG_TILE_ID] = CUBLASLT_MATMUL_TILE_64x64,
+                           [CUBLASLT_ALGO_CONFIG_SPLITK_NUM] = lt_parts(&known)};
+    if (!status && (size_t)name >= sizeof all / sizeof *all)
+        status = sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
+                               "cuBLASLt: attribute %d is not simulated", name);
+    if (!status) memcpy(value, &all[name], sizeof *all);
+    if (!status && written) *written = sizeof *all;
+    return sim_lt_leave(status);
+}
+
 /* ---- Products -------------------------------------------------------------------- */
-
-static cublasStatus_t wrong(const char *what)
-{
-    return sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s", what);
-}
-
-static bool overlap(const struct lt_call *call, int i, int k)
-{
-    const uint8_t *a = call->matrices[i], *b = call->matrices[k];
-    return a < b + lt_extent(&call->layouts[k]) && b < a + lt_extent(&call->layouts[i]);
-}
-
-static cublasStatus_t check_matrices(const struct lt_call *call)
-{
-    static const char *const letters = "abcd";
-    char why[160];
-    for (int i = 0; i < 4; i++) {
-        if (!call->matrices[i]) return wrong("a matrix is NULL");
-        if ((uintptr_t)call->matrices[i] % call->algo.align[i] != 0 ||
-            (uintptr_t)call->matrices[i] % lt_element(call->layouts[i].type) != 0)
-            return sim_lt_refuse(
-                CUBLAS_STATUS_INVALID_VALUE,
-                "cublasLtMatmul: %c is not aligned to %u bytes, as the "
-                "preference has promised",
-                letters[i], call->algo.align[i]);
-        if (!sim_device_range(call->matrices[i], lt_extent(&call->layouts[i]), why,
-                              sizeof why))
-            return sim_lt_refuse(CUBLAS_STATUS_EXECUTION_FAILED,
-                                 "cublasLtMatmul: %c: %s", letters[i], why);
-    }
-    if (overlap(call, 3, 0) || overlap(call, 3, 1)) return wrong("d overlaps a or b");
-    if (overlap(call, 3, 2) && (call->matrices[3] != call->matrices[2] ||
-                                call->layouts[3].ld != call->layouts[2].ld))
-        return wrong("d overlaps c, but is not c");
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-static cublasStatus_t check_rest(const struct lt_call *call, size_t workspace_size)
-{
-    char why[160] = "";
-    const struct lt_desc *desc = &call->desc;
-    if (call->algo.workspace > workspace_size)
-        return sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
-                             "cublasLtMatmul: %zu bytes of work space, the algorithm "
-                             "wants %llu",
-                             workspace_size, (unsigned long long)call->algo.workspace);
-    if (call->algo.workspace > 0 &&
-        ((uintptr_t)call->workspace % 256 != 0 ||
-         !sim_device_range(call->workspace, call->algo.workspace, why, sizeof why)))
-        return sim_lt_refuse(
-            CUBLAS_STATUS_INVALID_VALUE,
-            "cublasLtMatmul: work space is not aligned to 256 bytes, or "
-            "%s",
-            why);
-    if (desc->pointers == CUBLASLT_POINTER_MODE_DEVICE &&
-        (!sim_device_range(call->alpha, 4, why, sizeof why) ||
-         !sim_device_range(call->beta, 4, why, sizeof why)))
-        return sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
-                             "cublasLtMatmul: alpha or beta: %s", why);
-    if (!(desc->epilogue & CUBLASLT_EPILOGUE_BIAS)) return CUBLAS_STATUS_SUCCESS;
-    const cudaDataType type = call->layouts[3].type;
-    if (desc->bias_type != (cudaDataType_t)-1 && desc->bias_type != type)
-        return wrong("the bias is of another type than d");
-    if (!sim_device_range(desc->bias, (size_t)call->layouts[3].rows * lt_element(type),
-                          why, sizeof why))
-        return sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: bias: %s",
-                             why);
-    return CUBLAS_STATUS_SUCCESS;
-}
 
 static cublasStatus_t lt_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                                 const void *alpha, const void *a,
@@ -448,9 +428,9 @@ static cublasStatus_t lt_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
         .matrices = {a, b, c, d}, .alpha = alpha, .beta = beta, .workspace = workspace};
     if (!status && (!lt || !what || !alpha || !beta || !algo ||
                     !find_layouts(handles, call.layouts)))
-        status = wrong("an object is missing, or no algorithm is named");
+        status = lt_wrong("an object is missing, or no algorithm is named");
     if (!status && lt->device != sim_device())
-        status = wrong("another device's handle");
+        status = lt_wrong("another device's handle");
     if (!status && sim_stream_check(stream, "cublasLtMatmul"))
         status = CUBLAS_STATUS_INVALID_VALUE;
     if (status) return sim_lt_leave(status);
@@ -459,14 +439,13 @@ static cublasStatus_t lt_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
     if (call.algo.magic != magic ||
         call.algo.problem != problem_of(&call.desc, call.layouts))
         return sim_lt_leave(
-            wrong("the algorithm is another product's, or was marked as "
-                  "not supported"));
+            lt_wrong("the algorithm is another product's, or was marked as "
+                     "not supported"));
     if (call.desc.pointers == CUBLASLT_POINTER_MODE_HOST) {
         memcpy(&call.host_alpha, alpha, sizeof call.host_alpha);
         memcpy(&call.host_beta, beta, sizeof call.host_beta);
     }
-    status = check_matrices(&call);
-    if (!status) status = check_rest(&call, workspace_size);
+    status = lt_check(&call, workspace_size);
     if (!status) status = lt_queue(&call, stream);
     return sim_lt_leave(status);
 }
@@ -475,7 +454,7 @@ static cublasStatus_t lt_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
 
 static size_t get_version(void)
 {
-    return 130000;
+    return vgg__simulated.lt_version;
 }
 
 bool sim_lt_leak(char *text, size_t room)
@@ -522,5 +501,7 @@ void sim_lt_table(struct vgg__api *api)
     api->ltMatmulPreferenceDestroy = preference_destroy;
     api->ltMatmulPreferenceSetAttribute = preference_set;
     api->ltMatmulAlgoGetHeuristic = lt_get_heuristic;
+    api->ltMatmulAlgoCheck = lt_algo_check;
+    api->ltMatmulAlgoConfigGetAttribute = lt_algo_get;
     api->ltMatmul = lt_matmul;
 }

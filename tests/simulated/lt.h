@@ -43,6 +43,16 @@ size_t lt_extent(const struct lt_layout *layout);
 int64_t lt_rows(const struct lt_layout *layout, int32_t across);
 int64_t lt_cols(const struct lt_layout *layout, int32_t across);
 
+/* Parts of a sum that an algorithm makes one by one. */
+static inline int32_t lt_parts(const struct lt_algo *algo)
+{
+    return algo->scheme == CUBLASLT_REDUCTION_SCHEME_NONE ? 1 : 2;
+}
+
+/* A misuse of cublasLtMatmul; and whether there is one (lt_check.c). */
+cublasStatus_t lt_wrong(const char *what);
+cublasStatus_t lt_check(const struct lt_call *call, size_t workspace_size);
+
 /* Queue it (lt_run.c). */
 cublasStatus_t lt_queue(const struct lt_call *call, cudaStream_t stream);
 

@@ -65,16 +65,22 @@ static double finish(const struct lt_call *call, double sum, int64_t row)
     return sum;
 }
 
+/* Parts of a sum are rounded, so that another algorithm gives other bits: as float is,
+ * but a few products of bf16 would still be exact in that. */
 static void multiply(const struct lt_call *call, double *sums)
 {
     const struct lt_layout *d = &call->layouts[3];
     const int64_t k = lt_cols(&call->layouts[0], call->desc.across[0]);
+    const int64_t part = (k + 1) / lt_parts(&call->algo);
+    const int bits = call->layouts[0].type == CUDA_R_16BF ? 20 : 24;
     double *a = operand(call, 0), *b = operand(call, 1); /* [rows][k], [k][cols] */
     for (int64_t r = 0; r < d->rows; r++)
         for (int64_t i = 0; i < k; i++) {
             const double x = a[r * k + i];
             for (int64_t c = 0; c < d->cols; c++)
                 sums[r * d->cols + c] += x * b[i * d->cols + c];
+            for (int64_t c = 0; i + 1 == part && c < d->cols; c++)
+                sums[r * d->cols + c] = sim_round(sums[r * d->cols + c], bits);
         }
     free(a);
     free(b);

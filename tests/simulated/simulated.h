@@ -37,6 +37,7 @@ struct vgg__simulated {
     const char *devices[SIMULATED_DEVICES];
     int driver;         /* 13000; 0: no driver */
     size_t dnn_version; /* 91900 */
+    size_t lt_version;  /* 130000 */
     uint64_t seed;      /* of the order of work and of how long it takes */
     uint64_t memory;    /* bytes of device memory; 0: what the device has */
     bool flush;         /* allocations end exactly at their guard page */

@@ -179,6 +179,33 @@ START_TEST(wrong_algorithm)
 }
 END_TEST
 
+/* What was put aside and comes back is looked at without misuse. */
+START_TEST(kept_algorithm)
+{
+    struct product p;
+    begin(&p);
+    cublasLtMatmulHeuristicResult_t result = {0};
+    cublasLtMatmulAlgo_t other = p.found[0].algo;
+    ck_good(api->ltMatmulAlgoCheck(p.lt, p.desc, p.a, p.b, p.d, p.d, &other, &result));
+    ck_assert_uint_eq(result.workspaceSize, p.found[0].workspaceSize);
+    other.data[1] ^= 1;
+    ck_assert_int_eq(
+        api->ltMatmulAlgoCheck(p.lt, p.desc, p.a, p.b, p.d, p.d, &other, &result),
+        CUBLAS_STATUS_INVALID_VALUE);
+    int32_t parts = 0;
+    ck_good(api->ltMatmulAlgoConfigGetAttribute(
+        &p.found[0].algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts, sizeof parts, NULL));
+    ck_assert_int_eq(parts, 2);
+    planted_no_complaint();
+    ck_refused(api->ltMatmulAlgoConfigGetAttribute(
+                   &p.found[0].algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts, 2, NULL),
+               CUBLAS_STATUS_INVALID_VALUE, "2 bytes, not 4");
+    ck_refused(
+        api->ltMatmulAlgoCheck(p.lt, p.desc, p.a, p.b, NULL, p.d, &other, &result),
+        CUBLAS_STATUS_INVALID_VALUE, "an object is missing");
+}
+END_TEST
+
 START_TEST(bounds)
 {
     struct product p;
@@ -286,6 +313,7 @@ int main(void)
     tcase_add_test(tcase, alignment);
     tcase_add_test(tcase, space);
     tcase_add_test(tcase, wrong_algorithm);
+    tcase_add_test(tcase, kept_algorithm);
     tcase_add_test(tcase, bounds);
     tcase_add_test(tcase, released_before);
     tcase_add_test(tcase, shared_space);
