@@ -410,12 +410,16 @@ static void describe_route(const char *what, const struct vgg__conv_route *route
 static void describe(const void *opaque, char *text, size_t size)
 {
     const struct vgg__conv_state *state = opaque;
-    char routes[3][96];
+    char routes[3][96] = {"", "", ""}, refused[40] = "";
     describe_route("forward", &state->forward, routes[0], sizeof routes[0]);
-    describe_route("data", &state->data, routes[1], sizeof routes[1]);
-    describe_route("weights", &state->weights, routes[2], sizeof routes[2]);
-    snprintf(text, size, "%s; %s; %s%s", routes[0], routes[1], routes[2],
-             state->pooled ? "; pooled gradient" : "");
+    if (state->wants_dx)
+        describe_route("; data", &state->data, routes[1], sizeof routes[1]);
+    if (state->trains)
+        describe_route("; weights", &state->weights, routes[2], sizeof routes[2]);
+    if (state->refused > 0)
+        snprintf(refused, sizeof refused, "; %u refused: results vary", state->refused);
+    snprintf(text, size, "%s%s%s%s%s", routes[0], routes[1], routes[2],
+             state->pooled ? "; pooled gradient" : "", refused);
 }
 
 const struct vgg__cudnn_impl vgg__cudnn_conv = {

@@ -34,6 +34,7 @@ struct vgg__conv_route {
 struct vgg__conv_state {
     struct vgg__conv_route forward, data, weights;
     bool pooled; /* backward takes the pooled gradient and its winners as they are */
+    bool wants_dx, trains;
     uint32_t refused; /* algorithms left out because their results vary */
 };
 

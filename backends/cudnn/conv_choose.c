@@ -202,7 +202,8 @@ static bool can_go(const struct product *p, const struct vgg__conv_route *route)
 }
 
 /* The route that was chosen before, if it can still be taken. */
-static bool recall(const struct product *p, struct vgg__conv_route *out)
+static bool recall(const struct product *p, struct vgg__conv_route *out,
+                   uint32_t *refused)
 {
     struct vgg__cudnn *device = p->call->device;
     const struct vgg__dnn_target target = target_of(device);
@@ -210,6 +211,7 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
     struct vgg__cached answer;
     question(p, text);
     if (!vgg__cache_load(device, text, &answer)) return false;
+    *refused = answer.refused;
     *out = (struct vgg__conv_route){.way = answer.way,
                                     .single_out = answer.flag & 1,
                                     .tile = answer.flag >> 1,
@@ -225,14 +227,16 @@ static bool recall(const struct product *p, struct vgg__conv_route *out)
     return false;
 }
 
-static void remember(const struct product *p, const struct vgg__conv_route *route)
+static void remember(const struct product *p, const struct vgg__conv_route *route,
+                     uint32_t refused)
 {
     struct vgg__cudnn *device = p->call->device;
     const struct vgg__dnn_target target = target_of(device);
     char text[QUESTION];
     struct vgg__cached answer = {.way = route->way,
                                  .flag = route->single_out | route->tile << 1,
-                                 .ns = (uint32_t)lroundf(route->us * 1000)};
+                                 .ns = (uint32_t)lroundf(route->us * 1000),
+                                 .refused = refused};
     if (route->plan.plan != NULL &&
         !vgg__dnn_plan_write(&target, &device->machine.host, &route->plan, &answer.text,
                              &answer.length))
@@ -277,8 +281,13 @@ static void choose_by_timing(const struct product *p, struct vgg__conv_route *be
 static void choose(const struct product *p, struct vgg__conv_route *best)
 {
     const struct vgg__dnn_problem problem = problem_of(p);
+    const uint32_t before = p->state->refused;
+    uint32_t refused = 0;
     *best = (struct vgg__conv_route){0};
-    if (p->call->tune && recall(p, best)) return;
+    if (p->call->tune && recall(p, best, &refused)) {
+        p->state->refused += refused;
+        return;
+    }
     *best = (struct vgg__conv_route){.way = VGG__CONV_PLAIN, .single_out = true};
     if (!p->call->tune) {
         try_form(p, &problem, 1, best);
@@ -286,7 +295,8 @@ static void choose(const struct product *p, struct vgg__conv_route *best)
     }
     choose_by_timing(p, best);
     /* What could not be timed is no choice to keep. */
-    if (best->us > 0 && !p->call->device->lost) remember(p, best);
+    if (best->us > 0 && !p->call->device->lost)
+        remember(p, best, p->state->refused - before);
 }
 
 /* Both products of a backward in one way of looking at the gradient; microseconds. */
@@ -362,14 +372,17 @@ static bool recall_backwards(struct product *p)
     device->machine.host.release(answer.text);
     if (answer.way > 1 || answer.length > 0) return false;
     choose_backward(p, answer.way == 1, p->state);
+    p->state->refused += answer.refused;
     return answer.way == 0 || is_complete(p, p->state);
 }
 
-static void remember_backwards(const struct product *p, bool pooled, float us)
+/* `refused`: of products that are not taken, which nobody will ask about again. */
+static void remember_backwards(const struct product *p, bool pooled, float us,
+                               uint32_t refused)
 {
     char text[QUESTION];
-    const struct vgg__cached answer = {.way = pooled,
-                                       .ns = (uint32_t)lroundf(us * 1000)};
+    const struct vgg__cached answer = {
+        .way = pooled, .ns = (uint32_t)lroundf(us * 1000), .refused = refused};
     pooled_question(p, text);
     if (!p->call->device->lost) vgg__cache_save(p->call->device, text, &answer);
 }
@@ -381,6 +394,7 @@ static void choose_backwards(struct product *p)
     struct vgg__conv_state *state = p->state;
     const bool either = takes_pooled(p->call);
     if (either && recall_backwards(p)) return;
+    const uint32_t before = state->refused;
     const float full = choose_backward(p, false, state);
     if (!either) return;
     struct vgg__conv_state other = {0};
@@ -390,7 +404,8 @@ static void choose_backwards(struct product *p)
     const bool takes = pooled + make_pooled < full + make_full;
     /* What could not be timed is no choice to keep. */
     if (is_timed(p, state) && make_pooled > 0 && make_full > 0)
-        remember_backwards(p, takes, takes ? pooled + make_pooled : full + make_full);
+        remember_backwards(p, takes, takes ? pooled + make_pooled : full + make_full,
+                           takes ? state->refused - before : 0);
     if (!takes) return;
     vgg__dnn_plan_free(p->call->device->api, &state->weights.plan);
     vgg__dnn_plan_free(p->call->device->api, &state->data.plan);
@@ -411,6 +426,8 @@ vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
         vgg__machine_calloc(&device->machine, 1, sizeof *state);
     if (state == NULL) return VGG_ENOMEM;
     *out = state;
+    state->wants_dx = backward->wants_dx;
+    state->trains = backward->trains;
     struct product product = {
         .call = forward, .what = VGG__DNN_FORWARD, .state = state};
     const bool first = vgg__conv_is_first(forward->stage);

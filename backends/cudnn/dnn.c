@@ -249,10 +249,14 @@ uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
     if (graph == NULL) return 0;
     /* The fallback list is what works when the best do not: looked at only then. */
     for (size_t m = 0; m < sizeof modes / sizeof *modes && search.made == 0; m++) {
+        const uint32_t before = search.refused;
         cudnnBackendDescriptor_t configs[MOST_CONFIGS];
         const uint32_t count = list_configs(target, graph, modes[m], configs);
         if (wants_care(problem)) search_list(&search, configs, count, true);
-        if (search.made == 0) search_list(&search, configs, count, false);
+        if (search.made == 0) {
+            search.refused = before; /* all of these are met again */
+            search_list(&search, configs, count, false);
+        }
         for (uint32_t i = 0; i < count; i++) destroy(target->api, configs[i]);
     }
     destroy(target->api, graph);

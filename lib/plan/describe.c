@@ -7,7 +7,7 @@
 #include "plan/lower.h"
 #include "plan/plan.h"
 
-#define LINE 256
+#define LINE 512
 
 static const char *const mode_names[] = {
     [VGG_MODE_INFER] = "infer", [VGG_MODE_TRAIN] = "train", [VGG_MODE_GRAD] = "grad"};

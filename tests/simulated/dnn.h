@@ -74,7 +74,7 @@ int dnn_handle_device(cudnnHandle_t handle);
 /* How a configuration computes. */
 struct dnn_config {
     int64_t number; /* global index of the engine */
-    bool tensor_cores, cuts, varies, reduces, compiles;
+    bool tensor_cores, cuts, varies, reduces, compiles, keeps_nan;
     int64_t workspace;
     cudnnStatus_t refusal; /* of its plan; CUDNN_STATUS_SUCCESS: it works */
 };

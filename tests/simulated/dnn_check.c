@@ -266,13 +266,14 @@ static cudnnStatus_t check_device(struct dnn_object *object)
 
 static void put_notes(struct dnn_object *engine, const struct dnn_config *config)
 {
-    int32_t numerical[4], behavior[2];
+    int32_t numerical[5], behavior[2];
     int64_t count = 0;
     if (config->tensor_cores) numerical[count++] = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
     if (config->cuts) numerical[count++] = CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS;
     if (config->reduces)
         numerical[count++] = CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION;
     if (config->varies) numerical[count++] = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+    if (config->keeps_nan) numerical[count++] = CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP;
     dnn_put(engine, dnn_field(engine->type, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE), count,
             numerical);
     count = 0;

@@ -139,7 +139,8 @@ static int precompiled(const struct pattern *p, const struct cudaDeviceProp *dev
     const bool weights = p->main->kind == DNN_CONV_WEIGHTS;
     int count = 0;
     if (mode == CUDNN_HEUR_MODE_FALLBACK) {
-        if (backward) out[count++] = (struct dnn_config){3, .varies = true};
+        if (backward)
+            out[count++] = (struct dnn_config){3, .varies = true, .keeps_nan = true};
         out[count++] = (struct dnn_config){1, .workspace = 7600};
         out[count++] = (struct dnn_config){0};
         return count;

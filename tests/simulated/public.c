@@ -274,6 +274,35 @@ START_TEST(layer_by_layer)
 }
 END_TEST
 
+/* A plan tells each product's way as a whole, with its time, whatever its layer is
+ * called; and what was left out because its results vary. */
+START_TEST(described)
+{
+    const vgg_shape input = {3, {8, 8, 8}};
+    const char *const parts[] = {"forward cuDNN engine", "; data cuDNN engine",
+                                 "; weights cuDNN engine",
+                                 " us; 3 refused: results "
+                                 "vary\n"};
+    char name[64];
+    vgg_model *model;
+    memset(name, 'x', sizeof name);
+    name[sizeof name - 1] = '\0';
+    ck_ok(vgg_model_create_empty(ctx, &input, &model));
+    ck_ok(vgg_model_add_conv(model, 8, 3, name));
+    ck_ok(vgg_model_add_flatten(model, NULL));
+    ck_ok(vgg_model_add_linear(model, 4, "last"));
+    vgg_plan *plan = new_plan(model, 1, VGG_MODE_GRAD, VGG_FP32);
+    const char *at = strstr(vgg_plan_describe(plan), name);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_msg(at != NULL && strstr(at, parts[i]) != NULL, "no \"%s\" in %s",
+                      parts[i], vgg_plan_describe(plan));
+        at = strstr(at, parts[i]);
+    }
+    vgg_plan_free(plan);
+    vgg_model_free(model);
+}
+END_TEST
+
 START_TEST(taps)
 {
     const char *const names[] = {"conv1_1", "relu2_1", "pool2"};
@@ -458,6 +487,7 @@ int main(void)
     tcase_add_test(tcase, full);
     tcase_add_loop_test(tcase, heads, 0, 4);
     tcase_add_test(tcase, layer_by_layer);
+    tcase_add_test(tcase, described);
     tcase_add_test(tcase, taps);
     tcase_add_loop_test(tcase, recipes, 0, RECIPES);
     tcase_add_loop_test(tcase, moves, 0, 2);
