@@ -15,7 +15,7 @@
 
 struct state {
     struct vgg__matmul forward, data, weights;
-    bool trains, wants_dx;
+    bool steps; /* the kernel of a step takes the place of `weights` */
 };
 
 static bool has_map(const vgg_stage *s)
@@ -229,10 +229,34 @@ static vgg_status build(const struct vgg__cudnn_call *forward,
     struct state *state = vgg__machine_calloc(&device->machine, 1, sizeof *state);
     if (state == NULL) return VGG_ENOMEM;
     *out = state;
+    state->steps = backward->step_weight != NULL;
     if (backward->masks != NULL)
         *backward->masks =
             backward->wants_dx && has_map(forward->stage) && forward->stage->input_relu;
     return make_products(forward, backward, state);
+}
+
+/* A product, if there is one. */
+static void describe_product(const char *what, const struct vgg__matmul *m, char *text,
+                             size_t size)
+{
+    char time[24] = "";
+    if (m->desc == NULL) return;
+    if (m->us > 0) snprintf(time, sizeof time, ", %.0f us", (double)m->us);
+    snprintf(text, size, "%s%s%s", what, m->text, time);
+}
+
+static void describe(const void *opaque, char *text, size_t size)
+{
+    const struct state *state = opaque;
+    char forward[96] = "", data[96] = "", weights[96] = "";
+    describe_product("forward ", &state->forward, forward, sizeof forward);
+    describe_product("; data ", &state->data, data, sizeof data);
+    if (state->steps)
+        snprintf(weights, sizeof weights, "; weights own kernel");
+    else
+        describe_product("; weights ", &state->weights, weights, sizeof weights);
+    snprintf(text, size, "%s%s%s", forward, data, weights);
 }
 
 const struct vgg__cudnn_impl vgg__cudnn_linear = {
@@ -240,4 +264,5 @@ const struct vgg__cudnn_impl vgg__cudnn_linear = {
     .build = build,
     .dispose = dispose,
     .forward = forward,
-    .backward = backward};
+    .backward = backward,
+    .describe = describe};

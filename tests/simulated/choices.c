@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Choices by timing that the GPU engine keeps on disk: the next run takes the same ones,
- * and a file that says anything else than what was asked counts as absent. */
+/* Choices by timing that the GPU engine keeps on disk: the next run takes the same, and
+ * a file that is not the answer to what was asked counts as absent. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "simulated.h"
 #include "targets.h"
 
-enum { BF16_TIMED = 5 };
+enum { FP32_TIMED = 1, BF16_TIMED = 5 };
 
 static const char small_net[] =
     "2x8x8 conv3:8 relu max conv3:16 relu max linear:9 relu linear:5 loss";
@@ -134,6 +134,43 @@ START_TEST(kept_choices)
     ck_assert_uint_lt((vgg__simulated.calls - calls) / 5, calls / 2);
     setenv("VGG_CACHE_DIR", "", 1);
     harness_rmdir(folder);
+}
+END_TEST
+
+/* What describes a program's last linear layer and its first convolution. */
+static void describe(struct session *s, char linear[400], char conv[400])
+{
+    for (uint32_t i = 0; i < s->net.stage_count; i++)
+        if (s->net.stages[i].kind == VGG_STAGE_LINEAR)
+            s->target->engine->describe(s->program, i, linear, 400);
+    s->target->engine->describe(s->program, 0, conv, 400);
+}
+
+/* Algorithms of all products that there are, and the time of those that were timed; and
+ * what is never taken. A linear layer's gradient of weights is not timed. */
+START_TEST(told)
+{
+    char linear[400] = "", conv[400] = "";
+    struct net net;
+    struct session s;
+    const bool timed = targets[_i].tunes, trains = _i < 4;
+    net_parse(&net, wide_net);
+    session_open(&s, &targets[_i], &net, SAMPLES,
+                 trains ? VGG_MODE_TRAIN : VGG_MODE_INFER, false);
+    describe(&s, linear, conv);
+    const char *data = strstr(linear, "; data cuBLASLt 66, tile ");
+    const char *weights = strstr(linear, "; weights cuBLASLt 66, tile ");
+    ck_assert_ptr_nonnull(strstr(linear, "forward cuBLASLt 66, tile "));
+    ck_assert_int_eq(strstr(linear, " us") != NULL, timed);
+    ck_assert_int_eq(data != NULL, trains);
+    ck_assert_int_eq(weights != NULL, trains);
+    if (trains) ck_assert_int_eq(strstr(data, " us; weights") != NULL, timed);
+    if (trains) ck_assert_ptr_null(strstr(weights, " us"));
+    ck_assert_int_eq(strstr(conv, "; data ") != NULL, trains);
+    ck_assert_int_eq(strstr(conv, "; weights ") != NULL, trains);
+    if (_i <= FP32_TIMED) ck_assert_ptr_nonnull(strstr(conv, " refused: results vary"));
+    if (!trains) ck_assert_ptr_null(strstr(conv, "refused"));
+    session_close(&s);
 }
 END_TEST
 
@@ -318,8 +355,9 @@ int main(void)
 {
     Suite *suite = suite_create("choices");
     TCase *tcase = tcase_create("cudnn");
-    tcase_set_timeout(tcase, 60);
+    tcase_set_timeout(tcase, 300);
     tcase_add_loop_test(tcase, kept_choices, 0, 2);
+    tcase_add_loop_test(tcase, told, 0, (int)target_count);
     tcase_add_test(tcase, refused_algorithm);
     tcase_add_test(tcase, new_choices);
     tcase_add_loop_test(tcase, changed_files, 0, 2);
