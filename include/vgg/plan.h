@@ -59,10 +59,13 @@ typedef struct vgg_plan_options {
     uint32_t mode;           /**< a ::vgg_mode */
     uint32_t precision;      /**< a ::vgg_precision */
     uint32_t input_gradient; /**< 1: backward also computes the input's gradient */
-    uint32_t deterministic;  /**< 1: choose no algorithm by timing, and none whose
-                                  results can vary from run to run; a plan that would
-                                  need one is refused. The engines `cpu` and `ref`
-                                  always work so, #VGG_CONV_MEASURED apart */
+    uint32_t deterministic;  /**< 1: choose no algorithm by timing. One whose results
+                                  can vary from run to run is never taken, whatever this
+                                  says. `cudnn` without this times algorithms and keeps
+                                  its choices on disk, so that the next process computes
+                                  the same bits. `cpu` and `ref` never time any, but
+                                  under #VGG_CONV_MEASURED, which refuses a plan that
+                                  asks for this */
     uint64_t max_bytes;      /**< refuse a plan that needs more; 0: no limit */
     uint32_t weights;  /**< how the plan keeps weights of linear layers: #VGG_FP32, as
                             they are, or #VGG_BF16, rounded to bfloat16 (nearest, ties
