@@ -102,8 +102,8 @@ struct rows {
         float sums[blocks][4][4];
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            patch[i] = vgg::pixel_pair(words + i / 2 * 2 * line_pitch + i % 2 * 8,
-                                       0x5432);
+            patch[i] =
+                vgg::pixel_pair(words + i / 2 * 2 * line_pitch + i % 2 * 8, 0x5432);
 #pragma unroll
         for (int b = 0; b < blocks; b++)
 #pragma unroll
