@@ -207,34 +207,31 @@ struct search {
     uint32_t most, made, refused;
 };
 
-/* Whether an engine computes what was asked for. With `careful` it also says that it
- * treats NaN as IEEE does. */
-static bool is_exact(const struct search *s, const struct engine_notes *notes,
-                     bool careful)
+/* Whether an engine computes what was asked for.
+ *
+ * Some make products of f32 from parts with fewer bits and have no note for it:
+ * gradients of weights, an H200, cuDNN 9.14. None that keeps NaN as IEEE does is one of
+ * them, and every GPU that tests/plans knows has such an engine. */
+static bool is_exact(const struct search *s, const struct engine_notes *notes)
 {
-    if (notes->cuts || (careful && !notes->keeps_nan)) return false;
-    return !s->problem->strict || (!notes->tensor_cores && !notes->transforms);
+    if (notes->cuts) return false;
+    if (!s->problem->strict) return true;
+    if (s->problem->what == VGG__DNN_WEIGHTS && !notes->keeps_nan) return false;
+    return !notes->tensor_cores && !notes->transforms;
 }
 
 static void search_list(struct search *s, const cudnnBackendDescriptor_t *configs,
-                        uint32_t count, bool careful)
+                        uint32_t count)
 {
     for (uint32_t i = 0; i < count && s->made < s->most; i++) {
         struct engine_notes notes;
         if (!read_notes(s->target->api, configs[i], &notes)) continue;
-        if (!is_exact(s, &notes, careful)) continue;
+        if (!is_exact(s, &notes)) continue;
         if (notes.varies)
             s->refused++;
         else if (make_plan(s->target, configs[i], &notes, &s->plans[s->made]))
             s->made++;
     }
-}
-
-/* Some engines make products of f32 from parts with fewer bits and have no note for it:
- * gradients of weights, an H200, cuDNN 9.14. None that keeps NaN does. */
-static bool wants_care(const struct vgg__dnn_problem *problem)
-{
-    return problem->strict && problem->what == VGG__DNN_WEIGHTS;
 }
 
 uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
@@ -249,14 +246,9 @@ uint32_t vgg__dnn_plans(const struct vgg__dnn_target *target,
     if (graph == NULL) return 0;
     /* The fallback list is what works when the best do not: looked at only then. */
     for (size_t m = 0; m < sizeof modes / sizeof *modes && search.made == 0; m++) {
-        const uint32_t before = search.refused;
         cudnnBackendDescriptor_t configs[MOST_CONFIGS];
         const uint32_t count = list_configs(target, graph, modes[m], configs);
-        if (wants_care(problem)) search_list(&search, configs, count, true);
-        if (search.made == 0) {
-            search.refused = before; /* all of these are met again */
-            search_list(&search, configs, count, false);
-        }
+        search_list(&search, configs, count);
         for (uint32_t i = 0; i < count; i++) destroy(target->api, configs[i]);
     }
     destroy(target->api, graph);

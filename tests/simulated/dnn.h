@@ -75,6 +75,7 @@ int dnn_handle_device(cudnnHandle_t handle);
 struct dnn_config {
     int64_t number; /* global index of the engine */
     bool tensor_cores, cuts, varies, reduces, compiles, keeps_nan;
+    bool cheats; /* fewer bits than f32 has, and no note says so */
     int64_t workspace;
     cudnnStatus_t refusal; /* of its plan; CUDNN_STATUS_SUCCESS: it works */
 };

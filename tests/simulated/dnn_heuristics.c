@@ -156,6 +156,8 @@ static int precompiled(const struct pattern *p, const struct cudaDeviceProp *dev
     }
     if (single) {
         if (backward) out[count++] = (struct dnn_config){20, .varies = true};
+        if (weights) out[count++] = (struct dnn_config){21, .cheats = true};
+        if (weights) out[count++] = (struct dnn_config){22, .keeps_nan = true};
         if (!weights) out[count++] = (struct dnn_config){28};
         if (!weights) out[count++] = (struct dnn_config){29, .workspace = 5392};
     }

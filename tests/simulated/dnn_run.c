@@ -307,6 +307,7 @@ static double *rounded_operand(const struct dnn_graph *graph, int tensor,
     const int64_t count = dnn_elements(t);
     double *copy = sim_new((size_t)count * sizeof *copy);
     const int bits = config->cuts                                          ? 8
+                     : config->cheats                                      ? 11
                      : config->tensor_cores && t->type == CUDNN_DATA_FLOAT ? 11
                                                                            : 0;
     for (int64_t i = 0; i < count; i++)

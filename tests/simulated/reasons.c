@@ -11,6 +11,7 @@
 #include "targets.h"
 
 #define FIT         "update the driver, cuDNN and cuBLASLt"
+#define ROOM        "no room to open it"
 #define ALL_OF(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static vgg_context *ctx;
@@ -103,7 +104,7 @@ START_TEST(no_handle)
     vgg__simulated.fail_name = "ltCreate";
     vgg__simulated.fail_error = cudaErrorMemoryAllocation;
     open_fails(VGG_EDEVICE,
-               ALL_OF("a handle: cuBLASLt: CUBLAS_STATUS_ALLOC_FAILED", FIT));
+               ALL_OF("a handle: cuBLASLt: CUBLAS_STATUS_ALLOC_FAILED", ROOM));
 }
 END_TEST
 
@@ -129,7 +130,7 @@ START_TEST(no_product)
                       "start the process again", "update the driver"));
     vgg__simulated.fail_call = 1;
     vgg__simulated.fail_error = cudaErrorMemoryAllocation;
-    open_fails(VGG_ENOMEM, ALL_OF("CUBLAS_STATUS_ALLOC_FAILED", "a smaller batch"));
+    open_fails(VGG_EDEVICE, ALL_OF("CUBLAS_STATUS_ALLOC_FAILED", ROOM));
     vgg__simulated.fail_call = 1;
     vgg__simulated.fail_name = "ltMatmulAlgoGetHeuristic";
     vgg__simulated.fail_error = cudaErrorInvalidValue;
@@ -183,8 +184,8 @@ START_TEST(no_pinned_memory)
     vgg__simulated.fail_call = 1;
     vgg__simulated.fail_name = "mallocHost";
     vgg__simulated.fail_error = cudaErrorMemoryAllocation;
-    open_fails(VGG_ENOMEM, ALL_OF("8193 KiB of the host's memory can't be pinned",
-                                  "free some there", "a smaller batch"));
+    open_fails(VGG_EDEVICE, ALL_OF("8193 KiB of the host's memory can't be pinned",
+                                   "free some there"));
     net_parse(&net, "2x8x8 relu");
     session_open(&s, &targets[0], &net, 2, VGG_MODE_INFER, false);
     const vgg_program_desc desc = {.stages = s.net.stages,
