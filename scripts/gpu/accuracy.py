@@ -24,7 +24,9 @@ def one(trainer, args, precision, seed, left):
                    "test_accuracy_curve": [row["test_accuracy"] for row in table],
                    "train_loss_curve": [row["train_loss"] for row in table]}
         if judged.why():
-            raise rows.Failed(f"vgg eval: {judged.why()}", tail=judged.tail(), **figures)
+            raise judged.failure("vgg eval: ", **figures)
+        if len(table) != args.recipe_epochs:
+            raise rows.Failed(f"{len(table)} epochs, expected {args.recipe_epochs}", **figures)
         said = json.loads(judged.out)
         figures["eval"] = {key: said[key] for key in ("accuracy", "macro_f1", "loss")}
         return figures

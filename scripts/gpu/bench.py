@@ -82,7 +82,7 @@ class Ours:
         done = self.trainer.call(*flags, limit=limit, env=self.env)
         command = self.trainer.shown(flags)
         if done.why():
-            raise rows.Failed(done.why(), command=command, tail=done.tail())
+            raise done.failure(command=command)
         return json.loads(done.out), done.seconds, command
 
     def one_step(self, limit):
@@ -110,6 +110,9 @@ class Ours:
         table = trainers.epochs(out)
         self.wall = {"process_s": round(done.seconds, 2), "process_epochs": epochs + 1}
         trainers.drop(out)
+        if len(table) != epochs + 1:
+            raise rows.Failed(f"{len(table)} epochs, expected {epochs + 1}", tail=done.tail(),
+                              command=self.command)
         self.losses = [row["train_loss"] for row in table]
         return [self.images / row["images_per_s"] for row in table[1:]]
 
@@ -164,12 +167,12 @@ def take_turns(torch, ours, ready, args, end):
     figures = {**spread(theirs, ours.images), "device_mib": peak, "loss": last["loss"],
                "allocated_mib": last.get("allocated_mib"),
                "reserved_mib": last.get("reserved_mib")}
-    if trouble:
-        figures["ours_failed"] = trouble
     if mine:
         beside = statistics.median(mine)
         figures["ours_beside_s"] = round(beside, 5)
         figures["ratio"] = round(statistics.median(theirs) / beside, 3)
+    if trouble:
+        raise rows.Failed(f"libvgg's turn: {trouble}", **figures)
     return figures
 
 

@@ -49,7 +49,7 @@ EPILOG = """gpu-check's own: --rebuild builds the packed sources instead of taki
 
 
 def items(text):
-    found = [item for item in text.split(",") if item]
+    found = list(dict.fromkeys(item for item in text.split(",") if item))
     if not found:
         raise argparse.ArgumentTypeError("expected names with commas between them, found none")
     return found
@@ -78,7 +78,7 @@ def positive(kind):
 
 def whole_numbers(text):
     found = items(text)
-    if not all(item.isdigit() for item in found):
+    if not all(item.isascii() and item.isdigit() for item in found):
         raise argparse.ArgumentTypeError(f"expected whole numbers, found {text}")
     return found
 
@@ -196,12 +196,15 @@ def run_stage(name, args, trainer, found, end):
     module = STAGES[name][0]
     if getattr(module, "SHARES_LIBRARIES", False):
         trainer.share_libraries(LOOK)
-    stage = rows.Stage(name, args.out, deadline(args, name, end - time.monotonic()), {
+    left = max(0.0, end - time.monotonic())
+    stage = rows.Stage(name, args.out, deadline(args, name, left), {
         **described, "asked": asked(name, sys.argv[1:]), "rehearse": args.rehearse,
         "engine": trainer.engine()})
     good = True
     try:
         module.run(stage, args, trainer, memory)
+    except OSError:
+        raise
     except Exception as error:  # rows take care of their own; the next stage may do
         stage.row("stage", "failed", reason=rows.named(error))
     finally:
@@ -212,8 +215,10 @@ def run_stage(name, args, trainer, found, end):
 def main():
     args = arguments()
     end = time.monotonic() + args.within
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    for number in ending:
         signal.signal(number, lambda *_: sys.exit(1))
+    rows.LIBC.prctl(rows.PR_SET_PDEATHSIG, signal.SIGTERM)  # where gpu-check is killed
     open_out(args)
     args.work = tempfile.mkdtemp(prefix="gpu-check-")
     good = True
@@ -226,7 +231,11 @@ def main():
             good = run_stage(name, args, trainer, found, end) and good
     except KeyboardInterrupt:
         die("interrupted; the rows until then are kept", 130)
+    except OSError as error:
+        die(f"--out {args.out!r}: {error.strerror or error}")
     finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_IGN)
         rows.end_all()
         shutil.rmtree(args.work, ignore_errors=True)
     print(f"rows: {args.out}")

@@ -93,7 +93,7 @@ def plan(trainer, precision, env, left):
              *trainer.on(precision), "--steps", 5, "--format", "json"]
     done = trainer.call(*flags, limit=left, env=env)
     if done.why():
-        raise rows.Failed(done.why(), command=trainer.shown(flags), tail=done.tail())
+        raise done.failure(command=trainer.shown(flags))
     return {"command": trainer.shown(flags), "precision": precision,
             "plan": json.loads(done.out)["plan"]}
 

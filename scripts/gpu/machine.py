@@ -25,8 +25,8 @@ def tool(name):
 def ask(*command, limit=30):
     """A program's output; empty where there is no such program or it failed."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=limit,
-                              check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, errors="replace",
+                              timeout=limit, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 

@@ -75,7 +75,7 @@ class Reference(threading.Thread):
 
     def losses(self, name, limit):
         if not self.ready[name].wait(limit):
-            raise rows.Failed("the cpu engine's run has not ended")
+            raise rows.Failed("the cpu engine's run has not ended", late=True)
         if isinstance(self.found[name], Exception):
             raise self.found[name]
         return self.found[name]
@@ -127,6 +127,7 @@ def program(trainer, path, limit, wrap=(), output=lambda text: None):
     """Run a test program, by itself or under another: the tests that passed, also those
     before a kill. `output` is called with all that it printed."""
     tap = trainer.work / (path.name + ".tap")
+    tap.unlink(missing_ok=True)  # of the program under another tool
     # One process: a CUDA context does not outlive a fork.
     env = dict(trainer.env, CK_FORK="no", CK_TAP_LOG_FILE_NAME=str(tap))
     done = rows.run([*wrap, path], limit, env)
@@ -142,7 +143,7 @@ def program(trainer, path, limit, wrap=(), output=lambda text: None):
     if done.why() or bad:
         last = ended[-1][1] if ended else "none"
         raise rows.Failed(f"{done.why() or 'tests failed'}; last test: {last[:160]}",
-                          failures=bad[:20], tail=done.tail(), **figures)
+                          late=done.late, failures=bad[:20], tail=done.tail(), **figures)
     closing = CLOSING.search(done.out)
     ran, failures, errors = map(int, closing.groups()) if closing else (len(ended), 0, 0)
     if failures or errors:
@@ -160,7 +161,7 @@ def describe(trainer, out, limit):
         raise rows.Skipped("the pack has no gpu-describe")
     done = rows.run([path], min(limit, 30), trainer.env)
     if done.why():
-        raise rows.Failed(done.why(), tail=done.tail())
+        raise done.failure()
     text = json.dumps(json.loads(done.out), indent=1) + "\n"
     (pathlib.Path(out) / "device.json").write_text(text, encoding="utf-8")
     return {"file": "device.json", "description": json.loads(text)}
@@ -192,7 +193,7 @@ def leak(trainer, memory, epochs, left):
     trainers.drop(out)
     figures = {"command": trainer.shown(flags)}
     if done.why():
-        raise rows.Failed(done.why(), tail=done.tail(), **figures)
+        raise done.failure(**figures)
     if memory.above(base) is None or None in marks:
         raise rows.Skipped("the device's memory could not be read all the while", **figures)
     grown = [round(m - base, 1) for m in marks]

@@ -37,10 +37,10 @@ class Peer:
     def shown(self):
         return self.command
 
-    def failed(self, why):
+    def failed(self, why, late=False):
         self.err.seek(0)
         tail = self.err.read().decode("utf-8", "replace")[-rows.TAIL:]
-        return rows.Failed(why or self.ended(tail), command=self.shown(), tail=tail)
+        return rows.Failed(why or self.ended(tail), late, command=self.shown(), tail=tail)
 
     def ended(self, tail):
         """How the process that has closed its stdout came to its end."""
@@ -55,7 +55,7 @@ class Peer:
         try:
             found = self.lines.get(timeout=max(limit, 0.1))
         except queue.Empty:
-            raise self.failed(f"no answer in {limit:.0f} s") from None
+            raise self.failed(f"no answer in {limit:.0f} s", late=True) from None
         if found is None:
             raise self.failed(None)
         if found["event"] == "failed":

@@ -15,10 +15,11 @@ is that of the committed rows. Without any row it says that nothing has been mea
 """
 import argparse
 import json
-import math
+import os
 import pathlib
 import sys
 
+import rows
 import tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -30,18 +31,10 @@ STRINGS = {"machine": ("stage", "commit", "asked"), "plan": ("stage",)}
 ROW = ("stage", "status")  # of all others
 
 
-def finite(value):
-    """No number in it, however deep, is NaN or infinite."""
-    if isinstance(value, dict):
-        return all(map(finite, value.values()))
-    if isinstance(value, list):
-        return all(map(finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
 def wrong_with(row):
     """What is wrong with a row, None if nothing."""
-    if not isinstance(row, dict) or not isinstance(row.get("row"), str):
+    if not isinstance(row, dict) or not isinstance(row.get("row"), str) or (
+            not row["row"].isprintable()):
         return "expected an object with the name of a row"
     for key in STRINGS.get(row["row"], ROW):
         if not isinstance(row.get(key), str):
@@ -49,10 +42,11 @@ def wrong_with(row):
     if row["row"] == "plan" and not (isinstance(row.get("rows"), list) and
                                      all(isinstance(name, str) for name in row["rows"])):
         return "plan: expected the names of rows"
-    if not finite(row):
+    if not rows.finite(row):
         return f"{row['row']}: a number is not finite"
-    if "s_per_epoch" in row and not row["s_per_epoch"] > 0:
-        return f"{row['row']}: {row['s_per_epoch']} s an epoch"
+    seconds = row.get("s_per_epoch", 1)
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        return f"{row['row']}: {seconds} s an epoch"
     return None
 
 
@@ -100,7 +94,7 @@ def worth(data, row):
     return row["status"] in ("ok", "failed"), date
 
 
-def add(data, machine, rows):
+def add(data, machine, found):
     """Adds a run to {"runs": [machine rows], "stages": {stage: {row name: row}}}."""
     known = [identity(run) for run in data["runs"]]
     if identity(machine) not in known:
@@ -108,7 +102,7 @@ def add(data, machine, rows):
         data["runs"].append(machine)
     run = known.index(identity(machine))
     stage = data["stages"].setdefault(machine["stage"], {})
-    for name, row in rows.items():
+    for name, row in found.items():
         row = {**row, "run": run}
         if name not in stage or worth(data, row) >= worth(data, stage[name]):
             stage[name] = row
@@ -121,8 +115,8 @@ def collect(data, folders):
         if not files:
             sys.exit(f"report: expected files STAGE.jsonl in {folder}, found none")
         for path in files:
-            for machine, rows in runs_of(path):
-                add(data, machine, rows)
+            for machine, found in runs_of(path):
+                add(data, machine, found)
     return data
 
 
@@ -139,6 +133,27 @@ def read_data(path):
         sys.exit(f"report: {path} is not what report.py writes; take the committed one")
 
 
+def page_of(data):
+    try:
+        return tables.page(data)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        sys.exit(f"report: rows that are not gpu-check's: {rows.named(error)}")
+
+
+def write(texts):
+    """All files or none."""
+    try:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(0, "is a folder")
+            path.with_name(path.name + ".new").write_text(text, encoding="utf-8")
+        for path in texts:
+            os.replace(path.with_name(path.name + ".new"), path)
+    except OSError as error:
+        sys.exit(f"report: {path}: {error.strerror}")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,8 +164,8 @@ def main():
     p.add_argument("folders", nargs="*")
     args = p.parse_args()
     if args.check:
-        data = read_data(args.json)
-        same = tables.page(data) == args.page.read_text(encoding="utf-8")
+        text = page_of(read_data(args.json))
+        same = args.page.is_file() and text == args.page.read_text(encoding="utf-8")
         print("the page is that of its rows" if same else
               f"{args.page} was not made from {args.json}")
         sys.exit(0 if same else 1)
@@ -158,16 +173,15 @@ def main():
     if args.json.exists() and not args.afresh:
         data = read_data(args.json)
     collect(data, args.folders)
-    for run in data["runs"] if args.page == PAGE or args.json == ROWS else ():
+    committed = PAGE in (args.page.resolve(), args.json.resolve()) or ROWS in (
+        args.page.resolve(), args.json.resolve())
+    for run in data["runs"] if committed else ():
         what = ("a rehearsal" if run.get("rehearse") else
                 "a run without a GPU" if not run.get("gpu") else None)
         if what:
             sys.exit(f"report: {run['stage']} of {run.get('date')} is {what} and no result: name "
                      "another --page and --json")
-    text = tables.page(data)
-    args.page.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    args.page.write_text(text, encoding="utf-8")
+    write({args.json: json.dumps(data, indent=1) + "\n", args.page: page_of(data)})
     print(f"{args.page}: {sum(map(len, data['stages'].values()))} rows")
 
 

@@ -8,6 +8,7 @@ DIR/STAGE.jsonl: `row`, `status` (ok, failed, skipped, unfinished), `command`, f
 """
 import ctypes
 import json
+import math
 import os
 import pathlib
 import signal
@@ -17,16 +18,17 @@ import threading
 import time
 
 TAIL = 4000  # characters of a failed program's output that a row keeps
+MOST = 64 << 20  # bytes of a program's output that are looked at
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
 
 class Failed(Exception):
-    """A row that could not be had; figures that explain it."""
+    """A row that could not be had; figures that explain it. `late`: for lack of time."""
 
-    def __init__(self, reason, **figures):
+    def __init__(self, reason, late=False, **figures):
         super().__init__(reason)
-        self.figures = figures
+        self.late, self.figures = late, figures
 
 
 class Skipped(Failed):
@@ -57,6 +59,11 @@ class Stage:
         self.write(row="plan", stage=self.name, rows=self.planned)
 
     def row(self, name, status, **figures):
+        odd = sorted(key for key, value in figures.items() if not finite(value))
+        if odd:  # JSON has no word for them
+            figures = {key: None if key in odd else value for key, value in figures.items()}
+            if status == "ok":
+                status, figures["reason"] = "failed", f"not finite: {', '.join(odd)}"
         self.told[name] = status
         took = round(time.monotonic() - self.began, 1)
         self.write(row=name, stage=self.name, status=status, at_s=took, **figures)
@@ -68,20 +75,19 @@ class Stage:
     def do(self, name, function, need=3.0):
         """A row from function(seconds left); what it raises is the row's reason."""
         if self.left() < need:
-            return None
+            return
         try:
             figures = function(self.left())
         except Skipped as error:
             self.row(name, "skipped", reason=str(error), **error.figures)
         except Failed as error:  # of no fault where the stage's end was the reason
-            self.row(name, "failed" if self.left() > 3.0 else "unfinished",
+            ended = error.late and self.left() < 3.0
+            self.row(name, "unfinished" if ended else "failed",
                      reason=str(error), **error.figures)
         except Exception as error:
             self.row(name, "failed", reason=named(error))
         else:
-            self.row(name, figures.pop("status", "ok"), **figures)
-            return figures
-        return None
+            self.row(name, "ok", **figures)
 
     def close(self):
         """True if every planned row came and is ok."""
@@ -92,6 +98,15 @@ class Stage:
                          if self.left() < 10 else "what it is made of did not come")
         self.file.close()
         return all(status == "ok" for status in self.told.values())
+
+
+def finite(value):
+    """No number in it, however deep, is NaN or infinite."""
+    if isinstance(value, dict):
+        return all(map(finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def named(error):
@@ -128,6 +143,10 @@ class Done:
     def tail(self):
         return (self.out + self.err)[-TAIL:]
 
+    def failure(self, before="", **figures):
+        """What there is to raise of a bad end."""
+        return Failed(before + self.why(), self.late, tail=self.tail(), **figures)
+
 
 started = set()  # processes that have not ended
 
@@ -160,6 +179,10 @@ def end_group(process):
             break
         except subprocess.TimeoutExpired:
             continue
+    try:  # whoever did not hear the first word
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def run(command, limit, env=None):
@@ -178,7 +201,7 @@ def run(command, limit, env=None):
         texts = []
         for file in (out, err):
             file.seek(0)
-            texts.append(file.read().decode("utf-8", "replace"))
+            texts.append(file.read(MOST).decode("utf-8", "replace"))
     return Done(process.returncode, *texts, seconds, late)
 
 
@@ -190,6 +213,7 @@ class Memory:
 
     def __init__(self, smi):
         self.now = self.peak = None
+        self.marks, self.lock = 0, threading.Lock()
         self.smi = smi
         self.read = None if smi is None else self.reader()
         if self.read is not None:
@@ -216,28 +240,35 @@ class Memory:
             return None
         return ask
 
-    def look(self):
-        """What is in use; a reading that failed makes the peak unknown until the next mark()."""
+    def look(self, anew=False):
+        """What is in use. A reading that failed makes the peak unknown until the next mark(),
+        and one that was begun before a mark() is none of what comes after."""
+        marks = self.marks
         try:
-            self.now = self.read()
+            now = self.read()
         except Exception:
-            self.now = self.peak = None
-        return self.now
+            now = None
+        with self.lock:
+            if anew:
+                self.marks += 1
+                self.peak = now
+            elif marks != self.marks:
+                return self.now
+            elif now is None or self.peak is None:
+                self.peak = None
+            else:
+                self.peak = max(self.peak, now)
+            self.now = now
+        return now
 
     def watch(self):
         while True:
-            now = self.look()
-            if now is not None and self.peak is not None:
-                self.peak = max(self.peak, now)
+            self.look()
             time.sleep(self.PERIOD)
 
     def mark(self):
         """Begin anew; what is in use now, None where it can't be seen."""
-        if self.read is None:
-            return None
-        now = self.look()
-        self.peak = now
-        return now
+        return None if self.read is None else self.look(anew=True)
 
     def above(self, base):
         """The most since mark() beyond `base`, in MiB; None where it was not seen all the

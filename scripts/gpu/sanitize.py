@@ -41,7 +41,7 @@ def look(trainer, tool, path, left):
         figures = parity.program(trainer, path, left, wrap, output)
     except rows.Failed as error:
         if seen["faults"]:
-            raise rows.Failed(f"{error}; {seen['faults'][0]}",
+            raise rows.Failed(f"{error}; {seen['faults'][0]}", error.late,
                               **{**error.figures, **seen}) from None
         error.figures.update(seen)
         raise

@@ -28,8 +28,12 @@ def number(value, form="{:.3f}"):
 def table(head, lines):
     rule = ["---"] + ["---:"] * (len(head) - 1)
     rows = [head, rule, *lines]
-    return "\n" + "".join("| " + " | ".join(map(str, row)) + " |\n" for row in rows)
+    return "\n" + "".join("| " + " | ".join(map(cell, row)) + " |\n" for row in rows)
 
+
+def cell(value):
+    """A value that stays in its cell."""
+    return str(value).replace("\n", " ").replace("|", "\\|")
 
 
 def goal(text, met, unseen="not measured"):

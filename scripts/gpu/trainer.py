@@ -59,7 +59,8 @@ class Trainer:
         if why:
             figures = so_far(out)
             drop(out)
-            raise rows.Failed(why, command=self.shown(full, wrap), tail=done.tail(), **figures)
+            raise rows.Failed(why, done.late, command=self.shown(full, wrap), tail=done.tail(),
+                              **figures)
         return out, done, self.shown(full, wrap)
 
     def noise(self):
@@ -98,10 +99,9 @@ class Trainer:
         self.seen.pop("trouble", None)
         try:
             found = {} if done.why() else json.loads(done.out)
-            if not found.get("devices"):
-                raise ValueError("no device is listed")
+            check_devices(found)
             self.seen.update(found, libraries_named_by=named_by)
-        except (ValueError, AttributeError) as error:
+        except ValueError as error:
             self.seen["trouble"] = f"vgg devices: {done.why() or error}"
         return done
 
@@ -125,6 +125,19 @@ class Trainer:
         if trouble:
             raise rows.Failed(trouble, **seen)
         return seen
+
+
+def check_devices(found):
+    """Is it what `vgg devices` prints?"""
+    texts = {"devices": ("name", "engine", "text"), "refused": ("engine", "reason")}
+    if not isinstance(found, dict) or not found.get("devices"):
+        raise ValueError("no device is listed")
+    for key, wanted in texts.items():
+        listed = found.get(key, [])
+        if not isinstance(listed, list) or not all(
+                isinstance(item, dict) and all(isinstance(item.get(text), str) for text in wanted)
+                for item in listed):
+            raise ValueError(f"{key} without {', '.join(wanted)}")
 
 
 def library_folders():

@@ -127,7 +127,9 @@ def test_no_gpu(place):
     """One line that says why, and no rows."""
     for lists, said in ((f"echo '{NONE}'", "cuda:0 is not listed; cudnn: no driver: install one"),
                         ("echo broken >&2; exit 3", "status 3: broken"), ("true", "vgg devices"),
-                        ("echo '[]'", "vgg devices"), ("kill -9 $$", "ended by SIGKILL")):
+                        ("echo '[]'", "vgg devices"), ("kill -9 $$", "ended by SIGKILL"),
+                        ("echo '{\"devices\": [{}]}'", "devices without name"),
+                        ("echo '{\"devices\": 5}'", "devices without name")):
         place.vgg(lists)
         done = place.ask("parity", "--quick")
         assert done.returncode == 2 and said in done.stderr, done.stderr
@@ -175,6 +177,27 @@ def test_a_broken_stage(place):
 
 
 @with_place
+def test_rows_of_a_stage(place):
+    """Only what was late is unfinished; what is not finite is no figure."""
+    place.out.mkdir()
+    stage = rows.Stage("parity", place.out, 4, {})
+    stage.began -= 2  # the last seconds of it
+
+    def fails(late):
+        def call(left):
+            raise rows.Failed("wrong", late)
+        return call
+    stage.do("late", fails(True), need=0)
+    stage.do("wrong", fails(False), need=0)
+    stage.do("odd", lambda left: {"loss": [1.0, float("nan")], "seconds": 2}, need=0)
+    stage.close()
+    found = place.rows("parity")
+    assert [found[name]["status"] for name in ("late", "wrong", "odd")] == [
+        "unfinished", "failed", "failed"], found
+    assert found["odd"]["loss"] is None and found["odd"]["reason"] == "not finite: loss"
+
+
+@with_place
 def test_a_cut_line_stays_alone(place):
     place.out.mkdir()
     (place.out / "parity.jsonl").write_text('{"row": "cu')
@@ -218,6 +241,14 @@ def test_programs(place):
             assert found["passed"] == good, (text, found)
         except rows.Failed as error:
             assert good is None and said in str(error), (text, error)
+    tap = place.folder / "work/test-gpu-x.tap"  # of the program before
+    tap.write_text("ok 1 - something\n")
+    script(place.folder / "tree/tests/gpu/test-gpu-x", "exit 0")
+    try:
+        parity.program(place.trainer(), place.folder / "tree/tests/gpu/test-gpu-x", 1)
+        raise AssertionError("it was no failure")
+    except rows.Failed as error:
+        assert "ran no test" in str(error)
     os.environ["CK_RUN_CASE"] = "none"  # it would choose the tests
     try:
         assert "CK_RUN_CASE" not in place.trainer().env
@@ -231,6 +262,11 @@ def test_nothing_is_left_behind(place):
     note = place.folder / "pid"
     leaves = script(place.folder / "leaves", f"sleep 60 & echo $! >{note}")
     rows.run([leaves], 5)
+    wait_until(lambda: not alive(int(note.read_text())))
+    note.unlink()
+    deaf = script(place.folder / "deaf",
+                  f"(trap '' TERM; echo $$ >{note}.own; exec sleep 60) & echo $! >{note}; wait")
+    rows.run([deaf], 1)
     wait_until(lambda: not alive(int(note.read_text())))
     note.unlink()
     ours = script(place.folder / "ours", f"echo $$ >{note}; exec sleep 60")

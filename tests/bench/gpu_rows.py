@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/gpu/report.py adds runs to the rows that are there, on runs made up."""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -177,7 +178,11 @@ def test_no_results(place):
     before = committed.read_text()
     rehearsed = place.ran("rehearsed", OLD, rehearse=True)
     without = place.ran("without", OLD, gpu=None)
+    cut = pathlib.Path(os.path.relpath(committed))  # the same file by another name
     try:
+        done = subprocess.run([*REPORT, "--json", cut, "--page", place.page,
+                               place.folder / rehearsed], capture_output=True, text=True)
+        assert done.returncode == 1 and "no result" in done.stderr, done.stderr
         for folder in (rehearsed, without):
             done = subprocess.run([*REPORT, "--page", place.page, place.folder / folder],
                                   capture_output=True, text=True)
@@ -186,6 +191,29 @@ def test_no_results(place):
     finally:
         if committed.read_text() != before:
             committed.write_text(before)
+
+
+@with_place
+def test_all_or_nothing(place):
+    """Rows that make no page, and a page that can't be written, leave the rows as they were."""
+    name = place.ran("good", OLD, a=("ok", 1))
+    place.report(name)
+    before = place.json.read_text()
+    for text in ('{"row": "torch-x", "stage": "bench", "status": "ok", "s_per_epoch": 1}',
+                 '{"row": "trace-x", "stage": "bench", "status": "ok", "curve": "x|y"}'):
+        place.ran("odd", NEW)
+        file = place.folder / "odd/parity.jsonl"
+        file.write_text(file.read_text().replace('"parity"', '"bench"') + text + "\n")
+        done = place.ask("odd")
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 0 or place.json.read_text() == before
+        (place.folder / "odd/parity.jsonl").unlink()
+    place.json.write_text(before)
+    place.page.unlink()
+    place.page.mkdir()
+    done = place.ask(name)
+    assert done.returncode == 1 and "is a folder" in done.stderr, done.stderr
+    assert place.json.read_text() == before
 
 
 @with_place
