@@ -15,8 +15,9 @@ import trainer as trainers
 
 # Test programs that take the plugin from VGG_PLUGIN_DIR, in tests/ of the pack.
 PROGRAMS = "tests/*/test-gpu-*"
-FIRST = ("test-gpu-conv-mma", "test-gpu-stages-bf16", "test-gpu-stages-fp32",
-         "test-gpu-program", "test-gpu-update")  # where not all have the time
+FIRST = tuple(f"test-gpu-{name}" for name in (  # where not all have the time
+    "conv-mma", "stages-bf16", "stages-fp32", "program", "update", "steps", "linear-step",
+    "semantics", "stages-tf32"))
 DESCRIBE = "tests/*/gpu-describe"  # prints the device's description as JSON
 CLOSING = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
 TAP = re.compile(r"^(not )?ok \d+ - (.*)$", re.M)
