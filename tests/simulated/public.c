@@ -281,7 +281,7 @@ START_TEST(described)
     const vgg_shape input = {3, {8, 8, 8}};
     const char *const parts[] = {"forward cuDNN engine", "; data cuDNN engine",
                                  "; weights cuDNN engine",
-                                 " us; 3 refused: results "
+                                 " us; 1 refused: results "
                                  "vary\n"};
     char name[64];
     vgg_model *model;
