@@ -95,6 +95,7 @@ vgg_status vgg__cudnn_dnn_failed(struct vgg__cudnn *device, const char *what,
         device->api->dnnGetErrorString(status), words, remedy);
 }
 
+/* Too little memory has a remedy of its own. */
 vgg_status vgg__cudnn_lt_failed(struct vgg__cudnn *device, const char *what,
                                 cublasStatus_t status, const char *remedy)
 {

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Where a library is looked for, by which of its names, and what is said of one that is
+ * missing, broken or too old; see libraries.h. */
 #include "cudnn/libraries.h"
 
 #include <dlfcn.h>

@@ -110,9 +110,7 @@ vgg_status vgg__matmul_run(struct vgg__cudnn *device, cudaStream_t stream,
         with->c, m->c, &m->algo, vgg__cudnn_workspace(device, stream), m->workspace,
         stream);
     if (status == CUBLAS_STATUS_SUCCESS) return VGG_OK;
-    return vgg__cudnn_lt_failed(
-        device, "a matrix product", status,
-        status == CUBLAS_STATUS_ALLOC_FAILED ? "use a smaller batch" : VGG__AGAIN);
+    return vgg__cudnn_lt_failed(device, "a matrix product", status, VGG__AGAIN);
 }
 
 /* What an algorithm is called, as far as cuBLASLt tells. */

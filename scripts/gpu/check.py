@@ -203,7 +203,7 @@ def run_stage(name, args, trainer, found, end):
     good = True
     try:
         module.run(stage, args, trainer, memory)
-    except OSError:
+    except rows.Unwritable:
         raise
     except Exception as error:  # rows take care of their own; the next stage may do
         stage.row("stage", "failed", reason=rows.named(error))
@@ -231,8 +231,8 @@ def main():
             good = run_stage(name, args, trainer, found, end) and good
     except KeyboardInterrupt:
         die("interrupted; the rows until then are kept", 130)
-    except OSError as error:
-        die(f"--out {args.out!r}: {error.strerror or error}")
+    except rows.Unwritable as error:
+        die(f"--out {args.out!r}: {error}: name another folder")
     finally:
         for number in ending:
             signal.signal(number, signal.SIG_IGN)

@@ -6,6 +6,7 @@ A stage names its rows in advance, in order of importance; those that its deadli
 are told as "unfinished", so that a row is never missing without a word. Each row is a line of
 DIR/STAGE.jsonl: `row`, `status` (ok, failed, skipped, unfinished), `command`, figures.
 """
+import contextlib
 import ctypes
 import json
 import math
@@ -35,21 +36,35 @@ class Skipped(Failed):
     """Nothing to measure here, and why."""
 
 
+class Unwritable(Exception):
+    """The folder of rows takes no more, and why."""
+
+
+@contextlib.contextmanager
+def writing():
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(error.strerror or str(error)) from None
+
+
 class Stage:
     def __init__(self, name, out, seconds, machine):
         self.name, self.seconds = name, seconds
         self.began = time.monotonic()
         self.planned, self.told = [], {}
         path = pathlib.Path(out) / f"{name}.jsonl"
-        cut = path.exists() and not path.read_bytes()[-1:] in (b"", b"\n")
-        self.file = open(path, "a", encoding="utf-8")
-        self.file.write("\n" if cut else "")  # a line that a full disk or a kill left
+        with writing():
+            cut = path.exists() and not path.read_bytes()[-1:] in (b"", b"\n")
+            self.file = open(path, "a", encoding="utf-8")
+            self.file.write("\n" if cut else "")  # a line that a full disk or a kill left
         self.write(row="machine", stage=name, deadline_s=seconds, **machine)
 
     def write(self, **row):
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        with writing():
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+            os.fsync(self.file.fileno())
 
     def left(self):
         return self.seconds - (time.monotonic() - self.began)
@@ -96,7 +111,8 @@ class Stage:
                 self.row(name, "unfinished",
                          reason=f"the stage's deadline of {self.seconds:.0f} s came first"
                          if self.left() < 10 else "what it is made of did not come")
-        self.file.close()
+        with writing():
+            self.file.close()
         return all(status == "ok" for status in self.told.values())
 
 

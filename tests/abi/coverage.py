@@ -8,6 +8,8 @@ import pathlib
 import re
 import sys
 
+from symbols import tell
+
 
 def struct_members(text):
     """{struct: [member, ...]} of all structs with a body."""
@@ -53,10 +55,7 @@ def main():
     root = pathlib.Path(sys.argv[1])
     headers = "".join(p.read_text() for p in sorted((root / "include/vgg").glob("*.h")))
     problems = check(headers, (root / "tests/abi/layout.c").read_text())
-    for line in problems:
-        print(line)
-    print(f"{len(problems)} problems")
-    sys.exit(1 if problems else 0)
+    tell(problems)
 
 
 if __name__ == "__main__":

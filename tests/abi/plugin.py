@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-from symbols import nm_symbols, run
+from symbols import nm_symbols, run, tell
 
 ENTRY = "vgg_engine_entry"
 # What is opened where it is there, by its soname or by the CUDA runtime in the plugin.
@@ -71,10 +71,7 @@ def main():
     problems += check_needed(run("readelf", "-d", plugin))
     if len(sys.argv) > 2:
         problems += devices(plugin, sys.argv[2])
-    for line in problems:
-        print(line)
-    print(f"{len(problems)} problems")
-    sys.exit(1 if problems else 0)
+    tell(problems)
 
 
 if __name__ == "__main__":

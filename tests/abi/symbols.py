@@ -108,6 +108,14 @@ def check_versions(header, dynamic, version):
     return problems
 
 
+def tell(problems):
+    """Print them and how many, and end."""
+    for line in problems:
+        print(line)
+    print(f"{len(problems)} problems")
+    sys.exit(1 if problems else 0)
+
+
 def run(*command):
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
 
@@ -121,10 +129,7 @@ def main():
                               sys.argv[4] == "1")
     problems += check_versions((root / "include/vgg/version.h").read_text(),
                                run("readelf", "-d", library), version)
-    for line in problems:
-        print(line)
-    print(f"{len(problems)} problems")
-    sys.exit(1 if problems else 0)
+    tell(problems)
 
 
 if __name__ == "__main__":

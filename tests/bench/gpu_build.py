@@ -2,23 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """When scripts/gpu-check builds from the packed sources, on a pack whose `vgg` is a script;
 and where scripts/find-nvcc finds nvcc, which decides whether the GPU engine is built."""
-import hashlib
 import os
 import pathlib
 import subprocess
-import tarfile
 import tempfile
 
 import checks
 
 NO_CODE = "refused: cuda:0: conv_plain: the plugin is made for sm_90, this GPU is sm_80: " \
     "build it with -Dcudnn_arch=80 or all"
-
-
-def program(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n" + text)
-    path.chmod(0o755)
 
 
 def run(command, path, **env):
@@ -35,21 +27,13 @@ class Pack:
 
     def __init__(self, folder, vgg):
         self.folder = pathlib.Path(folder)
-        self.pack = self.folder / "pack"
         self.bin = self.folder / "bin"
-        program(self.folder / "tree/examples/vgg/vgg", vgg)
-        program(self.folder / "tree/devel/pkg-config", "")
-        program(self.folder / "sources/meson.build", "")
-        self.pack.mkdir()
-        for name in ("tree", "sources"):
-            with tarfile.open(self.pack / f"{name}.tar.xz", "w:xz") as tar:
-                tar.add(self.folder / name, name)
-        (self.pack / "commit").write_text("c0ffee\n")
-        (self.pack / "sums").write_text("".join(
-            f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n"
-            for p in self.pack.iterdir() if p.name != "sums"))
-        program(self.bin / "meson", f'echo "$*" >"{self.folder}/asked"; exit 1\n')
-        program(self.bin / "nvcc", "")
+        checks.script(self.folder / "tree/examples/vgg/vgg", vgg)
+        checks.script(self.folder / "tree/devel/pkg-config", "")
+        checks.script(self.folder / "sources/meson.build", "")
+        self.pack = checks.make_pack(self.folder, ("tree", "sources"))
+        checks.script(self.bin / "meson", f'echo "$*" >"{self.folder}/asked"; exit 1\n')
+        checks.script(self.bin / "nvcc", "")
 
     def ask(self, *words, **env):
         """What it says, which ends with an error: there is no stage "none"."""
@@ -122,7 +106,7 @@ def test_find_nvcc():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         for name in ("bin", "toolkit/bin"):
-            program(folder / name / "nvcc", "")
+            checks.script(folder / name / "nvcc", "")
         (folder / "empty").mkdir()
         nowhere = str(folder / "empty")
         assert find(nowhere) == (str(usual) if os.access(usual, os.X_OK) else None)

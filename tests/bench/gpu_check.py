@@ -3,11 +3,9 @@
 """scripts/gpu-check where things go wrong: options, machines without a GPU or with several,
 programs that hang, lie, die or leave others behind, kills. Programs are shell scripts here."""
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,16 +26,10 @@ import rows
 import trainer
 
 CHECK = [sys.executable, "-B", checks.ROOT / "scripts/gpu/check.py"]
+script = checks.script
 GPU = '{"devices": [{"name": "cuda:0", "engine": "cudnn", "text": "Some GPU, 9.0; cuDNN 9"}]}'
 NONE = ('{"devices": [{"name": "cpu", "engine": "cpu", "text": "x"}], "refused": '
         '[{"engine": "cudnn", "reason": "no driver: install one"}]}')
-
-
-def script(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n" + text + "\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
 
 
 class Place:
@@ -120,6 +112,9 @@ def test_out(place):
     done = place.ask("profile")
     os.close(held)
     assert done.returncode == 2 and "another run is writing there" in done.stderr, done.stderr
+    (place.out / "profile.jsonl").mkdir()
+    done = place.ask("profile")
+    assert done.returncode == 2 and "Is a directory: name another folder" in done.stderr, done
 
 
 @with_place
@@ -354,27 +349,14 @@ def test_several_gpus(place):
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
-def make_pack(place):
-    pack = place.folder / "pack"
-    (pack / "data").mkdir(parents=True)
-    subprocess.run(["tar", "-C", place.folder, "-cJf", pack / "tree.tar.xz", "tree"], check=True)
-    (pack / "commit").write_text("c0ffee\n")
-    sums = [f"{hashlib.sha256((pack / name).read_bytes()).hexdigest()}  {name}\n"
-            for name in ("commit", "tree.tar.xz")]
-    (pack / "sums").write_text("".join(sums))
-    return pack
-
-
 @with_place
 def test_ended_from_outside(place):
     """gpu-check keeps the programs until the stages have ended, and says so by its status."""
-    if shutil.which("xz") is None:
-        return
     note = place.folder / "pid"
     place.vgg(f"echo '{GPU}'", f"[ $1 != --version ] || exit 0; echo $$ >{note}; exec sleep 60")
     temporary = place.folder / "tmp"
     temporary.mkdir()
-    env = {**os.environ, "GPU_PACK": str(make_pack(place)), "TMPDIR": str(temporary)}
+    env = {**os.environ, "GPU_PACK": str(checks.make_pack(place.folder)), "TMPDIR": str(temporary)}
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         note.unlink(missing_ok=True)
         run = subprocess.Popen([checks.ROOT / "scripts/gpu-check", "profile", "--out", place.out],

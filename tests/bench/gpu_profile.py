@@ -55,18 +55,12 @@ def cli():
     return module
 
 
-def program(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o755)
-
-
 class Place:
     """A tree with the trainer, a small data set, a folder of programs with ncu or without."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
-        program(self.folder / "tree/examples/vgg/vgg", TRAINER)
+        checks.script(self.folder / "tree/examples/vgg/vgg", TRAINER)
         cli().make_data(str(self.folder / "data"), side=28)
 
     def ask(self, *more, ncu=f'{CAT} "$FIXTURE"', toolkit=False):
@@ -76,7 +70,7 @@ class Place:
                                if not shutil.which("ncu", path=folder))
         fake = self.folder / ("toolkit/bin" if toolkit else "bin") / "ncu"
         if ncu is not None:
-            program(fake, NCU)
+            checks.script(fake, NCU)
         self.notes = self.folder / "notes"
         self.notes.write_text("")
         out = self.folder / "out"
