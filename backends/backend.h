@@ -26,7 +26,7 @@
 #include <vgg/data.h>
 #include <vgg/plan.h>
 
-#define VGG_ENGINE_ABI 3
+#define VGG_ENGINE_ABI 4
 
 /* ---- What the host offers to an engine ------------------------------------------- */
 
@@ -192,7 +192,10 @@ typedef enum vgg_phase {
     VGG_PHASE_FORWARD = 0,
     VGG_PHASE_LOSS = 1,
     VGG_PHASE_BACKWARD = 2,
-    VGG_PHASE_STEP = 3 /* backward, and run->update of every trainable parameter */
+    /* Loss, backward, and run->update of every trainable parameter, after a forward. It
+     * may return as soon as the loss is known and the rest is queued. If the loss is
+     * not finite, no parameter has changed (VGG_ENONFINITE). */
+    VGG_PHASE_STEP = 3
 } vgg_phase;
 
 typedef struct vgg_run {
@@ -203,7 +206,7 @@ typedef struct vgg_run {
     const vgg_sample *samples; /* as `input`, borrowed during the forward alone */
     uint64_t seed, step;
     uint32_t first; /* place of the first sample in the step's whole batch */
-    /* loss */
+    /* loss, step */
     const uint32_t *labels;
     float smoothing;
     float scale;      /* on the gradient, beside 1 / count */
@@ -229,7 +232,7 @@ typedef struct vgg_report {
     uint64_t kept;         /* bytes: prepared, and from forward to backward */
     uint64_t scratch;      /* bytes: while it runs */
     double prepare;  /* bringing changed parameters into the form it computes with */
-    double forward;  /* the loss stage's: VGG_PHASE_LOSS */
+    double forward;  /* the loss stage's: the loss */
     double backward; /* with the update that is part of it in VGG_PHASE_STEP */
     double update;   /* of a VGG_PHASE_STEP, where it is apart */
 } vgg_report;

@@ -290,7 +290,8 @@ static vgg_status backward(struct program *p, const vgg_run *run)
 
 static vgg_status step(struct program *p, const vgg_run *run)
 {
-    return go_back(p, run, run->update);
+    const vgg_status status = loss(p, run);
+    return status == VGG_OK ? go_back(p, run, run->update) : status;
 }
 
 vgg_status vgg__program_run(void *program, vgg_phase phase, const vgg_run *run)

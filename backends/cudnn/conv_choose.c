@@ -15,8 +15,6 @@
 #define MOST_PLANS 8
 #define COMPILED                                                                       \
     2 /* of plans that are compiled at run time, which takes a second each */
-#define WARM_UP  2
-#define TIMED    5
 #define QUESTION 240
 
 /* One of the three products of a stage, for choosing. */
@@ -71,24 +69,16 @@ static vgg_status run(const struct product *p, const struct vgg__conv_route *rou
     return vgg__conv_weights(p->call, route, dz, p->pooled);
 }
 
-/* Microseconds of one run; negative: it fails. */
-static float time_route(const struct product *p, const struct vgg__conv_route *route)
+/* A route to be timed. */
+struct candidate {
+    const struct product *product;
+    const struct vgg__conv_route *route;
+};
+
+static vgg_status run_candidate(const void *cookie)
 {
-    struct vgg__cudnn *device = p->call->device;
-    const struct vgg__api *api = device->api;
-    vgg_status status = VGG_OK;
-    float ms = 0;
-    for (int i = 0; status == VGG_OK && i < WARM_UP + TIMED; i++) {
-        if (i == WARM_UP) api->eventRecord(device->begin, device->stream);
-        status = run(p, route);
-    }
-    api->eventRecord(device->end, device->stream);
-    const vgg_status waited = vgg__cudnn_check(
-        device, api->eventSynchronize(device->end), "time a convolution");
-    if (status != VGG_OK || waited != VGG_OK) return -1;
-    if (api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
-        return -1;
-    return roundf(ms * 1e6f / TIMED) / 1000; /* whole ns, as they are kept */
+    const struct candidate *c = cookie;
+    return run(c->product, c->route);
 }
 
 /* What masking costs the stage before if this one does not do it: it must read the mask
@@ -112,7 +102,8 @@ static void compete(const struct product *p, struct vgg__conv_route *route,
                     struct vgg__conv_route *best)
 {
     const struct vgg__api *api = p->call->device->api;
-    route->us = time_route(p, route);
+    route->us = vgg__cudnn_time(p->call->device, run_candidate,
+                                &(struct candidate){p, route});
     const bool masks = p->what == VGG__DNN_DATA && p->call->stage->input_relu;
     float cost = route->us, least = best->us;
     if (masks && !masks_input(route)) cost += mask_us(p->call);
@@ -315,24 +306,23 @@ static float choose_backward(struct product *p, bool pooled,
     return us;
 }
 
-/* Microseconds to make the gradient before pooling, and after. */
-static float time_dz(const struct product *p, bool pooled)
+/* Making the gradient before pooling, and after. */
+static vgg_status make_dz(const struct vgg__cudnn_call *given, bool pooled)
 {
-    struct vgg__cudnn *device = p->call->device;
-    const struct vgg__api *api = device->api;
-    struct vgg__cudnn_call call = *p->call;
+    struct vgg__cudnn_call call = *given;
     const void *dz;
-    float ms = 0;
     call.dbias = NULL;
-    for (int i = 0; i < WARM_UP + TIMED; i++) {
-        if (i == WARM_UP) api->eventRecord(device->begin, device->stream);
-        if (vgg__conv_make_dz(&call, pooled, &dz) != VGG_OK) return 0;
-    }
-    api->eventRecord(device->end, device->stream);
-    if (api->eventSynchronize(device->end) != cudaSuccess ||
-        api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
-        return 0;
-    return ms * 1000 / TIMED;
+    return vgg__conv_make_dz(&call, pooled, &dz);
+}
+
+static vgg_status make_full_dz(const void *call)
+{
+    return make_dz(call, false);
+}
+
+static vgg_status make_pooled_dz(const void *call)
+{
+    return make_dz(call, true);
 }
 
 static bool takes_pooled(const struct vgg__cudnn_call *call)
@@ -400,15 +390,17 @@ static void choose_backwards(struct product *p)
     struct vgg__conv_state other = {0};
     const float pooled = choose_backward(p, true, &other);
     if (!is_complete(p, &other)) return;
-    const float make_pooled = time_dz(p, true), make_full = time_dz(p, false);
+    struct vgg__cudnn *device = p->call->device;
+    const float make_pooled = vgg__cudnn_time(device, make_pooled_dz, p->call);
+    const float make_full = vgg__cudnn_time(device, make_full_dz, p->call);
     const bool takes = pooled + make_pooled < full + make_full;
     /* What could not be timed is no choice to keep. */
     if (is_timed(p, state) && make_pooled > 0 && make_full > 0)
         remember_backwards(p, takes, takes ? pooled + make_pooled : full + make_full,
                            takes ? state->refused - before : 0);
     if (!takes) return;
-    vgg__dnn_plan_free(p->call->device->api, &state->weights.plan);
-    vgg__dnn_plan_free(p->call->device->api, &state->data.plan);
+    vgg__dnn_plan_free(device->api, &state->weights.plan);
+    vgg__dnn_plan_free(device->api, &state->data.plan);
     state->weights = other.weights;
     state->data = other.data;
     state->pooled = true;

@@ -122,6 +122,11 @@ vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
 vgg_status vgg__cudnn_fork(struct vgg__cudnn *device, cudaStream_t stream);
 vgg_status vgg__cudnn_join(struct vgg__cudnn *device, cudaStream_t stream);
 
+/* Microseconds of what `queue` puts on the device's stream, the mean of several runs,
+ * in whole nanoseconds, as choices are kept; negative: it fails. */
+float vgg__cudnn_time(struct vgg__cudnn *device,
+                      vgg_status (*queue)(const void *cookie), const void *cookie);
+
 /* The work space of a queue. */
 static inline void *vgg__cudnn_workspace(const struct vgg__cudnn *device,
                                          cudaStream_t stream)

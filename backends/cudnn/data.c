@@ -147,32 +147,40 @@ void vgg__cudnn_data_free(void *data)
     device->machine.host.release(d);
 }
 
+/* The samples go by the side stream, beside whatever the device still has to do. */
+static vgg_status send_samples(struct vgg__cudnn_program *p, const vgg_run *run)
+{
+    struct vgg__cudnn *device = p->device;
+    const size_t bytes = p->count * sizeof *run->samples;
+    vgg_status status = vgg__cudnn_check(
+        device, device->api->eventSynchronize(p->samples_taken), "wait for samples");
+    if (status != VGG_OK) return status;
+    memcpy(p->pinned.samples, run->samples, bytes);
+    status = vgg__cudnn_check(
+        device,
+        device->api->memcpyAsync(p->small.samples, p->pinned.samples, bytes,
+                                 cudaMemcpyHostToDevice, device->side),
+        "copy samples");
+    return status == VGG_OK ? vgg__cudnn_join(device, device->stream) : status;
+}
+
 vgg_status vgg__cudnn_gather(struct vgg__cudnn_program *p, const vgg_run *run, void *to)
 {
     struct vgg__cudnn *device = p->device;
-    const struct vgg__api *api = device->api;
     const struct data *d = run->data;
-    const size_t bytes = p->count * sizeof *run->samples;
-    vgg_status status = vgg__cudnn_check(
-        device, api->eventSynchronize(p->samples_taken), "wait for samples");
-    if (status != VGG_OK) return status;
-    memcpy(p->pinned.samples, run->samples, bytes);
-    status =
-        vgg__cudnn_check(device,
-                         api->memcpyAsync(p->small.samples, p->pinned.samples, bytes,
-                                          cudaMemcpyHostToDevice, device->stream),
-                         "copy samples");
-    if (status == VGG_OK)
-        status = vgg__cudnn_check(
-            device, api->eventRecord(p->samples_taken, device->stream), "mark samples");
     struct vgg__gather_args args = d->args;
     args.samples = p->small.samples;
     args.out = to;
     args.n = p->layout.batch;
     args.step = p->small.step;
+    vgg_status status = send_samples(p, run);
     if (status == VGG_OK)
         status = vgg__cudnn_launch(device, device->stream,
                                    &vgg__kernel_gather[vgg__cudnn_type(p)],
                                    vgg__gather_grid(&args), 0, &args);
+    if (status == VGG_OK)
+        status = vgg__cudnn_check(
+            device, device->api->eventRecord(p->samples_taken, device->stream),
+            "mark samples");
     return status;
 }

@@ -3,11 +3,16 @@
  * everything else makes of CUDA. */
 #include "cudnn/device.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cudnn/matmul.h"
 #include "cudnn/stages.h"
+
+/* Runs to time something. */
+#define WARM_UP 2
+#define TIMED   5
 
 /* ---- Calls ----------------------------------------------------------------------- */
 
@@ -112,6 +117,25 @@ vgg_status vgg__cudnn_fork(struct vgg__cudnn *device, cudaStream_t stream)
 vgg_status vgg__cudnn_join(struct vgg__cudnn *device, cudaStream_t stream)
 {
     return follow(device, stream, device->side, device->join);
+}
+
+float vgg__cudnn_time(struct vgg__cudnn *device,
+                      vgg_status (*queue)(const void *cookie), const void *cookie)
+{
+    const struct vgg__api *api = device->api;
+    vgg_status status = VGG_OK;
+    float ms = -1;
+    for (int i = 0; status == VGG_OK && i < WARM_UP + TIMED; i++) {
+        if (i == WARM_UP) api->eventRecord(device->begin, device->stream);
+        status = queue(cookie);
+    }
+    api->eventRecord(device->end, device->stream);
+    const vgg_status waited = vgg__cudnn_check(
+        device, api->eventSynchronize(device->end), "time a choice");
+    if (status != VGG_OK || waited != VGG_OK ||
+        api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
+        return -1;
+    return roundf(ms * 1e6f / TIMED) / 1000;
 }
 
 vgg_status vgg__cudnn_upload(struct vgg__cudnn *device, void *to, const void *from,

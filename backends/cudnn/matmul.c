@@ -12,8 +12,6 @@
 #include "cudnn/cache.h"
 
 #define MOST     8
-#define WARM_UP  3
-#define TIMED    5
 #define QUESTION 240
 
 /* What algorithms may do with parts of sums (add them up in order, in float), and the
@@ -187,23 +185,17 @@ static void remember(struct vgg__cudnn *device, const struct vgg__matmul_shape *
     vgg__cache_save(device, text, &answer);
 }
 
-/* Microseconds of a run, negative: it can't. */
-static float time_algorithm(struct vgg__cudnn *device, const struct vgg__matmul *m,
-                            const struct vgg__matmul_scratch *scratch)
+/* A product to be timed. */
+struct candidate {
+    struct vgg__cudnn *device;
+    const struct vgg__matmul *product;
+    const struct vgg__matmul_scratch *scratch;
+};
+
+static vgg_status run_candidate(const void *cookie)
 {
-    const struct vgg__api *api = device->api;
-    float ms = -1;
-    vgg_status status = VGG_OK;
-    for (int i = 0; status == VGG_OK && i < WARM_UP + TIMED; i++) {
-        if (i == WARM_UP) api->eventRecord(device->begin, device->stream);
-        status = vgg__matmul_run(device, device->stream, m, scratch);
-    }
-    if (status != VGG_OK) return -1;
-    api->eventRecord(device->end, device->stream);
-    if (api->eventSynchronize(device->end) != cudaSuccess ||
-        api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
-        return -1;
-    return roundf(ms * 1e6f / TIMED) / 1000; /* whole ns, as they are kept */
+    const struct candidate *c = cookie;
+    return vgg__matmul_run(c->device, c->device->stream, c->product, c->scratch);
 }
 
 static void take(struct vgg__cudnn *device,
@@ -224,7 +216,8 @@ static void choose(struct vgg__cudnn *device, struct vgg__matmul *m,
     for (int i = 0; count > 1 && i < count; i++) {
         m->algo = found[i].algo;
         m->workspace = found[i].workspaceSize;
-        const float us = time_algorithm(device, m, scratch);
+        const float us = vgg__cudnn_time(device, run_candidate,
+                                         &(struct candidate){device, m, scratch});
         if (us < 0 || (best >= 0 && us >= best)) continue;
         best = us;
         best_at = i;

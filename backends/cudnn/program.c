@@ -287,6 +287,11 @@ static vgg_status allocate(struct vgg__cudnn_program *p, const vgg_program_desc 
         device->api->eventCreateWithFlags(&p->samples_taken, cudaEventDisableTiming),
         "make an event");
     if (status == VGG_OK)
+        status = vgg__cudnn_check(
+            device,
+            device->api->eventCreateWithFlags(&p->answered, cudaEventDisableTiming),
+            "make an event");
+    if (status == VGG_OK)
         status = vgg__cudnn_grow_pieces(device, largest_sample(p) * sizeof(float));
     if (status == VGG_OK && p->is_step)
         status = vgg__cudnn_store_chunks(p->store, desc->params, true, &p->chunks,
@@ -352,6 +357,7 @@ static void free_device_parts(struct vgg__cudnn_program *p)
     vgg__cudnn_free(device, p->chunks);
     if (p->pinned_memory != NULL) api->freeHost(p->pinned_memory);
     if (p->samples_taken != NULL) api->eventDestroy(p->samples_taken);
+    if (p->answered != NULL) api->eventDestroy(p->answered);
 }
 
 void vgg__cudnn_program_free(void *program)

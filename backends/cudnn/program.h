@@ -54,7 +54,8 @@ struct vgg__cudnn_program {
     void *small_memory, *pinned_memory;
     struct vgg__cudnn_small small;
     struct vgg__cudnn_pinned pinned;
-    cudaEvent_t samples_taken; /* the pinned samples may be overwritten */
+    cudaEvent_t samples_taken; /* samples may be overwritten, on both sides */
+    cudaEvent_t answered;      /* the loss has reached the host, from the side stream */
     bool is_step, deterministic;
     struct vgg__chunk *chunks; /* of a step's update; on the device */
     uint32_t chunk_count;

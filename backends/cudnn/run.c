@@ -180,47 +180,63 @@ static vgg_status queue_samples(struct vgg__cudnn_program *p)
                       vgg__grid_columns(s->stage.in.c), &narrow);
 }
 
-static vgg_status queue_loss(struct vgg__cudnn_program *p)
+/* Labels come and the answer goes by the side stream: labels while the forward runs,
+ * the answer while the device goes on with what has been queued after it. */
+static vgg_status queue_loss(struct vgg__cudnn_program *p, const vgg_run *run)
 {
     struct vgg__cudnn *device = p->device;
     const struct vgg__api *api = device->api;
+    const size_t bytes = p->count * sizeof *run->labels;
     const struct vgg__loss_sum_args sum = {p->small.loss, p->small.correct,
                                            p->small.result, p->small.step};
+    memcpy(p->pinned.labels, run->labels, bytes);
+    p->step.smoothing = run->smoothing;
+    p->step.gradient_scale = run->scale;
     vgg_status status = vgg__cudnn_check(
         device,
-        api->memcpyAsync(p->small.labels, p->pinned.labels, p->count * sizeof(uint32_t),
-                         cudaMemcpyHostToDevice, device->stream),
+        api->memcpyAsync(p->small.labels, p->pinned.labels, bytes,
+                         cudaMemcpyHostToDevice, device->side),
         "copy labels");
+    if (status == VGG_OK) status = vgg__cudnn_join(device, device->stream);
     if (status == VGG_OK) status = vgg__cudnn_send_step(p);
     if (status == VGG_OK) status = queue_samples(p);
     if (status == VGG_OK)
         status = vgg__cudnn_launch(device, device->stream, &vgg__kernel_loss_sum,
                                    vgg__grid_blocks(1), 0, &sum);
+    if (status == VGG_OK) status = vgg__cudnn_fork(device, device->stream);
     if (status == VGG_OK)
         status =
             vgg__cudnn_check(device,
                              api->memcpyAsync(p->pinned.result, p->small.result,
                                               sizeof *p->pinned.result,
-                                              cudaMemcpyDeviceToHost, device->stream),
+                                              cudaMemcpyDeviceToHost, device->side),
                              "copy the loss");
-    return status == VGG_OK ? vgg__cudnn_wait(device) : status;
+    if (status == VGG_OK)
+        status = vgg__cudnn_check(
+            device, api->eventRecord(p->answered, device->side), "mark the loss");
+    return status;
+}
+
+/* What queue_loss() has asked. */
+static vgg_status take_answer(struct vgg__cudnn_program *p, const vgg_run *run)
+{
+    const vgg_status status = vgg__cudnn_check(
+        p->device, p->device->api->eventSynchronize(p->answered), "wait for the loss");
+    if (status != VGG_OK) return status;
+    if (run->loss_sum != NULL) *run->loss_sum = p->pinned.result->sum;
+    if (run->correct != NULL) *run->correct = p->pinned.result->correct;
+    if (isfinite(p->pinned.result->sum)) return VGG_OK;
+    return p->device->machine.host.fail(VGG_ENONFINITE,
+                                        "loss: not finite over %u samples", p->count);
 }
 
 static vgg_status loss(struct vgg__cudnn_program *p, const vgg_run *run)
 {
-    const vgg_host *host = &p->device->machine.host;
     if (p->layout.stages[p->layout.stage_count - 1].stage.kind != VGG_STAGE_LOSS)
-        return host->fail(VGG_ESTATE, "loss: the program has no loss stage");
-    memcpy(p->pinned.labels, run->labels, p->count * sizeof(uint32_t));
-    p->step.smoothing = run->smoothing;
-    p->step.gradient_scale = run->scale;
-    const vgg_status status = queue_loss(p);
-    if (status != VGG_OK) return status;
-    if (run->loss_sum != NULL) *run->loss_sum = p->pinned.result->sum;
-    if (run->correct != NULL) *run->correct = p->pinned.result->correct;
-    if (!isfinite(p->pinned.result->sum))
-        return host->fail(VGG_ENONFINITE, "loss: not finite over %u samples", p->count);
-    return VGG_OK;
+        return p->device->machine.host.fail(VGG_ESTATE,
+                                            "loss: the program has no loss stage");
+    const vgg_status status = queue_loss(p, run);
+    return status == VGG_OK ? take_answer(p, run) : status;
 }
 
 static vgg_status backward(struct vgg__cudnn_program *p, const vgg_run *run)
@@ -236,12 +252,15 @@ static vgg_status backward(struct vgg__cudnn_program *p, const vgg_run *run)
     return status;
 }
 
+/* The update is queued before the loss is known: loss_sum takes its rate away if the
+ * loss is not finite. */
 static vgg_status step(struct vgg__cudnn_program *p, const vgg_run *run)
 {
     p->step.lr = (float)run->update->lr;
     p->step.weight_decay = (float)run->update->weight_decay;
-    const vgg_status status = vgg__cudnn_send_step(p);
-    return status == VGG_OK ? backward(p, run) : status;
+    vgg_status status = queue_loss(p, run);
+    if (status == VGG_OK) status = backward(p, run);
+    return status == VGG_OK ? take_answer(p, run) : status;
 }
 
 vgg_status vgg__cudnn_run(void *program, vgg_phase phase, const vgg_run *run)
@@ -257,6 +276,8 @@ vgg_status vgg__cudnn_run(void *program, vgg_phase phase, const vgg_run *run)
     vgg_status status = vgg__cudnn_enter(p->device);
     if (status != VGG_OK) return status;
     status = phases[phase](p, run);
+    /* A loss that is not finite has changed the step that the device has. */
+    if (status != VGG_OK) p->told = false;
     vgg__cudnn_leave(p->device);
     return status;
 }

@@ -94,41 +94,17 @@ vgg_status vgg__optimizer_read(const vgg_optimizer *given, vgg_optimizer *out)
     return check_optimizer(out);
 }
 
-static vgg_update update_of(const vgg_optimizer *opt, double lr, uint64_t t)
+vgg_update vgg__optimizer_update(const vgg_optimizer *optimizer, double lr, uint64_t t)
 {
-    return (vgg_update){.kind = opt->kind,
-                        .nesterov = opt->nesterov,
+    return (vgg_update){.kind = optimizer->kind,
+                        .nesterov = optimizer->nesterov,
                         .lr = lr,
-                        .momentum = opt->momentum,
-                        .weight_decay = opt->weight_decay,
-                        .beta1 = opt->beta1,
-                        .beta2 = opt->beta2,
-                        .epsilon = opt->epsilon,
+                        .momentum = optimizer->momentum,
+                        .weight_decay = optimizer->weight_decay,
+                        .beta1 = optimizer->beta1,
+                        .beta2 = optimizer->beta2,
+                        .epsilon = optimizer->epsilon,
                         .t = t};
-}
-
-vgg_status vgg__plan_step(vgg_plan *plan, const vgg_optimizer *optimizer, double lr,
-                          uint64_t t)
-{
-    if (!plan->step || !plan->has_gradient)
-        return vgg__fail(VGG_ESTATE,
-                         "a step needs a plan made for it, and a forward and a loss "
-                         "before it, each time");
-    const vgg_update update = update_of(optimizer, lr, t);
-    vgg_run run = plan->run;
-    run.update = &update;
-    const uint64_t mode = vgg__fpmode_enter();
-    vgg_status status = vgg__store_refresh(plan->store);
-    const bool began = status == VGG_OK;
-    if (began) status = plan->device->engine->run(plan->program, VGG_PHASE_STEP, &run);
-    vgg__fpmode_leave(mode);
-    plan->has_gradient = false;
-    plan->consumed = true;
-    /* A step that fails halfway has changed some parameters all the same. */
-    if (began) vgg__store_touched(plan->store);
-    plan->spent.backwards += status == VGG_OK;
-    plan->spent.updates += status == VGG_OK;
-    return status;
 }
 
 vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, double lr,
@@ -140,7 +116,7 @@ vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, doubl
     VGG_TRY(vgg__plan_check_trains(plan));
     vgg_optimizer opt;
     VGG_TRY(vgg__optimizer_read(optimizer, &opt));
-    const vgg_update update = update_of(&opt, lr, t);
+    const vgg_update update = vgg__optimizer_update(&opt, lr, t);
     const uint64_t mode = vgg__fpmode_enter();
     vgg_status status = vgg__store_refresh(plan->store);
     const double begin = vgg__seconds();

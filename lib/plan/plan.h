@@ -78,10 +78,13 @@ vgg_status vgg__plan_create_step(vgg_model *model, vgg_device *device,
 vgg_status vgg__plan_measure_step(vgg_model *model, vgg_device *device,
                                   const vgg_plan_options *opts, uint64_t bytes[2]);
 
-/* After forward and loss: backward, and the update by plain SGD (`optimizer` is checked
- * and has no momentum). */
-vgg_status vgg__plan_step(vgg_plan *plan, const vgg_optimizer *optimizer, double lr,
-                          uint64_t t);
+/* An optimiser with everything resolved; `optimizer` is checked. */
+vgg_update vgg__optimizer_update(const vgg_optimizer *optimizer, double lr, uint64_t t);
+
+/* After a forward: the loss as by vgg_plan_loss(), backward, and the update, which is
+ * plain SGD's. Nothing has changed if the loss is not finite (VGG_ENONFINITE). */
+vgg_status vgg__plan_step(vgg_plan *plan, const uint32_t *labels, float smoothing,
+                          const vgg_update *update, double *loss, uint32_t *correct);
 
 /* vgg_plan_forward() on samples of a data set that the plan's device has, which show
  * the shape of the model's input. */

@@ -148,6 +148,42 @@ static vgg_status check_labels(const vgg_plan *plan, const uint32_t *labels)
     return VGG_OK;
 }
 
+/* What a loss phase has left behind. */
+struct loss {
+    vgg_run run;
+    double sum;
+    uint32_t correct;
+};
+
+static void begin_loss(const vgg_plan *plan, const uint32_t *labels, float smoothing,
+                       float scale, struct loss *loss)
+{
+    *loss = (struct loss){.run = plan->run};
+    loss->run.labels = labels;
+    loss->run.smoothing = smoothing;
+    loss->run.scale = scale;
+    loss->run.loss_sum = &loss->sum;
+    loss->run.correct = &loss->correct;
+}
+
+/* The phase's status, in the caller's words where the loss is not finite. */
+static vgg_status end_loss(vgg_plan *plan, const struct loss *loss, vgg_status status)
+{
+    if (status != VGG_OK && status != VGG_ENONFINITE) return status;
+    plan->spent.losses++;
+    if (status == VGG_OK && isfinite(loss->sum)) return VGG_OK;
+    return vgg__fail(VGG_ENONFINITE,
+                     "the loss is not finite (%s): weights or input have grown out "
+                     "of range",
+                     isnan(loss->sum) ? "nan" : "inf");
+}
+
+static void tell_loss(const struct loss *loss, double *mean, uint32_t *correct)
+{
+    if (mean != NULL) *mean = loss->sum / loss->run.count;
+    if (correct != NULL) *correct = loss->correct;
+}
+
 vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing,
                          float scale, double *loss, uint32_t *correct)
 {
@@ -160,31 +196,43 @@ vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing
     if (!plan->has_output) return vgg__fail(VGG_ESTATE, "no forward was run before");
     VGG_TRY(check_labels(plan, labels));
 
-    double sum = 0.0;
-    uint32_t hits = 0;
-    vgg_run run = plan->run;
-    run.labels = labels;
-    run.smoothing = smoothing;
-    run.scale = scale;
-    run.loss_sum = &sum;
-    run.correct = &hits;
+    struct loss found;
+    begin_loss(plan, labels, smoothing, scale, &found);
     const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status = engine_of(plan)->run(plan->program, VGG_PHASE_LOSS, &run);
+    const vgg_status status =
+        engine_of(plan)->run(plan->program, VGG_PHASE_LOSS, &found.run);
     vgg__fpmode_leave(mode);
-
     plan->has_gradient = false;
-    if (status != VGG_OK && status != VGG_ENONFINITE) return status;
-    plan->spent.losses++;
-    const double mean = sum / plan->run.count;
-    if (status != VGG_OK || !isfinite(mean))
-        return vgg__fail(VGG_ENONFINITE,
-                         "the loss is not finite (%s): weights or input have grown out "
-                         "of range",
-                         isnan(mean) ? "nan" : "inf");
-    if (loss != NULL) *loss = mean;
-    if (correct != NULL) *correct = hits;
+    VGG_TRY(end_loss(plan, &found, status));
+    tell_loss(&found, loss, correct);
     plan->has_gradient = plan->opts.mode != VGG_MODE_INFER && !plan->consumed;
     plan->output_gradient = NULL;
+    return VGG_OK;
+}
+
+vgg_status vgg__plan_step(vgg_plan *plan, const uint32_t *labels, float smoothing,
+                          const vgg_update *update, double *loss, uint32_t *correct)
+{
+    if (!plan->step || !plan->has_output || plan->consumed)
+        return vgg__fail(VGG_ESTATE, "a step needs a plan made for it, and a forward "
+                                     "before it, each time");
+    VGG_TRY(check_labels(plan, labels));
+    struct loss found;
+    begin_loss(plan, labels, smoothing, 1.0f, &found);
+    found.run.update = update;
+    const uint64_t mode = vgg__fpmode_enter();
+    vgg_status status = vgg__store_refresh(plan->store);
+    const bool began = status == VGG_OK;
+    if (began) status = engine_of(plan)->run(plan->program, VGG_PHASE_STEP, &found.run);
+    vgg__fpmode_leave(mode);
+    plan->has_gradient = false;
+    plan->consumed = true;
+    /* A step that fails halfway has changed some parameters all the same. */
+    if (began && status != VGG_ENONFINITE) vgg__store_touched(plan->store);
+    VGG_TRY(end_loss(plan, &found, status));
+    tell_loss(&found, loss, correct);
+    plan->spent.backwards++;
+    plan->spent.updates++;
     return VGG_OK;
 }
 

@@ -144,7 +144,7 @@ void vgg_trainer_free(vgg_trainer *trainer)
 /* Give up what has been accumulated; the parameters are as before. */
 static vgg_status abandon(vgg_trainer *trainer, vgg_status status)
 {
-    if (!trainer->plan->step) vgg_plan_zero_gradients(trainer->plan);
+    vgg_plan_zero_gradients(trainer->plan);
     trainer->pending = trainer->pending_samples = 0;
     return status;
 }
@@ -164,13 +164,21 @@ static vgg_status clip(vgg_trainer *trainer)
     return vgg_plan_scale_gradients(trainer->plan, trainer->opts.clip_norm / norm);
 }
 
+static vgg_status rate_now(const vgg_trainer *trainer, double *lr)
+{
+    *lr = trainer->opts.lr;
+    /* Before the number of steps an epoch is known, only a constant rate makes
+     * sense. */
+    if (trainer->steps_per_epoch == 0) return VGG_OK;
+    return vgg_schedule_rate(&trainer->schedule, trainer->opts.lr,
+                             trainer->progress.step, trainer->steps_per_epoch,
+                             trainer->opts.epochs, lr);
+}
+
 /* Change the parameters by what has been accumulated. */
-static vgg_status apply_gradients(vgg_trainer *trainer, double lr)
+static vgg_status update(vgg_trainer *trainer, double lr)
 {
     const uint32_t accumulate = trainer->opts.accumulate;
-    const uint64_t t = trainer->progress.step + 1;
-    if (trainer->plan->step)
-        return vgg__plan_step(trainer->plan, &trainer->optimizer, lr, t);
     /* Each batch's gradient was scaled by 1 / accumulate; fewer came at an epoch's
      * end. */
     if (trainer->pending < accumulate)
@@ -178,39 +186,70 @@ static vgg_status apply_gradients(vgg_trainer *trainer, double lr)
                                          (double)accumulate / trainer->pending));
     const vgg_status status = clip(trainer);
     if (status != VGG_OK) return abandon(trainer, status);
-    return vgg_plan_update(trainer->plan, &trainer->optimizer, lr, t);
+    return vgg_plan_update(trainer->plan, &trainer->optimizer, lr,
+                           trainer->progress.step + 1);
 }
 
-/* Turn what has been accumulated into one optimiser step. */
-static vgg_status update(vgg_trainer *trainer)
+static void count_step(vgg_trainer *trainer, double lr)
 {
-    vgg_progress *progress = &trainer->progress;
-    double lr = trainer->opts.lr;
-    /* Before the number of steps an epoch is known, only a constant rate makes
-     * sense. */
-    if (trainer->steps_per_epoch > 0)
-        VGG_TRY(vgg_schedule_rate(&trainer->schedule, trainer->opts.lr, progress->step,
-                                  trainer->steps_per_epoch, trainer->opts.epochs, &lr));
-    VGG_TRY(apply_gradients(trainer, lr));
-    progress->step++;
-    progress->lr = lr;
+    trainer->progress.step++;
+    trainer->progress.lr = lr;
     trainer->pending = trainer->pending_samples = 0;
-    return trainer->plan->step ? VGG_OK : vgg_plan_zero_gradients(trainer->plan);
 }
 
-/* Forward, loss and, apart from the update, backward of one batch. */
+static vgg_status forward(vgg_trainer *trainer, const struct vgg__fed *fed)
+{
+    VGG_TRY(vgg_plan_set_step(trainer->plan, trainer->opts.seed, trainer->progress.step,
+                              trainer->pending_samples));
+    return vgg__fed_forward(fed, trainer->plan, NULL);
+}
+
+/* A batch that is an optimiser step of its own, by an engine that makes it in one. */
+static vgg_status step_at_once(vgg_trainer *trainer, const struct vgg__fed *fed,
+                               double *loss, uint32_t *correct)
+{
+    double lr;
+    VGG_TRY(rate_now(trainer, &lr));
+    const vgg_update update =
+        vgg__optimizer_update(&trainer->optimizer, lr, trainer->progress.step + 1);
+    VGG_TRY(forward(trainer, fed));
+    VGG_TRY(vgg__plan_step(trainer->plan, fed->batch.labels,
+                           trainer->opts.label_smoothing, &update, loss, correct));
+    count_step(trainer, lr);
+    return VGG_OK;
+}
+
+/* Forward, loss and backward of one batch. */
 static vgg_status accumulate(vgg_trainer *trainer, const struct vgg__fed *fed,
                              double *loss, uint32_t *correct)
 {
     vgg_plan *plan = trainer->plan;
     const float scale = 1.0f / (float)trainer->opts.accumulate;
-    VGG_TRY(vgg_plan_set_step(plan, trainer->opts.seed, trainer->progress.step,
-                              trainer->pending_samples));
-    VGG_TRY(vgg__fed_forward(fed, plan, NULL));
-    const vgg_status status = vgg_plan_loss(
-        plan, fed->batch.labels, trainer->opts.label_smoothing, scale, loss, correct);
+    VGG_TRY(forward(trainer, fed));
+    const vgg_status status =
+        vgg_plan_loss(plan, fed->batch.labels, trainer->opts.label_smoothing, scale,
+                      loss, correct);
     if (status != VGG_OK) return abandon(trainer, status);
-    return plan->step ? VGG_OK : vgg_plan_backward(plan);
+    VGG_TRY(vgg_plan_backward(plan));
+    trainer->pending++;
+    trainer->pending_samples += fed->batch.count;
+    return VGG_OK;
+}
+
+/* One batch phase by phase, and an optimiser step when enough are accumulated. In an
+ * epoch of known length its last batch ends an accumulation that is not complete. */
+static vgg_status step_by_phases(vgg_trainer *trainer, const struct vgg__fed *fed,
+                                 double *loss, uint32_t *correct)
+{
+    VGG_TRY(accumulate(trainer, fed, loss, correct));
+    if (trainer->pending < trainer->opts.accumulate &&
+        fed->batch.index + 1 != trainer->progress.batches)
+        return VGG_OK;
+    double lr;
+    VGG_TRY(rate_now(trainer, &lr));
+    VGG_TRY(update(trainer, lr));
+    count_step(trainer, lr);
+    return vgg_plan_zero_gradients(trainer->plan);
 }
 
 /* What a batch adds to the epoch's sums; its first one starts them anew. */
@@ -241,21 +280,16 @@ static vgg_status check_labels(const vgg_trainer *trainer, const vgg_batch *batc
     return VGG_OK;
 }
 
-/* A batch is counted once all that it leads to is done. In an epoch of known length its
- * last batch ends an accumulation that is not complete. */
+/* A batch is counted once all that it leads to is done, or queued where an engine makes
+ * a step at once. */
 static vgg_status step(vgg_trainer *trainer, const struct vgg__fed *fed)
 {
-    const vgg_batch *batch = &fed->batch;
-    VGG_TRY(check_labels(trainer, batch));
     double loss = 0.0;
     uint32_t correct = 0;
-    VGG_TRY(accumulate(trainer, fed, &loss, &correct));
-    trainer->pending++;
-    trainer->pending_samples += batch->count;
-    if (trainer->pending == trainer->opts.accumulate ||
-        batch->index + 1 == trainer->progress.batches)
-        VGG_TRY(update(trainer));
-    count_batch(&trainer->progress, batch, loss, correct);
+    VGG_TRY(check_labels(trainer, &fed->batch));
+    VGG_TRY(trainer->plan->step ? step_at_once(trainer, fed, &loss, &correct)
+                                : step_by_phases(trainer, fed, &loss, &correct));
+    count_batch(&trainer->progress, &fed->batch, loss, correct);
     return VGG_OK;
 }
 

@@ -282,7 +282,6 @@ START_TEST(stepped)
         tolerance +=
             closeness_of(target, &net, &data, VGG_MODE_TRAIN).gradients / (k + 1);
         session_forward(&s, &data);
-        run_phase(&s, &data, VGG_PHASE_LOSS, NULL);
         run_phase(&s, &data, VGG_PHASE_STEP, &update);
         step_oracle(&oracle, &data, &update);
         compare_changes(&s, &oracle, &first, tolerance);
@@ -312,7 +311,6 @@ START_TEST(step_by_step)
     session_write(&two, &data);
     for (int k = 0; k < 3; k++) {
         session_forward(&one, &data);
-        run_phase(&one, &data, VGG_PHASE_LOSS, NULL);
         run_phase(&one, &data, VGG_PHASE_STEP, &update);
         step_oracle(&two, &data, &update);
         for (uint32_t i = 0; i < net.param_count; i++) {
@@ -342,7 +340,6 @@ static void run_steps(const struct target *target, const struct net *net,
     session_write(&s, data);
     for (int k = 0; k < 3; k++) {
         session_forward(&s, data);
-        run_phase(&s, data, VGG_PHASE_LOSS, NULL);
         run_phase(&s, data, VGG_PHASE_STEP, &update);
     }
     for (uint32_t i = 0; i < net->param_count; i++)
@@ -380,6 +377,61 @@ START_TEST(step_bits)
 }
 END_TEST
 
+/* A loss that is not finite leaves every parameter as it was, and the next step is as
+ * if nothing had been. */
+START_TEST(step_not_finite)
+{
+    static const float values[] = {NAN, INFINITY};
+    const struct target *target = &targets[_i / 2];
+    if (!(target->engine->abilities & VGG_CAN_STEP) || target->tunes) return;
+    const vgg_update update = {
+        .kind = VGG_SGD, .lr = 0.1, .weight_decay = 0.01, .t = 1};
+    double sum = 0, *params[NET_PARAMS], *want[NET_PARAMS];
+    uint32_t correct = 0;
+    struct net net;
+    struct data data, bad;
+    struct session s;
+    net_parse(&net, plain_net);
+    data_create(&data, &net, 4, DATA_REAL, 60);
+    data_create(&bad, &net, 4, DATA_REAL, 60);
+    for (size_t i = 0; i < 4 * net_input_count(&net); i++)
+        bad.input[i] = values[_i % 2];
+    run_steps(target, &net, &data, want);
+    open_stepper(&s, target, &net, 4);
+    session_write(&s, &data);
+    for (int k = 0; k < 3; k++) {
+        for (uint32_t i = 0; i < net.param_count; i++)
+            params[i] = read_slot(&s, i, VGG_SLOT_VALUE);
+        session_forward(&s, &bad);
+        vgg_run run = session_run_desc(&bad);
+        run.update = &update;
+        run.loss_sum = &sum;
+        run.correct = &correct;
+        ck_fails(target->engine->run(s.program, VGG_PHASE_STEP, &run), VGG_ENONFINITE);
+        ck_assert(!isfinite(sum));
+        for (uint32_t i = 0; i < net.param_count; i++) {
+            double *after = read_slot(&s, i, VGG_SLOT_VALUE);
+            compare_label("%s, step %d, parameter %u", target->label, k, i);
+            compare_exact("value", after, params[i], net.params[i].count);
+            guard_free(after);
+            guard_free(params[i]);
+        }
+        session_forward(&s, &data);
+        run_phase(&s, &data, VGG_PHASE_STEP, &update);
+    }
+    for (uint32_t i = 0; i < net.param_count; i++) {
+        double *after = read_slot(&s, i, VGG_SLOT_VALUE);
+        compare_label("%s, parameter %u", target->label, i);
+        compare_exact("value", after, want[i], net.params[i].count);
+        guard_free(after);
+        guard_free(want[i]);
+    }
+    session_close(&s);
+    data_free(&bad);
+    data_free(&data);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("steps");
@@ -392,6 +444,7 @@ int main(void)
     tcase_add_loop_test(tcase, stepped, 0, (int)target_count);
     tcase_add_loop_test(tcase, step_by_step, 0, (int)target_count);
     tcase_add_loop_test(tcase, step_bits, 0, 2 * (int)target_count);
+    tcase_add_loop_test(tcase, step_not_finite, 0, 2 * (int)target_count);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }

@@ -184,13 +184,20 @@ static vgg_status forward(struct program *p, const vgg_run *run)
     return status;
 }
 
-static vgg_status step(struct program *p, const vgg_run *run)
+static vgg_status inner_step(struct program *p, const vgg_run *run)
 {
-    remote.steps++;
     if (inner_steps()) return remote.inner->run(p->inner, VGG_PHASE_STEP, run);
     vgg_status status = remote.inner->store_zero_gradients(p->store);
+    if (status == VGG_OK) status = remote.inner->run(p->inner, VGG_PHASE_LOSS, run);
     if (status == VGG_OK) status = remote.inner->run(p->inner, VGG_PHASE_BACKWARD, run);
     if (status == VGG_OK) status = remote.inner->store_update(p->store, run->update);
+    return status;
+}
+
+static vgg_status step(struct program *p, const vgg_run *run)
+{
+    const vgg_status status = inner_step(p, run);
+    remote.steps += status == VGG_OK;
     return status;
 }
 

@@ -383,6 +383,48 @@ START_TEST(resident)
 }
 END_TEST
 
+/* Running statistics after forwards that are queued one behind the other (or, if
+ * `waits`, each alone). */
+static void run_ahead(const struct target *target, bool waits, double mean[CHANNELS])
+{
+    float table[CHANNELS * 256];
+    double output[4 * CHANNELS * SHOWN * SHOWN];
+    struct net net;
+    struct data data;
+    struct session s;
+    void *set = NULL;
+    make_table(table);
+    net_parse(&net, "2x6x6 bn");
+    data_create(&data, &net, 4, DATA_REAL, 3);
+    session_open(&s, target, &net, 4, VGG_MODE_TRAIN, false);
+    session_write(&s, &data);
+    const vgg_data_desc desc = describe_data(table);
+    ck_ok(target->engine->data_create(s.device, &desc, &set));
+    for (uint32_t round = 0; round < 6; round++) {
+        vgg_sample samples[4];
+        for (uint32_t i = 0; i < 4; i++) samples[i] = draw(i, round);
+        const vgg_run run = {.count = 4, .data = set, .samples = samples};
+        ck_ok(target->engine->run(s.program, VGG_PHASE_FORWARD, &run));
+        if (waits)
+            ck_ok(target->engine->read(s.program, VGG_VIEW_OUTPUT, 0, output, VGG_F64));
+    }
+    ck_ok(target->engine->store_read(s.store, (uint32_t)net.stages[0].mean,
+                                     VGG_SLOT_VALUE, mean, VGG_F64));
+    target->engine->data_free(set);
+    session_close(&s);
+    data_free(&data);
+}
+
+/* Samples are not overwritten before they have been shown. */
+START_TEST(forwards_ahead)
+{
+    double alone[CHANNELS], ahead[CHANNELS];
+    run_ahead(&targets[_i], true, alone);
+    run_ahead(&targets[_i], false, ahead);
+    for (int c = 0; c < CHANNELS; c++) ck_assert_double_eq(ahead[c], alone[c]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("engine");
@@ -396,6 +438,7 @@ int main(void)
     tcase_add_test(tcase, no_plans);
     tcase_add_test(tcase, threads);
     tcase_add_loop_test(tcase, resident, 0, (int)target_count);
+    tcase_add_loop_test(tcase, forwards_ahead, 0, (int)target_count);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }

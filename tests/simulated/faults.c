@@ -21,8 +21,9 @@ struct work {
     struct net net;
     struct data data;
     double *output;
-    uint64_t calls, before,
-        busy; /* of a whole run; at its begin; until it gives back */
+    /* of a whole run; at its begin; until it gives back */
+    uint64_t calls, before, busy;
+    bool steps; /* loss, backward and update in one */
     bool opened;
 };
 
@@ -67,24 +68,47 @@ static vgg_status use_program(struct work *w, void *store, void *program)
     return engine->store_zero_gradients(store);
 }
 
+static vgg_status use_steps(struct work *w, void *store, void *program)
+{
+    const vgg_engine *engine = w->target->engine;
+    const vgg_update update = {.kind = VGG_SGD, .lr = 0.1, .t = 1};
+    double sum;
+    uint32_t correct;
+    vgg_run run = session_run_desc(&w->data);
+    run.loss_sum = &sum;
+    run.correct = &correct;
+    run.update = &update;
+    for (uint32_t i = 0; i < w->net.param_count; i++)
+        VGG_TRY(
+            engine->store_write(store, i, VGG_SLOT_VALUE, w->data.params[i], VGG_F32));
+    for (int round = 0; round < 3; round++) { /* by calls, recorded, replayed */
+        VGG_TRY(engine->run(program, VGG_PHASE_FORWARD, &run));
+        VGG_TRY(engine->run(program, VGG_PHASE_STEP, &run));
+    }
+    return engine->read(program, VGG_VIEW_OUTPUT, 0, w->output, VGG_F64);
+}
+
 static vgg_status use_device(struct work *w, void *device)
 {
     const vgg_engine *engine = w->target->engine;
     void *store = NULL, *program = NULL;
     vgg_status status = engine->store_create(device, w->net.params, w->net.param_count,
                                              w->target->precision, &store);
-    if (status == VGG_OK) status = engine->store_gradients(store, w->net.params);
+    if (status == VGG_OK && !w->steps)
+        status = engine->store_gradients(store, w->net.params);
     const vgg_program_desc desc = {.stages = w->net.stages,
                                    .stage_count = w->net.stage_count,
                                    .batch = 4,
                                    .mode = VGG_MODE_TRAIN,
                                    .precision = w->target->precision,
-                                   .input_gradient = 1,
+                                   .input_gradient = !w->steps,
                                    .deterministic = !w->target->tunes,
+                                   .step = w->steps,
                                    .params = w->net.params,
                                    .param_count = w->net.param_count};
     if (status == VGG_OK) status = engine->compile(device, store, &desc, &program);
-    if (status == VGG_OK) status = use_program(w, store, program);
+    if (status == VGG_OK)
+        status = (w->steps ? use_steps : use_program)(w, store, program);
     w->busy = vgg__simulated.calls - w->before;
     engine->program_free(program);
     engine->store_free(store);
@@ -129,10 +153,8 @@ static void check_sound(const char *what, uint64_t k)
 
 /* Each call in turn. One that fails alone may be got over (an algorithm that can't be
  * had is not the only one), but then the output must be that of a run without. */
-static void fail_each(int target, cudaError_t error, bool sticky, uint64_t stride)
+static void fail_each_of(struct work w, cudaError_t error, bool sticky, uint64_t stride)
 {
-    struct work w;
-    begin(&w, target);
     ck_assert_int_eq(use(&w), VGG_OK);
     const uint64_t calls = w.calls, busy = w.busy;
     const size_t outputs = 3 * net_output_count(&w.net);
@@ -164,6 +186,13 @@ static void fail_each(int target, cudaError_t error, bool sticky, uint64_t strid
     end(&w);
 }
 
+static void fail_each(int target, cudaError_t error, bool sticky, uint64_t stride)
+{
+    struct work w;
+    begin(&w, target);
+    fail_each_of(w, error, sticky, stride);
+}
+
 /* Targets 0 and 4: fp32 and bf16, algorithms by rule. Errors are told apart by what
  * they are; where they happen they are treated alike, so not all meet every call. */
 START_TEST(call_fails)
@@ -181,6 +210,18 @@ END_TEST
 START_TEST(device_lost)
 {
     fail_each(_i == 0 ? 0 : 4, cudaErrorIllegalAddress, true, _i == 0 ? 2 : 5);
+}
+END_TEST
+
+START_TEST(step_fails)
+{
+    struct work w;
+    begin(&w, _i / 2 == 0 ? 0 : 4);
+    w.steps = true;
+    if (_i % 2 == 0)
+        fail_each_of(w, cudaErrorInvalidValue, false, 3);
+    else
+        fail_each_of(w, cudaErrorIllegalAddress, true, 5);
 }
 END_TEST
 
@@ -304,6 +345,7 @@ int main(void)
     tcase_add_loop_test(tcase, call_fails, 0, 2);
     tcase_add_loop_test(tcase, call_fails_timed, 0, 2);
     tcase_add_loop_test(tcase, device_lost, 0, 2);
+    tcase_add_loop_test(tcase, step_fails, 0, 4);
     tcase_add_loop_test(tcase, memory_cap, 0, 2);
     tcase_add_test(tcase, after_too_much);
     tcase_add_loop_test(tcase, groups_wrong, 0, 4);

@@ -313,10 +313,10 @@ extern const struct vgg__kernel vgg__kernel_linear_mask[VGG__TYPES];
 
 /* A whole step of a linear layer's weights by SGD: with g = dz^T x,
  *   w = w - step->lr * (g + step->weight_decay * w)
- * w is f32 [m][k], dz [n][m] and x [n][k] of the type, n any number; `shadow` (NULL:
- * none) gets w rounded to bf16. bf16 products go through the tensor cores; f32 ones
- * through FMA (`tf32` 0) or tensor cores (1). m and k need not be multiples of
- * anything; k % 8 == 0 and m % 8 == 0 are the fast case. */
+ * and no bit changed at a rate of 0. w is f32 [m][k], dz [n][m] and x [n][k] of the
+ * type, n any number; `shadow` (NULL: none) gets w rounded to bf16. bf16 products go
+ * through the tensor cores; f32 ones through FMA (`tf32` 0) or tensor cores (1). m and
+ * k need not be multiples of anything; k % 8 == 0 and m % 8 == 0 are the fast case. */
 struct vgg__linear_step_args {
     const void *dz, *x;
     float *w;
@@ -343,12 +343,13 @@ struct vgg__loss_args {
 };
 extern const struct vgg__kernel vgg__kernel_loss[VGG__TYPES];
 
-/* Sums in sample order; one block. */
+/* Sums in sample order; one block. A sum that is not finite makes step->lr 0, a rate at
+ * which no update changes anything. */
 struct vgg__loss_sum_args {
     const double *loss;
     const uint32_t *correct;
     struct vgg__loss_result *result;
-    const struct vgg__step *step;
+    struct vgg__step *step;
 };
 extern const struct vgg__kernel vgg__kernel_loss_sum;
 
@@ -370,7 +371,9 @@ struct vgg__update_args_gpu {
     uint32_t kind; /* vgg_optimizer_kind */
     uint32_t nesterov, has_momentum;
     uint32_t first_step; /* 1: earlier state counts as zero */
-    uint32_t from_step;  /* 1: lr and weight_decay are step's (plain SGD only) */
+    /* 1: lr and weight_decay are step's (plain SGD only); at a rate of 0 no bit
+     * changes. */
+    uint32_t from_step;
     float lr, weight_decay, momentum;
     float keep, share1, share2, beta2, epsilon, step_size, root2;
     const struct vgg__step *step;

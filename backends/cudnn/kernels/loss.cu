@@ -127,7 +127,9 @@ __global__ void __launch_bounds__(threads) loss_sum(const vgg__loss_sum_args a)
         for (uint32_t i = 0; i < here; i++) sum += losses[i];
     }
     correct = vgg::block_sum<threads>(correct);
-    if (threadIdx.x == 0) *a.result = vgg__loss_result{sum, correct, 0};
+    if (threadIdx.x != 0) return;
+    *a.result = vgg__loss_result{sum, correct, 0};
+    if (!isfinite(sum)) a.step->lr = 0;
 }
 
 } // namespace

@@ -106,10 +106,10 @@ __global__ void __launch_bounds__(threads) update(const vgg__update_args_gpu a)
 {
     if (a.kind != sgd)
         change_chunk(a, adam_rule{a});
-    else if (a.from_step != 0)
-        change_chunk(a, sgd_rule{a, a.step->lr, a.step->weight_decay});
-    else
+    else if (a.from_step == 0)
         change_chunk(a, sgd_rule{a, a.lr, a.weight_decay});
+    else if (a.step->lr != 0)
+        change_chunk(a, sgd_rule{a, a.step->lr, a.step->weight_decay});
 }
 
 __global__ void __launch_bounds__(threads) norm2(const vgg__norm2_args a)

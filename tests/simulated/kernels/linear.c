@@ -3,6 +3,7 @@
  * against common/dropout.c. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "buffers.h"
 #include "common/dropout.h"
@@ -245,7 +246,10 @@ static void *logits_of(const struct scoring *s)
 static void check_sum(const struct scoring *s, const struct vgg__loss_args *of)
 {
     struct vgg__loss_result *const result = output(sizeof *result);
-    const struct vgg__loss_sum_args args = {of->loss, of->correct, result, of->step};
+    struct vgg__step *const step = output(sizeof *step);
+    *step = *of->step;
+    step->lr = 0.5f;
+    const struct vgg__loss_sum_args args = {of->loss, of->correct, result, step};
     launch(&vgg__kernel_loss_sum, vgg__grid_blocks(1), &args);
     double sum = 0;
     uint32_t correct = 0;
@@ -255,6 +259,13 @@ static void check_sum(const struct scoring *s, const struct vgg__loss_args *of)
     }
     ck_assert_double_eq(result->sum, sum);
     ck_assert_uint_eq(result->correct, correct);
+    ck_assert_float_eq(step->lr, 0.5f);
+    of->loss[s->count / 2] = s->count % 2 ? (double)INFINITY : (double)NAN;
+    launch(&vgg__kernel_loss_sum, vgg__grid_blocks(1), &args);
+    ck_assert(!isfinite(result->sum));
+    ck_assert_float_eq(step->lr, 0);
+    step->lr = of->step->lr; /* nothing else has changed */
+    ck_assert_int_eq(memcmp(step, of->step, sizeof *step), 0);
 }
 
 static void check_loss(struct scoring s, struct vgg__grid grid)

@@ -147,6 +147,26 @@ START_TEST(steps)
 }
 END_TEST
 
+/* Neither a value of -0 nor a gradient that is no number changes anything then. */
+START_TEST(rate_of_zero)
+{
+    const struct arrays a = make();
+    const size_t bytes = ELEMENTS * sizeof(float);
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        if (i % 2) a.value[i] = -0.0f;
+        a.gradient[i] = i % 3 ? -1 : NAN;
+    }
+    float *const value = copy_of(a.value, bytes);
+    struct vgg__update_args_gpu args = args_of(&rules[0], &a);
+    args.from_step = 1;
+    args.step = step_of((struct vgg__step){.lr = 0, .weight_decay = 0.1f});
+    launch(&vgg__kernel_update, vgg__grid_blocks(PARTS), &args);
+    ck_assert_int_eq(memcmp(a.value, value, bytes), 0);
+    free(value);
+    buffers_free();
+}
+END_TEST
+
 START_TEST(norm2)
 {
     float *const value = floats(1, false);
@@ -170,6 +190,7 @@ int main(void)
     TCase *const all = tcase_create("update");
     tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, steps, 0, RULES);
+    tcase_add_test(all, rate_of_zero);
     tcase_add_test(all, norm2);
     suite_add_tcase(suite, all);
     return harness_main(&suite, 1);

@@ -14,7 +14,7 @@ static vgg_model *model;
 static vgg_tensor *images; /* 4 of them */
 static const uint32_t labels[4] = {0, 2, 1, 2};
 static vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
-static const vgg_optimizer sgd = VGG_OPTIMIZER_INIT;
+static const vgg_update sgd = {.kind = VGG_SGD, .lr = 0.1, .t = 1};
 
 static void set_up(void)
 {
@@ -46,22 +46,30 @@ static void tear_down(void)
 START_TEST(phases_have_an_order)
 {
     vgg_plan *plan, *plain;
+    const uint32_t wrong[4] = {0, 1, 2, 3};
     double loss[3];
+    uint32_t correct;
     ck_ok(vgg__plan_create_step(model, device, &opts, &plan));
     ck_ok(vgg_plan_create(model, device, &opts, &plain));
-    ck_fails(vgg__plan_step(plan, &sgd, 0.1, 1), VGG_ESTATE);
+    ck_fails_with(vgg__plan_step(plan, labels, 0.0f, &sgd, NULL, NULL), VGG_ESTATE,
+                  "a forward before");
     for (int i = 0; i < 3; i++) {
+        double before;
         ck_ok(vgg_plan_forward(plan, images, NULL));
-        ck_fails_with(vgg__plan_step(plan, &sgd, 0.1, 1), VGG_ESTATE, "a loss before");
-        ck_ok(vgg_plan_loss(plan, labels, 0.0f, 1.0f, &loss[i], NULL));
-        ck_ok(vgg__plan_step(plan, &sgd, 0.1, (uint64_t)i + 1));
-        ck_fails(vgg__plan_step(plan, &sgd, 0.1, 1), VGG_ESTATE);
+        ck_fails_with(vgg__plan_step(plan, wrong, 0.0f, &sgd, NULL, NULL), VGG_EINVAL,
+                      "label 3 is 3; expected below 3");
+        ck_ok(vgg_plan_loss(plan, labels, 0.0f, 1.0f, &before, NULL));
+        ck_ok(vgg__plan_step(plan, labels, 0.0f, &sgd, &loss[i], &correct));
+        ck_assert_double_eq(loss[i], before);
+        ck_assert_uint_le(correct, 4);
+        ck_fails(vgg__plan_step(plan, labels, 0.0f, &sgd, NULL, NULL), VGG_ESTATE);
     }
     ck_assert_double_lt(loss[1], loss[0]);
     ck_assert_double_lt(loss[2], loss[1]);
     ck_ok(vgg_plan_forward(plain, images, NULL));
     ck_ok(vgg_plan_loss(plain, labels, 0.0f, 1.0f, NULL, NULL));
-    ck_fails_with(vgg__plan_step(plain, &sgd, 0.1, 1), VGG_ESTATE, "made for it");
+    ck_fails_with(vgg__plan_step(plain, labels, 0.0f, &sgd, NULL, NULL), VGG_ESTATE,
+                  "made for it");
     ck_ok(vgg_plan_backward(plain));
     vgg_plan_free(plain);
     vgg_plan_free(plan);
@@ -90,7 +98,8 @@ START_TEST(gradients_are_refused)
     ck_fails_with(vgg_plan_scale_gradients(plan, 2.0), VGG_ESTATE, why);
     ck_fails_with(vgg_plan_update(plan, NULL, 0.1, 1), VGG_ESTATE, why);
     ck_fails_with(vgg_plan_param_gradient(plan, bias, gradient), VGG_ESTATE, why);
-    ck_ok(vgg__plan_step(plan, &sgd, 0.1, 1)); /* none of that was in its way */
+    /* None of that was in its way. */
+    ck_ok(vgg__plan_step(plan, labels, 0.0f, &sgd, NULL, NULL));
     ck_assert_uint_eq(remote.gradients, 0);
     ck_assert_ptr_nonnull(strstr(vgg_plan_describe(plan), "train and update, fp32\n"));
     vgg_tensor_free(out);
