@@ -102,8 +102,8 @@ static void compete(const struct product *p, struct vgg__conv_route *route,
                     struct vgg__conv_route *best)
 {
     const struct vgg__api *api = p->call->device->api;
-    route->us = vgg__cudnn_time(p->call->device, run_candidate,
-                                &(struct candidate){p, route});
+    route->us =
+        vgg__cudnn_time(p->call->device, run_candidate, &(struct candidate){p, route});
     const bool masks = p->what == VGG__DNN_DATA && p->call->stage->input_relu;
     float cost = route->us, least = best->us;
     if (masks && !masks_input(route)) cost += mask_us(p->call);

@@ -130,8 +130,8 @@ float vgg__cudnn_time(struct vgg__cudnn *device,
         status = queue(cookie);
     }
     api->eventRecord(device->end, device->stream);
-    const vgg_status waited = vgg__cudnn_check(
-        device, api->eventSynchronize(device->end), "time a choice");
+    const vgg_status waited =
+        vgg__cudnn_check(device, api->eventSynchronize(device->end), "time a choice");
     if (status != VGG_OK || waited != VGG_OK ||
         api->eventElapsedTime(&ms, device->begin, device->end) != cudaSuccess)
         return -1;

@@ -192,11 +192,11 @@ static vgg_status queue_loss(struct vgg__cudnn_program *p, const vgg_run *run)
     memcpy(p->pinned.labels, run->labels, bytes);
     p->step.smoothing = run->smoothing;
     p->step.gradient_scale = run->scale;
-    vgg_status status = vgg__cudnn_check(
-        device,
-        api->memcpyAsync(p->small.labels, p->pinned.labels, bytes,
-                         cudaMemcpyHostToDevice, device->side),
-        "copy labels");
+    vgg_status status =
+        vgg__cudnn_check(device,
+                         api->memcpyAsync(p->small.labels, p->pinned.labels, bytes,
+                                          cudaMemcpyHostToDevice, device->side),
+                         "copy labels");
     if (status == VGG_OK) status = vgg__cudnn_join(device, device->stream);
     if (status == VGG_OK) status = vgg__cudnn_send_step(p);
     if (status == VGG_OK) status = queue_samples(p);
@@ -212,8 +212,8 @@ static vgg_status queue_loss(struct vgg__cudnn_program *p, const vgg_run *run)
                                               cudaMemcpyDeviceToHost, device->side),
                              "copy the loss");
     if (status == VGG_OK)
-        status = vgg__cudnn_check(
-            device, api->eventRecord(p->answered, device->side), "mark the loss");
+        status = vgg__cudnn_check(device, api->eventRecord(p->answered, device->side),
+                                  "mark the loss");
     return status;
 }
 

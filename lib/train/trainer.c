@@ -226,9 +226,8 @@ static vgg_status accumulate(vgg_trainer *trainer, const struct vgg__fed *fed,
     vgg_plan *plan = trainer->plan;
     const float scale = 1.0f / (float)trainer->opts.accumulate;
     VGG_TRY(forward(trainer, fed));
-    const vgg_status status =
-        vgg_plan_loss(plan, fed->batch.labels, trainer->opts.label_smoothing, scale,
-                      loss, correct);
+    const vgg_status status = vgg_plan_loss(
+        plan, fed->batch.labels, trainer->opts.label_smoothing, scale, loss, correct);
     if (status != VGG_OK) return abandon(trainer, status);
     VGG_TRY(vgg_plan_backward(plan));
     trainer->pending++;
