@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages, clock and numbers for people. */
-#include "app.h"
+#include "settings.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -56,6 +56,42 @@ const char *printable(const char *text, char *out, size_t size)
     return out;
 }
 
+/* May a character stand in a command as it is? */
+static bool is_plain(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c != '\0' && strchr("_./:=@%+,-", c) != NULL);
+}
+
+/* A character within quotes; within $'...' (`odd`) bytes may be given as \\xNN. */
+static int quote(char *out, size_t size, unsigned char c, bool odd)
+{
+    if (odd && (c < 0x20 || c >= 0x7f)) return snprintf(out, size, "\\x%02x", c);
+    if (odd && (c == '\'' || c == '\\')) return snprintf(out, size, "\\%c", c);
+    return snprintf(out, size, c == '\'' ? "'\\''" : "%c", c);
+}
+
+const char *shell_word(const char *text)
+{
+    static char buffers[4][4 * TEXT_SIZE + 16];
+    static unsigned turn;
+    const size_t size = sizeof buffers[0];
+    char *out = buffers[turn++ % 4], shown[sizeof buffers[0]];
+    const char *dash = text[0] == '-' ? "./" : ""; /* else it would be a flag */
+    size_t plain = 0;
+    while (is_plain(text[plain])) plain++;
+    if (text[plain] == '\0' && plain > 0) {
+        snprintf(out, size, "%s%s", dash, text);
+        return out;
+    }
+    const bool odd = strcmp(printable(text, shown, size), text) != 0;
+    size_t length = (size_t)snprintf(out, size, "%s'%s", odd ? "$" : "", dash);
+    for (; *text && length + 8 < size; text++)
+        length += (size_t)quote(out + length, 8, (unsigned char)*text, odd);
+    snprintf(out + length, size - length, "'");
+    return out;
+}
+
 /* One write a line, so that lines of several processes do not mix. */
 static void say(const char *format, va_list args, const char *tail)
 {
@@ -91,12 +127,20 @@ int misuse(const char *format, ...)
     return STATUS_USAGE;
 }
 
+/* What takes the memory that there was not. */
+static const char *less_memory(const char *what)
+{
+    if (what && strcmp(what, "network") == 0)
+        return "; fewer --hidden or a larger --ratio take less";
+    if (what && strcmp(what, "data") == 0) return "; a smaller --resize takes less";
+    return "; a smaller --batch takes less";
+}
+
 int fail_vgg(const char *what)
 {
     const char *error = vgg_last_error();
     const bool named = !what || strncmp(error, what, strlen(what)) == 0;
-    const char *remedy =
-        strstr(error, "out of memory") ? "; a smaller --batch takes less" : "";
+    const char *remedy = strstr(error, "out of memory") ? less_memory(what) : "";
     return named ? fail("%s%s", error, remedy) : fail("%s: %s%s", what, error, remedy);
 }
 

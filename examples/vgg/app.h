@@ -46,6 +46,10 @@ unsigned utf8_length(const char *at);
  * that are no UTF-8, become \xNN. Cut where `size` ends. Returns `out`. */
 const char *printable(const char *text, char *out, size_t size);
 
+/* A path as a word of a command line that a message advises; one of four static
+ * buffers. */
+const char *shell_word(const char *text);
+
 /* Seconds of a clock that never goes back. */
 double now_seconds(void);
 

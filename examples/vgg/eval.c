@@ -8,24 +8,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The folder of the data: --data, else what the run's args.json says, if it is still
- * there, else the default. */
-static void find_data(struct settings *s, const char *folder)
+/* The folder that a run's args.json names; never another one in its place. */
+static int data_of_run(struct settings *s, const char *args)
 {
-    char path[2 * TEXT_SIZE];
-    if (s->data[0] || !folder[0]) return;
-    if (snprintf(path, sizeof path, "%s/args.json", folder) >= (int)sizeof path) return;
-    if (!is_file(path)) { /* best/ and last/ lie within the run */
-        if (snprintf(path, sizeof path, "%s/../args.json", folder) >= (int)sizeof path)
-            return;
-        if (!is_file(path)) return;
-    }
     struct settings *of_run = malloc(sizeof *of_run);
-    if (!of_run) return;
+    if (!of_run) return fail("out of memory");
     settings_init(of_run);
-    if (args_load(of_run, path, false) == 0 && is_folder(of_run->data))
+    int status = args_load(of_run, args, false);
+    const char *reason =
+        status == 0 && of_run->data[0] ? why_no_folder(of_run->data) : NULL;
+    if (status != 0)
+        status = fail("without %s the data's folder is not known: say with --data DIR "
+                      "where it is",
+                      args);
+    else if (reason)
+        status = fail("the run was trained with the data in %s (%s): say with --data "
+                      "DIR where it is now",
+                      of_run->data, reason);
+    else
         memcpy(s->data, of_run->data, sizeof s->data);
     free(of_run);
+    return status;
+}
+
+/* The folder of the data: --data, else the run's, else (of weights that belong to none)
+ * the default. */
+static int find_data(struct settings *s, const char *folder)
+{
+    char path[2 * TEXT_SIZE];
+    if (s->data[0] || !folder[0]) return 0;
+    if (!path_join(path, sizeof path, folder, "args.json")) return 0;
+    if (is_file(path)) return data_of_run(s, path);
+    /* best/ and last/ lie within the run */
+    if (!path_join(path, sizeof path, folder, "../args.json")) return 0;
+    return is_file(path) ? data_of_run(s, path) : 0;
 }
 
 /* Refuse data that the network can't have been trained for. */
@@ -88,6 +104,7 @@ static int evaluate(struct session *it, struct settings *s)
         .data = it->test,
         .split = split,
         .dataset = dataset_name(s),
+        .folder = session_folder(s),
         .device = vgg_device_name(it->device),
         .precision = flag_find("precision")->choices[s->precision],
         .linear_weights = flag_find("weights")->choices[s->weights],
@@ -115,10 +132,8 @@ int eval_main(struct settings *s)
             "weights file");
     int status = session_open(&it, s);
     if (status == 0) status = session_weights(&it, s->path, folder);
-    if (status == 0) {
-        find_data(s, folder);
-        status = evaluate(&it, s);
-    }
+    if (status == 0) status = find_data(s, folder);
+    if (status == 0) status = evaluate(&it, s);
     session_close(&it);
     return status;
 }

@@ -29,6 +29,14 @@ bool is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+const char *why_no_folder(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return strerror(errno);
+    if (!S_ISDIR(st.st_mode)) return "it is no folder";
+    return access(path, R_OK | X_OK) != 0 ? strerror(errno) : NULL;
+}
+
 int make_folders(const char *path)
 {
     char part[4096];
@@ -38,8 +46,10 @@ int make_folders(const char *path)
         if (path[i] != '/' && path[i] != '\0') continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0777) == 0 || errno == EEXIST || is_folder(part)) continue;
-        return fail("can't make the folder %s: %s", part, strerror(errno));
+        if (mkdir(part, 0777) == 0 || errno == EEXIST) continue;
+        const int reason = errno; /* a folder that is there may be told otherwise */
+        if (is_folder(part)) continue;
+        return fail("can't make the folder %s: %s", part, strerror(reason));
     }
     return is_folder(path) ? 0 : fail("%s is there and is not a folder", path);
 }

@@ -11,6 +11,9 @@ bool path_join(char *out, size_t size, const char *dir, const char *name);
 bool is_folder(const char *path);
 bool is_file(const char *path);
 
+/* Why a path can't be used as a folder that is there; NULL: it can. */
+const char *why_no_folder(const char *path);
+
 /* Make a folder and those above it. 0, or STATUS_RUN. */
 int make_folders(const char *path);
 

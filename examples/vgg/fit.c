@@ -63,7 +63,7 @@ int fit_save(struct training *t, const char *name)
     if (vgg_metadata_set(t->it.metadata, "app.epochs", epochs) != VGG_OK)
         return fail_vgg("metadata of the weights");
     if (vgg_checkpoint_save(t->trainer, dir, t->it.metadata) != VGG_OK)
-        status = fail("can't save %s: %s", dir, vgg_last_error());
+        status = fail("can't save: %s%s", vgg_last_error(), run_remedy(&t->run));
     t->saved = now_seconds();
     return status;
 }
@@ -246,7 +246,7 @@ static int end_early(struct training *t)
              "stopped in epoch %llu after batch %llu (step %llu); go on with: "
              "vgg train --resume %s",
              (unsigned long long)p->epoch + 1, (unsigned long long)p->batch,
-             (unsigned long long)p->step, t->run.dir);
+             (unsigned long long)p->step, shell_word(t->run.dir));
     return 0;
 }
 

@@ -102,6 +102,7 @@ int main(int argc, char **argv)
 {
     hold_streams();
     signal(SIGPIPE, SIG_IGN); /* a reader that leaves is a failed write, said below */
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files' sizes likewise */
     const int status = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         const int failed = fail("can't write to stdout: %s", strerror(errno));

@@ -102,7 +102,8 @@ void report_text(const struct report *r)
     if (r->epochs)
         printf(", trained for %s epoch%s", printable(r->epochs, epochs, sizeof epochs),
                strcmp(r->epochs, "1") == 0 ? "" : "s");
-    printf("\n%s %s: %s images\n", r->dataset, r->split, grouped(count));
+    printf("\n%s %s: %s images in %s\n", r->dataset, r->split, grouped(count),
+           printable(r->folder, shown, sizeof shown));
     printf("accuracy %.4f, loss %.4f", vgg_metrics_top_k(r->metrics, 1),
            vgg_metrics_loss(r->metrics));
     if (r->classes > 5) printf(", top-5 %.4f", vgg_metrics_top_k(r->metrics, 5));
@@ -163,6 +164,7 @@ void report_json(const struct report *r)
     json_text(&j, "weights", r->weights);
     json_text(&j, "epochs", r->epochs ? r->epochs : "");
     json_text(&j, "dataset", r->dataset);
+    json_text(&j, "data", r->folder);
     json_text(&j, "split", r->split);
     json_count(&j, "images", count);
     json_real(&j, "accuracy", vgg_metrics_top_k(r->metrics, 1));

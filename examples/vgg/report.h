@@ -10,6 +10,7 @@ struct report {
     const vgg_metrics *metrics;
     const vgg_dataset *data; /* names of the classes */
     const char *dataset, *split, *device, *precision, *linear_weights;
+    const char *folder;  /* of the data's files */
     const char *weights; /* the file */
     const char *epochs;  /* that they were trained, NULL: not known */
     const char *place;   /* the device in a few words */

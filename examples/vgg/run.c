@@ -22,24 +22,42 @@ const char *run_path(const struct run *run, const char *name)
     return path;
 }
 
-/* The lock goes with the process, however it ends. */
-static int take_lock(struct run *run)
+/* Does a file hold what a lock does, a process number on a line, or nothing yet? */
+static bool holds_number(FILE *file, long *number)
+{
+    char text[32] = "";
+    struct stat st;
+    *number = 0;
+    if (fstat(fileno(file), &st) != 0 || !S_ISREG(st.st_mode)) return false;
+    const size_t length = fread(text, 1, sizeof text - 1, file);
+    rewind(file);
+    if (length == 0) return true;
+    char *end;
+    *number = strtol(text, &end, 10);
+    return text[0] >= '1' && text[0] <= '9' && strcmp(end, "\n") == 0;
+}
+
+/* The lock goes with the process, however it ends. A file of that name that is somebody
+ * else's stays as it is. */
+static int take_lock(struct run *run, const char *instead)
 {
     long owner = 0;
     const char *path = run_path(run, "lock");
-    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     run->lock = fd < 0 ? NULL : fdopen(fd, "r+");
     if (!run->lock) {
+        const int reason = errno;
         if (fd >= 0) close(fd);
-        return fail("can't write in %s: %s", run->dir, strerror(errno));
+        if (reason != ELOOP && reason != EISDIR)
+            return fail("can't write in %s: %s", run->dir, strerror(reason));
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (fscanf(run->lock, "%ld", &owner) != 1) owner = 0;
-        return fail(
-            "%s is in use by another vgg train (process %ld): wait for it, or take "
-            "another --out",
-            run->dir, owner);
-    }
+    if (!run->lock || !holds_number(run->lock, &owner))
+        return fail("%s is not a lock of vgg train: move it away, or take another "
+                    "--out",
+                    path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return fail("%s is in use by another vgg train (process %ld): wait for it%s",
+                    run->dir, owner, instead);
     if (ftruncate(fd, 0) != 0 || fprintf(run->lock, "%ld\n", (long)getpid()) < 0 ||
         fflush(run->lock) != 0)
         return fail("can't write %s: %s", path, strerror(errno));
@@ -58,6 +76,17 @@ static bool occupied(const char *dir)
                 strcmp(entry->d_name, "args.json.new") != 0;
     if (folder) closedir(folder);
     return found;
+}
+
+/* Refuse a folder that a new run can't have, before anything is written to it. */
+static int check_empty(const struct run *run)
+{
+    if (!occupied(run->dir)) return 0;
+    if (is_file(run_path(run, "args.json")))
+        return fail("%s holds a run: go on with it by --resume %s, or take another "
+                    "--out",
+                    run->dir, shell_word(run->dir));
+    return fail("%s is not empty: take another --out", run->dir);
 }
 
 /* runs/NAME-20250131-235959, with a number behind when that is taken. */
@@ -90,12 +119,9 @@ int run_create(struct run *run, const char *out, const char *name)
     } else {
         status = default_dir(run->dir, name);
     }
-    if (status == 0) status = take_lock(run);
-    if (status == 0 && occupied(run->dir))
-        return fail("%s is not empty: go on with the run in it by --resume %s, or take "
-                    "another --out",
-                    run->dir, run->dir);
-    return status;
+    if (status == 0) status = check_empty(run);
+    if (status == 0) status = take_lock(run, ", or take another --out");
+    return status == 0 ? check_empty(run) : status; /* nobody was faster */
 }
 
 /* The run in runs/ whose log was written to last. */
@@ -127,12 +153,26 @@ int run_find(struct run *run, const char *dir)
         snprintf(run->dir, sizeof run->dir, "%s", dir);
     else if (latest_dir(run->dir) != 0)
         return STATUS_RUN;
+    const char *reason = why_no_folder(run->dir);
+    if (reason)
+        return fail("can't resume %s: %s; name the run directory of an earlier "
+                    "vgg train",
+                    run->dir, reason);
     if (!is_file(run_path(run, "args.json")))
-        return fail(
-            "%s is not a run directory (no args.json): leave --resume out to start "
-            "one there",
-            run->dir);
-    return take_lock(run);
+        return fail("%s is not a run directory (no args.json): name one, or start a "
+                    "new run%s%s",
+                    run->dir, occupied(run->dir) ? "" : " there with --out ",
+                    occupied(run->dir) ? "" : shell_word(run->dir));
+    return take_lock(run, "");
+}
+
+const char *run_remedy(const struct run *run)
+{
+    static char text[5 * TEXT_SIZE];
+    if (!is_folder(run_path(run, "last"))) return "";
+    snprintf(text, sizeof text, "; mend that and go on with: vgg train --resume %s",
+             shell_word(run->dir));
+    return text;
 }
 
 void run_close(struct run *run)

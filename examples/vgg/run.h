@@ -56,6 +56,10 @@ int run_log_epoch(struct run *run, const struct epoch_row *row);
 /* Bring the logs to disk, before a checkpoint that they must not lag behind. */
 int run_flush(struct run *run);
 
+/* What to do when a file of the run could not be written, to follow the reason in a
+ * message; "" while there is nothing to go on with. */
+const char *run_remedy(const struct run *run);
+
 void run_close(struct run *run);
 
 #endif

@@ -14,10 +14,12 @@ static const char csv_head[] = "epoch,step,train_loss,train_accuracy,test_loss,"
                                "test_accuracy,macro_f1,lr,images_per_s,seconds\n";
 
 /* Hand a row to the system at once: what a killed process has written stays. */
-static int put_row(FILE *file, const char *what)
+static int put_row(struct run *run, FILE *file, const char *name)
 {
     if (fflush(file) == 0 && !ferror(file)) return 0;
-    return fail("can't write %s: %s", what, strerror(errno));
+    const int reason = errno;
+    return fail("can't write %s: %s%s", run_path(run, name), strerror(reason),
+                run_remedy(run));
 }
 
 int run_log_step(struct run *run, const struct step_row *row)
@@ -35,7 +37,7 @@ int run_log_step(struct run *run, const struct step_row *row)
     json_real(&j, "images_per_s", round(row->images_per_s * 100) / 100);
     json_real(&j, "seconds", round(row->seconds * 1e6) / 1e6);
     json_end(&j);
-    return put_row(run->log, "log.jsonl");
+    return put_row(run, run->log, "log.jsonl");
 }
 
 static void epoch_json(struct json *j, const struct epoch_row *row)
@@ -64,15 +66,18 @@ int run_log_epoch(struct run *run, const struct epoch_row *row)
             row->accuracy, row->test_loss, row->test_accuracy, row->macro_f1, row->lr,
             row->images_per_s, row->seconds);
     run->last_epoch = *row;
-    const int status = put_row(run->csv, "metrics.csv");
-    return status ? status : put_row(run->log, "log.jsonl");
+    const int status = put_row(run, run->csv, "metrics.csv");
+    return status ? status : put_row(run, run->log, "log.jsonl");
 }
 
 int run_flush(struct run *run)
 {
     const bool good =
         fdatasync(fileno(run->log)) == 0 && fdatasync(fileno(run->csv)) == 0;
-    return good ? 0 : fail("can't write the logs in %s: %s", run->dir, strerror(errno));
+    const int reason = errno;
+    return good ? 0
+                : fail("can't write the logs in %s: %s%s", run->dir, strerror(reason),
+                       run_remedy(run));
 }
 
 /* A position in a run: epochs done, and batches of the next one. */

@@ -38,9 +38,16 @@ int session_open(struct session *it, const struct settings *s)
                       "such choice: leave out one of them");
     if (!s->quiet) opts.logger = &logger;
     if (vgg_context_create(&opts, &it->ctx) != VGG_OK) return fail_vgg(NULL);
-    if (vgg_device_open(it->ctx, s->device, &it->device) != VGG_OK)
-        return fail("--device %s: %s; `vgg devices` lists what can run here", s->device,
-                    vgg_last_error());
+    const vgg_status status = vgg_device_open(it->ctx, s->device, &it->device);
+    if (status != VGG_OK)
+        return (status == VGG_EINVAL ? misuse : fail)(
+            "--device %s: %s; `vgg devices` lists what can run here", s->device,
+            vgg_last_error());
+    const char *name = vgg_device_name(it->device);
+    if (s->precision != 0 && strncmp(name, "cuda", 4) != 0)
+        return misuse("--precision %s needs a GPU, and this is the device %s: leave it "
+                      "out, or see `vgg devices` for why there is none",
+                      flag_find("precision")->choices[s->precision], name);
     return 0;
 }
 
@@ -78,21 +85,40 @@ void session_place(const struct session *it, const struct settings *s, char *tex
                  s->weights != 0 ? ", linear weights in bf16" : "");
 }
 
+const char *session_folder(const struct settings *s)
+{
+    if (s->data[0]) return s->data;
+    return strcmp(dataset_name(s), "fashion-mnist") == 0 ? debian_folder : NULL;
+}
+
+/* Where PyTorch's loaders put a data set within the folder that they are given; NULL:
+ * not there. */
+static const char *downloaded(const struct settings *s, char path[2 * TEXT_SIZE])
+{
+    static const char *const within[] = {"FashionMNIST/raw", "MNIST/raw",
+                                         "cifar-10-batches-bin", "cifar-100-binary"};
+    path_join(path, 2 * TEXT_SIZE, s->data, within[s->dataset]);
+    return s->data[0] && is_folder(path) ? path : NULL;
+}
+
 int session_data(struct session *it, const struct settings *s, const char *split,
                  vgg_dataset **out)
 {
+    char path[2 * TEXT_SIZE];
     const char *name = dataset_name(s);
     const bool fashion = strcmp(name, "fashion-mnist") == 0;
-    const char *folder = s->data[0] ? s->data : fashion ? debian_folder : NULL;
+    const char *folder = session_folder(s);
     if (!folder) return fail("%s: say with --data DIR where its files are", name);
-    if (!is_folder(folder))
+    const char *reason = why_no_folder(folder);
+    if (reason)
         return fail(
-            "no folder %s: %s", folder,
+            "can't read data from %s: %s; %s", folder, reason,
             fashion ? "install the Debian package dataset-fashion-mnist (apt install "
                       "dataset-fashion-mnist), or give --data DIR"
                     : "say with --data DIR where the files are");
     if (vgg_dataset_open(it->ctx, name, folder, split, out) == VGG_OK) return 0;
     const char *why = vgg_last_error();
+    if (downloaded(s, path)) return fail("%s; try --data %s", why, shell_word(path));
     const bool hinted = !fashion || strstr(why, "dataset-fashion-mnist");
     return fail("%s%s", why,
                 hinted ? "" : " (a sound copy: Debian package dataset-fashion-mnist)");
@@ -136,8 +162,7 @@ int session_model(struct session *it, struct settings *s, const vgg_loader *load
     return 0;
 }
 
-/* Weights of a checkpoint: the manifest beside them says what they must be. */
-static int check_whole(vgg_context *ctx, const char *file)
+int session_check(vgg_context *ctx, const char *file)
 {
     char dir[4096], manifest[4096];
     snprintf(dir, sizeof dir, "%s", file);
@@ -147,7 +172,9 @@ static int check_whole(vgg_context *ctx, const char *file)
     if (!path_join(manifest, sizeof manifest, place, "manifest.json") ||
         !is_file(manifest))
         return 0;
-    return vgg_checkpoint_check(ctx, place) == VGG_OK ? 0 : fail_vgg("damaged");
+    if (vgg_checkpoint_check(ctx, place) == VGG_OK) return 0;
+    return fail("damaged: %s; a copy of %s alone is taken as it is", vgg_last_error(),
+                file);
 }
 
 int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZE])
@@ -159,10 +186,11 @@ int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZ
         snprintf(file, 4096, "%s", path);
         return 0;
     }
-    if (!is_folder(path))
-        return fail("no file or folder %s: give a run directory, a checkpoint or a "
+    const char *reason = why_no_folder(path);
+    if (reason)
+        return fail("can't read %s: %s; give a run directory, a checkpoint or a "
                     "weights file",
-                    path);
+                    path, reason);
     for (unsigned i = 0; i < 3; i++) {
         if (!path_join(file, 4096, path, inside[i]) || !is_file(file)) continue;
         snprintf(folder, TEXT_SIZE, "%.1000s%s", path, i == 2 ? "/.." : "");
@@ -171,14 +199,28 @@ int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZ
     return fail("%s: no best/, no last/ and no weights.safetensors in it", path);
 }
 
-int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
+static int read_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
 {
     char *file = it->weights;
     int status = session_find_weights(path, file, folder);
-    if (status == 0) status = check_whole(it->ctx, file);
+    if (status == 0) status = session_check(it->ctx, file);
     if (status != 0) return status;
     if (vgg_model_load(it->ctx, file, &it->metadata, &it->model) == VGG_OK) return 0;
     return fail_vgg(file);
+}
+
+int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
+{
+    enum { MORE = 2 };
+    int status = STATUS_RUN;
+    /* A training may be putting a new checkpoint in the old one's place: what is whole
+     * at another look was never damaged. */
+    for (int turn = 0; status != 0 && turn <= MORE; turn++) {
+        mute(turn < MORE);
+        status = read_weights(it, path, folder);
+        mute(false);
+    }
+    return status;
 }
 
 void session_close(struct session *it)

@@ -32,7 +32,10 @@ uint32_t session_weight_kind(const struct settings *s);
 void session_place(const struct session *it, const struct settings *s, char *text,
                    size_t size);
 
-/* One split of the data set. Without --data it is looked for where Debian puts it. */
+/* The folder of the data: --data, or where Debian puts it; NULL: not known. */
+const char *session_folder(const struct settings *s);
+
+/* One split of the data set, from that folder. */
 int session_data(struct session *it, const struct settings *s, const char *split,
                  vgg_dataset **out);
 
@@ -51,6 +54,10 @@ int session_model(struct session *it, struct settings *s, const vgg_loader *load
  * their metadata. `folder` receives the folder that holds args.json of the run, if
  * any. */
 int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE]);
+
+/* Weights of a checkpoint must be as the manifest beside them says; others have
+ * none. */
+int session_check(vgg_context *ctx, const char *file);
 
 /* The weights file that a path to any of the three means; `folder` as above. */
 int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZE]);

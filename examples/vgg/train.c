@@ -8,6 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Both splits must show images of one size, whatever the files hold. */
+static int check_splits(const struct session *it)
+{
+    char train[64], test[64];
+    vgg_shape_text(vgg_loader_shape(it->train_loader), train, sizeof train);
+    vgg_shape_text(vgg_loader_shape(it->test_loader), test, sizeof test);
+    if (strcmp(train, test) == 0) return 0;
+    return fail("the training images are %s and the test images %s: both must have one "
+                "size, or give --resize",
+                train, test);
+}
+
 /* Data, loaders and the network. */
 static int open_parts(struct training *t, struct settings *s)
 {
@@ -21,6 +33,7 @@ static int open_parts(struct training *t, struct settings *s)
         status = session_loader(s, &transform, it->train, true, &it->train_loader);
     if (status == 0)
         status = session_loader(s, &transform, it->test, false, &it->test_loader);
+    if (status == 0) status = check_splits(it);
     if (status == 0) status = session_model(it, s, it->train_loader);
     if (status == 0) status = card_write(it, s, &transform, it->train);
     return status;
@@ -57,7 +70,8 @@ static int load_initial(struct training *t, const struct settings *s)
 {
     char file[4096], folder[TEXT_SIZE];
     if (!s->init_weights[0]) return 0;
-    const int status = session_find_weights(s->init_weights, file, folder);
+    int status = session_find_weights(s->init_weights, file, folder);
+    if (status == 0) status = session_check(t->it.ctx, file);
     if (status != 0) return status;
     if (vgg_weights_load(t->it.model, file, NULL, NULL) == VGG_OK) return 0;
     return fail_vgg("--init-weights");
@@ -127,24 +141,27 @@ static int check_saved(const struct run *run, bool saved)
     if (saved || !is_folder(run_path(run, "best")) || logged_epoch(run) == 1.0)
         return 0;
     return fail("%s has best/ but not last/, which a resumed run begins with: put it "
-                "back, or start a new run with --init-weights %s/best",
-                run->dir, run->dir);
+                "back, or start a new run with --init-weights %s",
+                run->dir, shell_word(run_path(run, "best")));
 }
 
-static int cant_load(const struct run *run, const char *last)
+static int cant_load(const struct run *run, const char *last, vgg_status status)
 {
     const bool best = is_folder(run_path(run, "best"));
     return fail("can't resume from %s: %s%s%s%s", last, vgg_last_error(),
+                status == VGG_EMISMATCH
+                    ? "; put back what was changed in args.json or in the data"
+                    : "",
                 best ? "; a new run can begin with --init-weights " : "",
-                best ? run->dir : "", best ? "/best" : "");
+                best ? shell_word(run_path(run, "best")) : "");
 }
 
 /* The checkpoint into the trainer. */
 static int load_last(struct training *t, const struct settings *s, const char *last)
 {
     vgg_metadata *saved = NULL;
-    if (vgg_checkpoint_load(t->trainer, last, &saved) != VGG_OK)
-        return cant_load(&t->run, last);
+    const vgg_status status = vgg_checkpoint_load(t->trainer, last, &saved);
+    if (status != VGG_OK) return cant_load(&t->run, last, status);
     const bool same = card_agrees(t->it.metadata, saved);
     vgg_metadata_free(saved);
     if (!same)
@@ -251,7 +268,7 @@ static void say_part(const vgg_progress *p, const struct epoch_row *row, FILE *o
 /* The result in the form of the chapter. */
 static void say_result(const struct training *t, FILE *out)
 {
-    char place[128], dir[2 * TEXT_SIZE];
+    char place[128];
     const struct epoch_row row = final_row(t);
     fprintf(out, "loss %.3f, train acc %.3f", row.loss, row.accuracy);
     if (row.epoch > 0) fprintf(out, ", test acc %.3f", row.test_accuracy);
@@ -259,8 +276,7 @@ static void say_result(const struct training *t, FILE *out)
     session_place(&t->it, t->s, place, sizeof place);
     fprintf(out, "\n%.1f examples/sec on %s\n", row.images_per_s, place);
     if (row.epoch > 0)
-        fprintf(out, "evaluate it: vgg eval %s\n",
-                printable(t->run.dir, dir, sizeof dir));
+        fprintf(out, "evaluate it: vgg eval %s\n", shell_word(t->run.dir));
 }
 
 static void print_summary(const struct training *t, const struct settings *s)

@@ -28,6 +28,24 @@ def ratio(a, b):
     return a / b if b else 0.0
 
 
+def test_data_of_a_run():
+    """A run's own folder, or an error: other images are not taken in its place."""
+    make_data("data")
+    train("data", "out")
+    assert evaluate("out")["data"].endswith("/data")
+    assert "images in " + os.path.realpath("data") in run("eval", "out").stdout
+    os.rename("data", "moved")
+    for what in ("out", "out/best", "out/last"):
+        done = run("eval", what, expect=1)
+        assert "say with --data DIR where it is now" in one_line(done.stderr), done.stderr
+    assert evaluate("out", "--data", "moved")["data"] == "moved"
+    with open("out/args.json", "w", encoding="ascii") as file:
+        file.write("rubbish")
+    done = run("eval", "out", expect=1)
+    assert "say with --data DIR" in done.stderr.splitlines()[-1], done.stderr
+    evaluate("out", "--data", "moved")
+
+
 def test_figures():
     make_data("data")
     train("data", "out")

@@ -135,8 +135,8 @@ def test_precision():
         assert not os.path.exists("out")
     train("out", "cpu")
     for verb in (["eval", "out", "--data", "data"], ["bench", "--batch", 4]):
-        done = run(*verb, "--precision", "bf16", "--device", "cpu", expect=1)
-        assert "bf16 needs the engine cudnn" in one_line(done.stderr), done.stderr
+        done = run(*verb, "--precision", "bf16", "--device", "cpu", expect=2)
+        assert "bf16 needs a GPU, and this is the device cpu" in one_line(done.stderr)
     done = run("train", "--resume", "out", "--epochs", 4, "--precision", "half", expect=2)
     assert "expected one of fp32, tf32, bf16, found 'half'" in one_line(done.stderr)
 

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import re
+import shutil
+import subprocess
 import xml.dom.minidom
 
 import trainer
@@ -149,6 +151,117 @@ def test_initial_weights():
     assert rows("run")[0]["loss"] == rows("next")[0]["loss"]
     done = train("data", "none", "--init-weights", "data", expect=1)
     assert "no weights.safetensors" in one_line(done.stderr), done.stderr
+
+
+def test_nothing_of_others_is_touched():
+    """A refused --out changes nothing, a lock that is not ours is no lock."""
+    make_data("data")
+    os.mkdir("full")
+    for name, content in (("lock", "precious\n"), ("notes", "mine\n")):
+        with open(f"full/{name}", "w", encoding="ascii") as file:
+            file.write(content)
+    done = train("data", "full", expect=1)
+    assert "full is not empty: take another --out" in one_line(done.stderr), done.stderr
+    os.remove("full/notes")
+    done = train("data", "full", expect=1)
+    assert "full/lock is not a lock" in one_line(done.stderr), done.stderr
+    with open("full/lock", encoding="ascii") as file:
+        assert file.read() == "precious\n"
+    os.mkdir("linked")
+    os.symlink("../full/lock", "linked/lock")
+    done = train("data", "linked", expect=1)
+    assert "linked/lock is not a lock" in one_line(done.stderr), done.stderr
+    with open("full/lock", encoding="ascii") as file:
+        assert file.read() == "precious\n"
+    os.mkdir("held")
+    os.mkdir("held/lock")
+    assert "held/lock is not a lock" in one_line(train("data", "held", expect=1).stderr)
+    before = sorted(os.listdir("."))
+    done = train("data", ".", expect=1)
+    assert sorted(os.listdir(".")) == before and "not empty" in one_line(done.stderr)
+    os.mkdir("begun")  # what a run leaves that was killed at its very beginning
+    with open("begun/lock", "w", encoding="ascii") as file:
+        file.write("123\n")
+    train("data", "begun", "--steps", 2)
+    done = train("data", "begun", expect=1)
+    assert "begun holds a run: go on with it by --resume begun" in one_line(done.stderr)
+
+
+def test_folders_that_are_not_there():
+    make_data("data")
+    os.mkdir("empty")
+    for args, fragment in (
+            (["--resume", "nowhere"], "can't resume nowhere: No such file or directory"),
+            (["--resume", "/dev/null"], "it is no folder"),
+            (["--resume", "empty"], "start a new run there with --out empty"),
+            (["--data", "nowhere"], "can't read data from nowhere: No such file"),
+            (["--data", "data/t10k-labels-idx1-ubyte"], "it is no folder; install")):
+        done = run("train", *args, expect=1)
+        assert fragment in one_line(done.stderr), (args, done.stderr)
+    os.makedirs("torch/FashionMNIST")
+    os.rename("data", "torch/FashionMNIST/raw")
+    done = train("torch", "out", expect=1)
+    assert "try --data " in done.stderr and "torch/FashionMNIST/raw" in one_line(done.stderr)
+    train("torch/FashionMNIST/raw", "out", "--steps", 1)
+
+
+def test_splits_of_two_sizes():
+    make_data("data")
+    make_data("wide", side=14)
+    for name in os.listdir("wide"):
+        if name.startswith("t10k"):
+            shutil.copy(f"wide/{name}", "data")
+    done = train("data", "out", expect=1)
+    assert "1x12x12 and the test images 1x14x14" in one_line(done.stderr), done.stderr
+    assert not os.path.exists("out")
+    train("data", "out", "--resize", 12, "--steps", 1)
+
+
+def test_advised_commands_can_be_pasted():
+    make_data("data")
+    for out, advised in (("plain", "plain"), ("a b", "'a b'"), ("it's", "'it'\\''s'"),
+                         ("new\nline", "$'new\\x0aline'"), ("$HOME;ls", "'$HOME;ls'"),
+                         ("caf\u00e9", "'caf\u00e9'")):
+        done = train("data", out, "--quiet")
+        assert done.stdout.splitlines()[-1] == f"evaluate it: vgg eval {advised}", done.stdout
+        words = subprocess.run(["bash", "-c", f"printf %s {advised}"], check=True,
+                               stdout=subprocess.PIPE, text=True)
+        assert words.stdout == out
+    done = run("train", *trainer.TINY, "--data", "data", "--out=-dash", "--epochs", 3)
+    assert "vgg eval ./-dash" in done.stdout
+
+
+def test_damaged_initial_weights():
+    make_data("data")
+    train("data", "out")
+    with open("out/best/weights.safetensors", "r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"XXXX")
+    done = train("data", "new", "--init-weights", "out", expect=1)
+    assert "/out/best/weights.safetensors: manifest says SHA-256" in one_line(done.stderr)
+    assert not os.path.exists("new")
+    shutil.copy("out/last/weights.safetensors", "alone.safetensors")
+    os.remove("out/last/optimizer.safetensors")
+    done = run("eval", "out/last", expect=1)
+    assert "a copy of out/last/weights.safetensors alone" in one_line(done.stderr)
+    run("eval", "alone.safetensors", "--data", "data")
+
+
+def test_disk_full():
+    """What is written last is told, with what to do; a limit on files' sizes stands for a
+    full disk."""
+    make_data("data")
+    train("data", "out", "--steps", 2)
+    size = max(os.path.getsize(f"out/last/{name}") for name in os.listdir("out/last"))
+    done = subprocess.run(["bash", "-c", f"ulimit -f {size // 1024 - 1}; exec \"$@\"", "bash",
+                           trainer.VGG, "train", "--resume", "out"], check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, env=trainer.environment())
+    assert done.returncode == 1, done
+    last = done.stderr.splitlines()[-1]
+    assert "can't save: out/" in last and "File too large" in last, done.stderr
+    assert last.endswith("go on with: vgg train --resume out"), done.stderr
+    run("train", "--resume", "out")
 
 
 def test_refusals():
