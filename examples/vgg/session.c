@@ -45,8 +45,8 @@ int session_open(struct session *it, const struct settings *s)
             vgg_last_error());
     const char *name = vgg_device_name(it->device);
     if (s->precision != 0 && strncmp(name, "cuda", 4) != 0)
-        return misuse("--precision %s needs a GPU, and this is the device %s: leave it "
-                      "out, or see `vgg devices` for why there is none",
+        return misuse("--precision %s needs a GPU, and this is the device %s: take "
+                      "fp32, or see `vgg devices` for why there is none",
                       flag_find("precision")->choices[s->precision], name);
     return 0;
 }
