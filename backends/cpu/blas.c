@@ -189,6 +189,15 @@ static void *open_library(const char *library)
     return handle;
 }
 
+/* OpenBLAS stays when libvgg is unloaded. A libvgg that is loaded later must know that
+ * it is not the host's, so this one stays with it. A program's own copy does anyway. */
+static void stay_loaded(void)
+{
+    Dl_info info;
+    if (dladdr(&loaded, &info) != 0 && info.dli_fname != NULL)
+        dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 /* Load it into *blas; otherwise say why not. */
 static bool load(const char *library, uint32_t workers, struct vgg__blas *blas,
                  char text[128])
@@ -218,6 +227,7 @@ static bool load(const char *library, uint32_t workers, struct vgg__blas *blas,
         snprintf(text, 128, "no OpenBLAS: %.60s lacks its functions", library);
         return false;
     }
+    if (found.ours) stay_loaded();
     *blas = found;
     return true;
 }
@@ -264,7 +274,8 @@ static vgg_status take(const char *library, uint32_t policy, uint32_t workers,
     if (blas->handle == NULL && !load(library, workers, blas, text)) return VGG_EDEVICE;
     if (!blas->ours && policy != VGG_BLAS_TAKE) {
         snprintf(text, VGG_BLAS_TEXT,
-                 "OpenBLAS belongs to the host program: left alone");
+                 "OpenBLAS belongs to the host program, left alone without "
+                 "VGG_BLAS_TAKE");
         return VGG_EDEVICE;
     }
     if (blas->users == 0) {

@@ -22,13 +22,16 @@ VGG_BEGIN_DECLS
  * Save a training's state to a folder. It must stand between two optimiser steps, or a
  * started accumulation is an error.
  *
+ * Several threads or processes may save to one folder, each a trainer of its own, and
+ * others read it: each save replaces the folder as a whole, and the last one stays.
+ *
  * @param dir      the folder; its parent must exist; an empty folder or a checkpoint
  *                 there is replaced, anything else there (also a file more in the
  *                 folder) is an error. Symbolic links are not followed.
  * @param metadata more strings for the weights' file; may be NULL.
  * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (gradients are being accumulated), VGG_EIO,
- *         VGG_EMISMATCH (something else is at `dir`), VGG_ENOMEM. After a failure the
- *         older checkpoint is still there.
+ *         VGG_EMISMATCH (something else is at `dir`), VGG_ELIMIT (too much metadata),
+ *         VGG_ENOMEM. After a failure the older checkpoint is still there.
  */
 VGG_API vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
                                        const vgg_metadata *metadata);
@@ -41,7 +44,8 @@ VGG_API vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
  * @param metadata receives the weights file's strings, owned; may be NULL.
  * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ECHECKSUM, VGG_ELIMIT: a
  *         broken checkpoint; VGG_EMISMATCH: one of another model or recipe (the text
- *         says which field); VGG_EUNSUPPORTED (a newer format version); VGG_ENOMEM.
+ *         says which field); VGG_EUNSUPPORTED (a newer format version); VGG_ESTATE
+ *         (called from a callback of vgg_trainer_fit()); VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_checkpoint_load(vgg_trainer *trainer, const char *dir,
                                        vgg_metadata **metadata);

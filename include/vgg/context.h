@@ -21,6 +21,9 @@ VGG_BEGIN_DECLS
  * After a fork() made while no other thread was in the library, the child can go on
  * with what its parent had open, on the calling thread alone, but for loaders that work
  * ahead. What it opens after giving that back has threads again.
+ *
+ * A thread that is cancelled (pthread_cancel) within a call leaves no lock taken, but
+ * what that call had made or changed stays as it is then.
  */
 typedef struct vgg_context vgg_context;
 

@@ -224,7 +224,8 @@ typedef struct vgg_batch {
  * Make a loader. The data set stays alive with it.
  *
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (crop over the image), VGG_ELIMIT (more
- *         channels than #VGG_MAX_CHANNELS, more samples than can be shuffled),
+ *         channels than #VGG_MAX_CHANNELS, more samples than can be shuffled, more
+ *         batches ahead than 1024),
  *         VGG_ENOMEM, VGG_EDEVICE (no thread can be started).
  */
 VGG_API vgg_status vgg_loader_create(vgg_dataset *data, const vgg_loader_options *opts,

@@ -198,8 +198,8 @@ VGG_API vgg_status vgg_plan_zero_gradients(vgg_plan *plan);
  */
 VGG_API vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm);
 
-/** Multiply all parameter gradients by `factor`. @return VGG_OK, VGG_EINVAL,
- *  VGG_ESTATE. */
+/** Multiply all parameter gradients by `factor`, which a float can hold.
+ *  @return VGG_OK, VGG_EINVAL, VGG_ESTATE. */
 VGG_API vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor);
 
 /** Rules that turn gradients into new parameters. */
@@ -235,7 +235,7 @@ typedef struct vgg_optimizer {
  * Change the parameters by their gradients. Gradients stay as they are.
  *
  * @param optimizer NULL for plain SGD.
- * @param lr        learning rate, finite and >= 0.
+ * @param lr        learning rate, 0 to FLT_MAX.
  * @param t         number of the update, from 1, which starts anew: momentum and
  *                  moments of an earlier training are forgotten.
  * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (an inference plan), VGG_ENOMEM (optimiser

@@ -117,7 +117,11 @@ typedef struct vgg_progress {
 
 /** Called while fitting. Frozen layout; any function may be NULL. A non-zero return
  *  stops the fit after the call with VGG_ECANCELED; the trainer can go on from
- *  there. */
+ *  there.
+ *
+ *  A function may look at the trainer, its model and plan, save a checkpoint of it, and
+ *  cancel it. It must not take batches of the fit's loaders; vgg_trainer_fit(),
+ *  vgg_trainer_step() and vgg_checkpoint_load() on the trainer are VGG_ESTATE. */
 typedef struct vgg_callbacks {
     void *cookie; /**< handed to the functions */
     /** After every batch. */
@@ -157,7 +161,8 @@ VGG_API void vgg_trainer_free(vgg_trainer *trainer);
  * @param batch    its images must have the model's input shape; epoch and index are
  *                 below 2^48.
  * @param progress where the training stands afterwards; may be NULL.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENONFINITE (loss or gradient norm is not
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (called from a callback of
+ *         vgg_trainer_fit()), VGG_ENONFINITE (loss or gradient norm is not
  *         finite: parameters and position are as before, but the forward has moved
  *         batch normalisation's running statistics), VGG_EDEVICE.
  */

@@ -99,6 +99,13 @@ void vgg__text_escape(const char *in, int cut, char *out, size_t size)
     out[used] = '\0';
 }
 
+const char *vgg__text_path(const char *path)
+{
+    enum { LONGEST = 320 };
+    const size_t length = strlen(path);
+    return length <= LONGEST ? path : path + length - LONGEST;
+}
+
 static const char *errno_text(int errnum, char *text, size_t size)
 {
 #if defined(__GLIBC__)

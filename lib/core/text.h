@@ -17,4 +17,8 @@ size_t vgg__utf8_length(const char *text, size_t left);
  * character or an escape; `cut` says that `in` itself was cut before. */
 void vgg__text_escape(const char *in, int cut, char *out, size_t size);
 
+/* A path as an error text may have it: only its end where it is so long that what is
+ * said of it would be cut. Points into `path`. */
+const char *vgg__text_path(const char *path);
+
 #endif

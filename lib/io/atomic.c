@@ -77,7 +77,7 @@ static vgg_status check_replaceable(const struct vgg__place *place)
     if (vgg__os->fstatat(place->parent, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? VGG_OK : vgg__place_fail(place, "can't look at it");
     if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode)) return VGG_OK;
-    return vgg__fail(VGG_EIO, "%s: expected a file, found %s", place->path,
+    return vgg__fail(VGG_EIO, "%s: expected a file, found %s", place->shown,
                      S_ISDIR(st.st_mode) ? "a folder" : "a device, pipe or socket");
 }
 
@@ -92,7 +92,7 @@ vgg_status vgg__atomic_file_begin(struct vgg__atomic_file *file, const char *pat
         status = vgg__place_create(&file->place, false, &fd);
     }
     if (status != VGG_OK) vgg__place_close(&file->place);
-    out_begin(&file->out, fd, path);
+    out_begin(&file->out, fd, file->place.shown);
     return status;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files and folders that appear whole or not at all.
  *
- * What is written gets a temporary name beside its place, `.<name>.new-<process>-<n>`,
- * and is flushed to disk before it takes its name by a rename; then the parent folder
- * is flushed. The writer holds a lock (flock) on what it writes, so the next save knows
- * the leftovers of a killed process from the work of a living one, and removes the
- * former.
+ * What is written gets a temporary name of its own beside its place,
+ * `.<name>.new-<process>-<save>-<time>`, and is flushed to disk before it takes its
+ * name by a rename; then the parent folder is flushed. The writer holds a lock (flock)
+ * on what it writes, so the next save knows the leftovers of a killed process from the
+ * work of a living one, and removes the former.
  *
  * The last component of a path is never followed if it is a symbolic link: a file
  * replaces the link itself, a folder refuses it. A file that replaces another has the
@@ -44,7 +44,7 @@ void vgg__out_abandon(struct vgg__out *out);
 /* A place in a parent folder, and the names that saving to it needs. */
 struct vgg__place {
     int parent;                     /* fd */
-    const char *path;               /* for error texts, borrowed */
+    const char *shown;              /* the path for error texts, borrowed */
     char name[VGG_FILE_NAME_SIZE];  /* the last component */
     char stem[VGG_FILE_NAME_SIZE];  /* ".<name>." */
     char temp[VGG_FILE_NAME_SIZE];  /* what is being written; "": nothing */
@@ -83,5 +83,9 @@ void vgg__atomic_folder_abort(struct vgg__atomic_folder *folder);
 /* Open a folder to read it; where a commit was killed between two renames, the old one
  * by its third name. *fd is the caller's to close. VGG_EIO, VGG_EMISMATCH (a link). */
 vgg_status vgg__atomic_folder_open(const char *path, int *fd);
+
+/* Has a save put another folder in the place of what was opened? Its files may be gone
+ * then. */
+bool vgg__atomic_folder_replaced(const char *path, int fd);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,19 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A longer path would push the reason out of the error text: its tail is shown. */
-#define LONGEST_PATH_IN_TEXT 320
-
 static const char *base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
-}
-
-static const char *shown_path(const char *path)
-{
-    const size_t length = strlen(path);
-    return length <= LONGEST_PATH_IN_TEXT ? path : path + length - LONGEST_PATH_IN_TEXT;
 }
 
 static const char *kind_of(mode_t mode)
@@ -41,13 +33,14 @@ static vgg_status open_regular(struct vgg__file *file, const char *path)
         file->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     } while (file->fd < 0 && errno == EINTR);
     if (file->fd < 0)
-        return vgg__fail_errno(VGG_EIO, errno, "cannot open %s", shown_path(path));
+        return vgg__fail_errno(VGG_EIO, errno, "cannot open %s", vgg__text_path(path));
     struct stat st;
     if (fstat(file->fd, &st) != 0)
-        return vgg__fail_errno(VGG_EIO, errno, "cannot inspect %s", shown_path(path));
+        return vgg__fail_errno(VGG_EIO, errno, "cannot inspect %s",
+                               vgg__text_path(path));
     if (!S_ISREG(st.st_mode))
         return vgg__fail(VGG_EIO, "%s: is %s, expected a regular file",
-                         shown_path(path), kind_of(st.st_mode));
+                         vgg__text_path(path), kind_of(st.st_mode));
     file->size = (uint64_t)st.st_size;
     return VGG_OK;
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
+#define MOST_LOOKS   100 /* at a place that other saves change all the while */
 
 static bool is_known(const struct vgg__atomic_folder *folder, const char *name)
 {
@@ -26,10 +27,11 @@ static bool is_known(const struct vgg__atomic_folder *folder, const char *name)
 }
 
 /* The entries of the folder at the place: all known, the first name among them, or
- * none. Takes `fd`. */
-static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd)
+ * none. Takes `fd`. *stale: it is no longer the one at the place. */
+static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd,
+                                bool *stale)
 {
-    const char *path = folder->place.path;
+    const char *path = folder->place.shown;
     DIR *entries = fdopendir(fd);
     if (entries == NULL) {
         vgg__os->close(fd);
@@ -53,25 +55,40 @@ static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd)
     if (status == VGG_OK && any && !first)
         status = vgg__fail(VGG_EMISMATCH, "%s: will not be replaced, it has no %s",
                            path, folder->names[0]);
+    *stale = !vgg__place_holds(folder->place.parent, folder->place.name, fd);
     closedir(entries);
     return status;
 }
 
-/* *exists: there is an older folder, which may be replaced. */
-static vgg_status check_place(const struct vgg__atomic_folder *folder, bool *exists)
+static vgg_status look_at_place(const struct vgg__atomic_folder *folder, bool *exists,
+                                bool *stale)
 {
     const struct vgg__place *place = &folder->place;
     struct stat st;
-    *exists = false;
+    *exists = *stale = false;
     if (vgg__os->fstatat(place->parent, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? VGG_OK : vgg__place_fail(place, "can't look at it");
     if (!S_ISDIR(st.st_mode))
-        return vgg__fail(VGG_EMISMATCH, "%s: expected a folder, found %s", place->path,
+        return vgg__fail(VGG_EMISMATCH, "%s: expected a folder, found %s", place->shown,
                          S_ISLNK(st.st_mode) ? "a symbolic link" : "something else");
     *exists = true;
     const int fd = vgg__os->openat(place->parent, place->name, FOLDER_FLAGS, 0);
+    *stale = fd < 0 && errno == ENOENT;
     if (fd < 0) return vgg__place_fail(place, "can't open it");
-    return check_entries(folder, fd);
+    return check_entries(folder, fd, stale);
+}
+
+/* *exists: there is an older folder, which may be replaced. One that another save takes
+ * away meanwhile says nothing: the next look sees what came in its place. */
+static vgg_status check_place(const struct vgg__atomic_folder *folder, bool *exists)
+{
+    vgg_status status = VGG_OK;
+    bool stale = true;
+    for (int i = 0; i < MOST_LOOKS && stale; i++) {
+        status = look_at_place(folder, exists, &stale);
+        stale = stale && status != VGG_OK;
+    }
+    return status;
 }
 
 static int rename_in(const struct vgg__place *place, const char *from, const char *to,
@@ -143,18 +160,26 @@ static vgg_status exchange(const struct vgg__place *place)
     return exchange_slowly(place);
 }
 
+static vgg_status take_place(const struct vgg__place *place)
+{
+    if (rename_in(place, place->temp, place->name, 0) == 0) return VGG_OK;
+    return vgg__place_fail(place, "can't rename the new one to it");
+}
+
 /* Put the new folder in its place and flush that to disk, or leave all as it was. */
 static vgg_status put_in_place(const struct vgg__atomic_folder *folder)
 {
     const struct vgg__place *place = &folder->place;
-    bool exists;
-    VGG_TRY(check_place(folder, &exists));
-    if (exists) {
-        VGG_TRY(exchange(place));
-    } else if (rename_in(place, place->temp, place->name, 0) != 0) {
-        return vgg__place_fail(place, "can't rename the new one to it");
+    vgg_status status = VGG_OK;
+    bool exists, faster = true; /* another save was, since the look */
+    for (int i = 0; i < MOST_LOOKS && faster; i++) {
+        VGG_TRY(check_place(folder, &exists));
+        status = exists ? exchange(place) : take_place(place);
+        faster = status != VGG_OK &&
+                 (exists ? errno == ENOENT : errno == EEXIST || errno == ENOTEMPTY);
     }
-    const vgg_status status = vgg__place_sync(place);
+    VGG_TRY(status);
+    status = vgg__place_sync(place);
     if (status != VGG_OK) {
         if (exists)
             exchange(place);
@@ -189,6 +214,13 @@ void vgg__atomic_folder_abort(struct vgg__atomic_folder *folder)
     vgg__place_close(&folder->place);
 }
 
+bool vgg__atomic_folder_replaced(const char *path, int fd)
+{
+    struct stat st;
+    return vgg__os->fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           !vgg__place_holds(AT_FDCWD, path, fd);
+}
+
 vgg_status vgg__atomic_folder_open(const char *path, int *fd)
 {
     struct vgg__place place;
@@ -202,7 +234,7 @@ vgg_status vgg__atomic_folder_open(const char *path, int *fd)
             if (*fd < 0 && errno != ENOENT) break;
         }
         if (*fd < 0 && (errno == ELOOP || errno == ENOTDIR))
-            status = vgg__fail(VGG_EMISMATCH, "%s: expected a folder", path);
+            status = vgg__fail(VGG_EMISMATCH, "%s: expected a folder", place.shown);
         else if (*fd < 0)
             status = vgg__place_fail(&place, "can't open it");
     }

@@ -3,34 +3,36 @@
 #include "io/place.h"
 
 #include "core/error.h"
+#include "core/text.h"
 #include "io/os.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LONGEST_STEM 200 /* bytes of a name that fit beside the temporary suffixes */
 #define MOST_TRIES   1000
 
-static vgg_status open_parent(struct vgg__place *place, size_t length)
+/* The folder that the first `end` bytes of a path name. */
+static vgg_status open_parent(struct vgg__place *place, const char *path, size_t end)
 {
     char parent[4096];
-    size_t end = length;
-    while (end > 0 && place->path[end - 1] != '/') end--;
     if (end >= sizeof parent)
-        return vgg__fail_errno(VGG_EIO, ENAMETOOLONG, "%s", place->path);
-    memcpy(parent, place->path, end);
+        return vgg__fail_errno(VGG_EIO, ENAMETOOLONG, "%s", place->shown);
+    memcpy(parent, path, end);
     parent[end] = '\0';
     place->parent = vgg__os->openat(AT_FDCWD, end > 0 ? parent : ".",
                                     O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (place->parent < 0)
         return vgg__fail_errno(VGG_EIO, errno, "%s: can't open its folder",
-                               place->path);
+                               place->shown);
     return VGG_OK;
 }
 
@@ -38,7 +40,7 @@ vgg_status vgg__place_open(struct vgg__place *place, const char *path)
 {
     memset(place, 0, sizeof *place);
     place->parent = -1;
-    place->path = path;
+    place->shown = vgg__text_path(path);
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/') length--;
     size_t first = length;
@@ -60,7 +62,7 @@ vgg_status vgg__place_open(struct vgg__place *place, const char *path)
         snprintf(place->stem, sizeof place->stem, ".%s.", hash);
     }
     snprintf(place->third, sizeof place->third, "%.220sold", place->stem);
-    return open_parent(place, first);
+    return open_parent(place, path, first);
 }
 
 void vgg__place_close(struct vgg__place *place)
@@ -71,11 +73,10 @@ void vgg__place_close(struct vgg__place *place)
 
 vgg_status vgg__place_fail(const struct vgg__place *place, const char *what)
 {
-    return vgg__fail_errno(VGG_EIO, errno, "%s: %s", place->path, what);
+    return vgg__fail_errno(VGG_EIO, errno, "%s: %s", place->shown, what);
 }
 
-/* Is the folder's entry `name` what `fd` has open? */
-static bool is_same(int folder, const char *name, int fd)
+bool vgg__place_holds(int folder, const char *name, int fd)
 {
     struct stat by_fd, by_name;
     return vgg__os->fstat(fd, &by_fd) == 0 &&
@@ -91,7 +92,7 @@ static int lock_new(int folder, const char *name, int fd)
     if (vgg__os->flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return EEXIST;
     errno = 0;
-    if (is_same(folder, name, fd)) return 0;
+    if (vgg__place_holds(folder, name, fd)) return 0;
     return errno == 0 || errno == ENOENT ? EEXIST : errno;
 }
 
@@ -111,11 +112,22 @@ static int make_new(const struct vgg__place *place, bool folder)
     return fd;
 }
 
+/* A name that no other save of this process has had, and of another one hardly: what a
+ * save removes at its end by this name is then its own, or gone. */
+static void name_anew(struct vgg__place *place)
+{
+    static atomic_uint saves;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(place->temp, sizeof place->temp, "%.205snew-%" PRIdMAX "-%u-%u",
+             place->stem, (intmax_t)getpid(), atomic_fetch_add(&saves, 1),
+             (unsigned)now.tv_nsec);
+}
+
 vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd)
 {
     for (int i = 0; i < MOST_TRIES; i++) {
-        snprintf(place->temp, sizeof place->temp, "%.220snew-%" PRIdMAX "-%d",
-                 place->stem, (intmax_t)getpid(), i);
+        name_anew(place);
         *fd = make_new(place, folder);
         if (*fd < 0 && errno != EEXIST && !(folder && errno == ENOENT)) break;
         if (*fd < 0) continue;
@@ -166,7 +178,8 @@ static void remove_leftover(int parent, const char *name)
         parent, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return;
     if (vgg__os->fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
-        vgg__os->flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same(parent, name, fd)) {
+        vgg__os->flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+        vgg__place_holds(parent, name, fd)) {
         if (S_ISDIR(st.st_mode)) vgg__folder_remove(parent, name);
         if (S_ISREG(st.st_mode)) vgg__os->unlinkat(parent, name, 0);
     }

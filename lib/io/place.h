@@ -13,6 +13,9 @@ void vgg__place_close(struct vgg__place *place);
 /* VGG_EIO with errno's text. */
 vgg_status vgg__place_fail(const struct vgg__place *place, const char *what);
 
+/* Is the folder's entry `name` what `fd` has open? */
+bool vgg__place_holds(int folder, const char *name, int fd);
+
 /* Make, open and lock a new file or folder with a temporary name. */
 vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd);
 

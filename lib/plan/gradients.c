@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens to gradients between backward and the next step: norm, scale, update,
  * zero; and reading any slot of a parameter. */
+#include <float.h>
 #include <math.h>
 
 #include "core/clock.h"
@@ -51,7 +52,7 @@ vgg_status vgg_plan_gradient_norm(vgg_plan *plan, double *norm)
 vgg_status vgg_plan_scale_gradients(vgg_plan *plan, double factor)
 {
     VGG_REQUIRE(plan != NULL);
-    VGG_REQUIRE(isfinite(factor));
+    VGG_REQUIRE(fabs(factor) <= (double)FLT_MAX);
     VGG_TRY(vgg__plan_check_trains(plan));
     const double begin = vgg__seconds();
     const uint64_t mode = vgg__fpmode_enter();
@@ -74,8 +75,10 @@ static vgg_status check_optimizer(const vgg_optimizer *opt)
     if (!(opt->momentum >= 0.0 && opt->momentum < 1.0))
         return vgg__fail(VGG_EINVAL, "momentum is %g; expected 0 <= momentum < 1",
                          opt->momentum);
-    if (!(opt->weight_decay >= 0.0 && isfinite(opt->weight_decay)))
-        return vgg__fail(VGG_EINVAL, "weight_decay is %g; expected a number >= 0",
+    if (!(opt->weight_decay >= 0.0 && opt->weight_decay <= (double)FLT_MAX))
+        return vgg__fail(VGG_EINVAL,
+                         "weight_decay is %g; expected a number >= 0 that "
+                         "a float can hold",
                          opt->weight_decay);
     if (!(opt->beta1 >= 0.0 && opt->beta1 < 1.0 && opt->beta2 >= 0.0 &&
           opt->beta2 < 1.0))
@@ -111,7 +114,7 @@ vgg_status vgg_plan_update(vgg_plan *plan, const vgg_optimizer *optimizer, doubl
                            uint64_t t)
 {
     VGG_REQUIRE(plan != NULL);
-    VGG_REQUIRE(isfinite(lr) && lr >= 0.0);
+    VGG_REQUIRE(lr >= 0.0 && lr <= (double)FLT_MAX);
     VGG_REQUIRE(t >= 1);
     VGG_TRY(vgg__plan_check_trains(plan));
     vgg_optimizer opt;
@@ -147,7 +150,11 @@ vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
     if (param->model != plan->model)
         return vgg__fail(VGG_EINVAL, "%s is of another model than the plan's",
                          param->name);
-    VGG_REQUIRE(out != NULL && vgg__is_real(out));
+    VGG_REQUIRE(out != NULL);
+    if (!vgg__is_real(out))
+        return vgg__fail(VGG_EINVAL,
+                         "gradient of %s: tensor is %s; expected f32 or f64",
+                         param->name, vgg_dtype_name(vgg_tensor_dtype(out)));
     VGG_TRY(vgg__plan_check_trains(plan));
     const vgg_shape *shape = vgg_tensor_shape(out);
     if (!vgg__shape_equal(shape, &param->shape)) {

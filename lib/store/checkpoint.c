@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/text.h"
 #include "io/os.h"
 #include "plan/plan.h"
 #include "store/manifest.h"
@@ -19,6 +20,7 @@
 #include <string.h>
 
 #define SHOWN_SIZE 512 /* bytes of a path in an error text */
+#define MOST_LOOKS 20  /* at a checkpoint that is replaced all the while */
 
 /* ---- Saving ---------------------------------------------------------------------- */
 
@@ -74,7 +76,7 @@ static vgg_status save_file(struct saving *saving, uint32_t name,
 {
     struct vgg__out out;
     VGG_TRY(vgg__out_create(&out, saving->folder.fd, vgg__checkpoint_names[name],
-                            saving->dir));
+                            vgg__text_path(saving->dir)));
     out.hashed = true;
     vgg_status status = write(saving, &out);
     if (status == VGG_OK) status = vgg__out_finish(&out);
@@ -149,7 +151,8 @@ struct loading {
 static vgg_status open_file(struct loading *loading, uint32_t name)
 {
     char *shown = loading->shown[name];
-    snprintf(shown, SHOWN_SIZE, "%.400s/%s", loading->dir, vgg__checkpoint_names[name]);
+    snprintf(shown, SHOWN_SIZE, "%.400s/%s", vgg__text_path(loading->dir),
+             vgg__checkpoint_names[name]);
     return vgg__input_open(&loading->inputs[name], loading->folder,
                            vgg__checkpoint_names[name], 0, shown);
 }
@@ -226,8 +229,7 @@ static vgg_status stage_moments(struct loading *loading)
     return status;
 }
 
-/* The files are those of the manifest, to the bit. */
-static vgg_status check_files(struct loading *loading)
+static vgg_status look_at_files(struct loading *loading)
 {
     VGG_TRY(vgg__atomic_folder_open(loading->dir, &loading->folder));
     VGG_TRY(open_file(loading, 0));
@@ -235,6 +237,28 @@ static vgg_status check_files(struct loading *loading)
     for (uint32_t i = 0; i < VGG_FILES; i++)
         if (loading->manifest.files[i].present) VGG_TRY(open_checked(loading, i));
     return VGG_OK;
+}
+
+static void close_files(struct loading *loading)
+{
+    for (uint32_t i = 0; i < 1 + VGG_FILES; i++) vgg__input_close(&loading->inputs[i]);
+    if (loading->folder >= 0) vgg__os->close(loading->folder);
+    loading->folder = -1;
+}
+
+/* The files are those of the manifest, to the bit. A checkpoint that a save replaces
+ * meanwhile is no broken one: the new one is looked at. */
+static vgg_status check_files(struct loading *loading)
+{
+    for (int i = 0; i < MOST_LOOKS; i++) {
+        const vgg_status status = look_at_files(loading);
+        if (status == VGG_OK || loading->folder < 0 ||
+            !vgg__atomic_folder_replaced(loading->dir, loading->folder))
+            return status;
+        close_files(loading);
+    }
+    return vgg__fail(VGG_EIO, "%s: replaced again and again while it is read",
+                     vgg__text_path(loading->dir));
 }
 
 static vgg_status check_all(struct loading *loading)
@@ -277,8 +301,7 @@ static vgg_status apply(struct loading *loading)
 
 static void release(struct loading *loading)
 {
-    for (uint32_t i = 0; i < 1 + VGG_FILES; i++) vgg__input_close(&loading->inputs[i]);
-    if (loading->folder >= 0) vgg__os->close(loading->folder);
+    close_files(loading);
     vgg__staged_free(&loading->staged);
     vgg__moments_free(&loading->moments);
     vgg_metadata_free(loading->metadata);
@@ -308,6 +331,7 @@ vgg_status vgg_checkpoint_load(vgg_trainer *trainer, const char *dir,
     if (metadata != NULL) *metadata = NULL;
     VGG_REQUIRE(trainer != NULL);
     VGG_REQUIRE(dir != NULL);
+    VGG_TRY(vgg__trainer_check_free(trainer));
     struct loading *loading = begin(trainer->ctx, trainer, dir);
     if (loading == NULL) return VGG_ENOMEM;
     vgg_status status = check_all(loading);

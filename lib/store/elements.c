@@ -195,8 +195,10 @@ vgg_status vgg__safetensors_write(struct vgg__out *out, vgg_context *ctx,
     vgg__json_out_begin(&json, ctx, true);
     vgg_status status = build_header(&json, items, count, metadata);
     if (status == VGG_OK && json.size > VGG_ST_HEADER - VGG_ALIGN)
-        status =
-            vgg__fail(VGG_ELIMIT, "%s: a header of %zu bytes", out->shown, json.size);
+        status = vgg__fail(VGG_ELIMIT,
+                           "%s: a header of %zu bytes, at most %" PRIu64
+                           " (names and metadata together)",
+                           out->shown, json.size, VGG_ST_HEADER - VGG_ALIGN);
     if (status == VGG_OK) status = write_header(out, &json);
     vgg__json_out_free(&json);
     for (int floats = 0; floats < 2; floats++)

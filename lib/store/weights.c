@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/options.h"
+#include "core/text.h"
 #include "model/model.h"
 #include "store/arch.h"
 #include "store/staged.h"
@@ -115,7 +116,7 @@ vgg_status vgg_weights_load(vgg_model *model, const char *path,
     vgg_weights_options known;
     VGG_TRY(read_options(opts, &known));
     struct vgg__input input;
-    VGG_TRY(vgg__input_open(&input, AT_FDCWD, path, 1, path));
+    VGG_TRY(vgg__input_open(&input, AT_FDCWD, path, 1, vgg__text_path(path)));
     const vgg_status status = load_input(model, &input, &known, metadata);
     vgg__input_close(&input);
     return status;
@@ -187,7 +188,7 @@ vgg_status vgg_model_load(vgg_context *ctx, const char *path, vgg_metadata **met
     *out = NULL;
     VGG_REQUIRE(path != NULL);
     struct vgg__input input;
-    VGG_TRY(vgg__input_open(&input, AT_FDCWD, path, 1, path));
+    VGG_TRY(vgg__input_open(&input, AT_FDCWD, path, 1, vgg__text_path(path)));
     const vgg_status status = load_model(ctx, &input, metadata, out);
     vgg__input_close(&input);
     return status;

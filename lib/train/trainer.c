@@ -6,6 +6,7 @@
  * the very same training. */
 #include "train/trainer.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "core/context.h"
@@ -22,8 +23,10 @@
 /* Conditions are written so that NaN fails them. */
 static vgg_status check_options(const vgg_trainer_options *opts)
 {
-    if (!(opts->lr > 0.0 && isfinite(opts->lr)))
-        return vgg__fail(VGG_EINVAL, "lr is %g; expected a number > 0", opts->lr);
+    if (!(opts->lr > 0.0 && opts->lr <= (double)FLT_MAX))
+        return vgg__fail(VGG_EINVAL,
+                         "lr is %g; expected a number > 0 that a float can hold",
+                         opts->lr);
     if (!(opts->clip_norm >= 0.0 && isfinite(opts->clip_norm)))
         return vgg__fail(VGG_EINVAL, "clip_norm is %g; expected a number >= 0",
                          opts->clip_norm);
@@ -300,11 +303,19 @@ static vgg_status step_in_mode(vgg_trainer *trainer, const struct vgg__fed *fed)
     return status;
 }
 
+vgg_status vgg__trainer_check_free(const vgg_trainer *trainer)
+{
+    if (!trainer->fitting) return VGG_OK;
+    return vgg__fail(VGG_ESTATE, "vgg_trainer_fit() is at work on this trainer: a "
+                                 "callback may look, save and cancel");
+}
+
 vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
                             vgg_progress *out)
 {
     if (out != NULL) *out = (vgg_progress){0};
     VGG_REQUIRE(trainer != NULL);
+    VGG_TRY(vgg__trainer_check_free(trainer));
     VGG_REQUIRE(batch != NULL);
     VGG_REQUIRE(batch->images != NULL && batch->labels != NULL && batch->count >= 1);
     const vgg_shape *shape = vgg_tensor_shape(batch->images);
@@ -442,6 +453,7 @@ vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *
 {
     VGG_REQUIRE(trainer != NULL);
     VGG_REQUIRE(train != NULL);
+    VGG_TRY(vgg__trainer_check_free(trainer));
     VGG_TRY(check_loaders(trainer, train, test));
     const uint64_t batches = vgg_loader_batches(train);
     if (batches == 0)
@@ -463,7 +475,9 @@ vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *
     struct fit fit = {.trainer = trainer, .callbacks = callbacks};
     vgg_status status = open_fit(&fit, train, test);
     if (status == VGG_OK) {
+        trainer->fitting = true;
         status = run_epochs(&fit);
+        trainer->fitting = false;
         atomic_store_explicit(&trainer->cancel, 0, memory_order_relaxed);
     }
     close_fit(&fit);

@@ -9,6 +9,7 @@
 #define VGG_LIB_TRAINER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <vgg/train.h>
 
 struct vgg_trainer {
@@ -26,6 +27,10 @@ struct vgg_trainer {
         pending; /* batches whose gradients wait for an update; 0 in a checkpoint */
     uint32_t pending_samples;
     atomic_int cancel;
+    bool fitting; /* callbacks may be called */
 };
+
+/* VGG_ESTATE from a callback of vgg_trainer_fit(). */
+vgg_status vgg__trainer_check_free(const vgg_trainer *trainer);
 
 #endif

@@ -230,6 +230,8 @@ START_TEST(gradients_add_up)
 
     double norm;
     ck_ok(vgg_plan_gradient_norm(train, &norm));
+    ck_fails(vgg_plan_scale_gradients(train, 1e39), VGG_EINVAL); /* inf as a float */
+    ck_fails(vgg_plan_update(train, NULL, 1e39, 1), VGG_EINVAL);
     ck_ok(vgg_plan_scale_gradients(train, 0.5));
     double half;
     ck_ok(vgg_plan_gradient_norm(train, &half));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The trainer through the public interface: it learns, splits and stops as it says. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <vgg/vgg.h>
 
@@ -333,6 +334,51 @@ START_TEST(cancel_stops_between_batches)
 }
 END_TEST
 
+/* What a callback tries, and what it is told. */
+struct attempt {
+    vgg_trainer *trainer;
+    vgg_loader *loader;
+    vgg_status fit, step, load, save;
+};
+
+static int try_all(void *cookie, const vgg_progress *progress)
+{
+    struct attempt *a = cookie;
+    const vgg_batch none = {.count = 0};
+    char dir[64] = "";
+    harness_mkdtemp(dir);
+    char saved[80];
+    snprintf(saved, sizeof saved, "%s/saved", dir);
+    a->fit = vgg_trainer_fit(a->trainer, a->loader, NULL, NULL);
+    a->step = vgg_trainer_step(a->trainer, &none, NULL);
+    a->save = vgg_checkpoint_save(a->trainer, saved, NULL);
+    a->load = vgg_checkpoint_load(a->trainer, saved, NULL);
+    harness_rmdir(dir);
+    return 1;
+}
+
+/* A fit is not begun within itself; saving is what callbacks are for. */
+START_TEST(callbacks_within_limits)
+{
+    set_up();
+    vgg_model *model = build(0.0f, 0);
+    const vgg_trainer_options opts = recipe(2);
+    vgg_trainer *trainer = make(model, &opts);
+    struct attempt attempt = {.trainer = trainer, .loader = load(BATCH, 1)};
+    const vgg_callbacks callbacks = {&attempt, try_all, NULL};
+    ck_fails(vgg_trainer_fit(trainer, attempt.loader, NULL, &callbacks), VGG_ECANCELED);
+    ck_assert_int_eq(attempt.fit, VGG_ESTATE);
+    ck_assert_int_eq(attempt.step, VGG_ESTATE);
+    ck_assert_int_eq(attempt.load, VGG_ESTATE);
+    ck_assert_int_eq(attempt.save, VGG_OK);
+    ck_ok(vgg_trainer_fit(trainer, attempt.loader, NULL, NULL)); /* and goes on after */
+    vgg_loader_free(attempt.loader);
+    vgg_trainer_free(trainer);
+    vgg_model_free(model);
+    tear_down();
+}
+END_TEST
+
 START_TEST(infinite_loss_changes_nothing)
 {
     set_up();
@@ -405,6 +451,9 @@ START_TEST(bad_recipes_are_refused)
     opts.lr = NAN;
     ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL, "lr");
     ck_assert_ptr_null(trainer);
+    opts.lr = 1e39; /* finite, but not as the float that it is used as */
+    ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL,
+                  "that a float can hold");
     opts = recipe(0);
     ck_fails_with(vgg_trainer_create(model, device, &opts, &trainer), VGG_EINVAL,
                   "epochs");
@@ -457,6 +506,7 @@ int main(void)
     tcase_add_test(tc, a_new_trainer_starts_anew);
     tcase_add_test(tc, another_loader_in_the_middle_is_refused);
     tcase_add_test(tc, cancel_stops_between_batches);
+    tcase_add_test(tc, callbacks_within_limits);
     tcase_add_test(tc, infinite_loss_changes_nothing);
     tcase_add_test(tc, a_nan_pixel_spares_statistics);
     tcase_add_test(tc, bad_recipes_are_refused);
