@@ -33,6 +33,21 @@ CASES = [
     (["train", "--sched", "cosin"], 2, "constant, step, multistep, cosine"),
     (["train", "--sched", "multistep"], 2, "needs --milestones"),
     (["train", "--milestones", "5,3"], 2, "rising epochs"),
+    (["train", "--sched", "step", "--milestones", "1,2"], 2,
+     "--milestones is of --sched multistep, and the schedule is step; leave it out"),
+    (["train", "--sched", "constant", "--min-lr", "0.5"], 2, "--min-lr is of --sched cosine"),
+    (["train", "--step-epochs", "2"], 2, "--step-epochs is of --sched step"),
+    (["train", "--gamma", "0.5"], 2, "--gamma is of --sched step or multistep"),
+    (["train", "--preset", "quick", "--gamma", "0.5"], 2, "the schedule is cosine"),
+    (["train", "--sched", "step", "--gamma", "0.5", "--step-epochs", "2", "--data", "nowhere"],
+     1, "no folder nowhere"),
+    (["train", "--sched", "multistep", "--gamma", "0.5", "--milestones", "2,4", "--data",
+      "nowhere"], 1, "no folder nowhere"),
+    (["train", "--sched", "cosine", "--min-lr", "0.005", "--warmup-epochs", "10", "--data",
+      "nowhere"], 1, "no folder nowhere"),
+    (["train", "--warmup-epochs", "10.5"], 2, "--warmup-epochs 10.5 is longer than --epochs 10"),
+    (["train", "--warmup-epochs", "2", "--epochs", "1"], 2, "longer than --epochs 1"),
+    (["train", "--sched", "cosine", "--min-lr", "0.5"], 2, "--min-lr 0.5 is above --lr 0.005"),
     (["train", "--nesterov"], 2, "--momentum above 0"),
     (["train", "--preset", "qick"], 2, "did you mean quick?"),
     (["train", "--arch", "vgg12"], 2, "vgg13"),
@@ -79,6 +94,22 @@ def test_table():
         assert done.stdout == "", (args, done.stdout)
         assert fragment in one_line(done.stderr), (args, done.stderr)
         assert not os.path.exists("runs"), f"{args} left a run directory"
+
+
+def test_a_resumed_run_says_its_schedule_again():
+    make_data("data")
+    args = [*trainer.TINY, "--data", "data", "--out", "out", "--min-lr", 0.001,
+            "--warmup-epochs", 1, "--epochs", 2]
+    run("train", *args, "--steps", 2)
+    run("train", "--resume", *args, "--steps", 3)
+    # Of a schedule that has no use for it, from args.json and from the user.
+    plain = [*trainer.TINY, "--data", "data", "--out", "plain", "--sched", "constant",
+             "--warmup-epochs", 2, "--epochs", 3]
+    run("train", *plain, "--steps", 2)
+    run("train", "--resume", "plain", "--gamma", 0.1, "--steps", 3)
+    run("train", "--resume", "plain", "--epochs", 1)
+    line = one_line(run("train", "--resume", "plain", "--gamma", 0.2, expect=2).stderr)
+    assert "can't change" in line, line
 
 
 def test_missing_data_names_the_package():
