@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: exit status, one line that says what to do, help, version, streams."""
 import os
+import re
 import subprocess
 
 import trainer
 from trainer import VGG, make_data, one_line, run
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # Arguments, exit status, a fragment of the line on stderr.
 CASES = [
@@ -19,18 +22,39 @@ CASES = [
     (["train", "-e", "3"], 2, "flags are long"),
     (["train", "stray"], 2, "unexpected argument 'stray'"),
     (["train", "--epochs"], 2, "--epochs needs a value"),
+    (["train", "--epochs", "--quiet"], 2, "--epochs needs a value before '--quiet' (see"),
+    (["train", "--out", "--quiet"], 2,
+     "--out needs a value before '--quiet'; --out=--quiet if that is meant"),
+    (["train", "--out", "-quiet"], 2, "--out needs a value before '-quiet'"),
+    (["train", "--out", "--", "x"], 2, "--out needs a value before '--'"),
+    (["train", "--preset", "--quiet"], 2, "--preset needs a value before '--quiet'"),
+    (["train", "--sched", "--quiet"], 2, "--sched needs a value before '--quiet'"),
+    (["train", "--data", "-", "--lr", "0"], 2, "--lr"),
+    (["train", "--data=--quiet"], 1, "no folder --quiet"),
     (["train", "--epochs", "0"], 2, "expected a whole number from 1"),
     (["train", "--epochs", "-3"], 2, "found '-3'"),
     (["train", "--epochs", "3x"], 2, "found '3x'"),
     (["train", "--epochs="], 2, "found ''"),
     (["train", "--seed", "99999999999999999999"], 2, "--seed"),
+    (["train", "--seed", "-1"], 2, "from 0 to 18446744073709551615, found '-1'"),
+    (["train", "--seed", "18446744073709551616"], 2, "found '18446744073709551616'"),
+    (["train", "--seed", "18446744073709551615", "--lr", "0"], 2, "--lr"),
+    (["train", "--steps", "0"], 2, "from 1 to 1000000000000000, found '0'"),
     (["train", "--lr", "nan"], 2, "--lr"),
     (["train", "--lr", "inf"], 2, "--lr"),
     (["train", "--lr", "0"], 2, "--lr"),
     (["train", "--dropout", "1"], 2, "--dropout"),
     (["train", "--flip", "1.5"], 2, "--flip"),
     (["train", "--bn=1"], 2, "--bn takes no value"),
-    (["train", "--sched", "cosin"], 2, "constant, step, multistep, cosine"),
+    (["train", "--no-bn=1"], 2, "--no-bn takes no value, found '1'"),
+    (["train", "--no-lr"], 2, "unknown flag --no-lr"),
+    (["train", "--sched", "cosin"], 2,
+     "constant, step, multistep, cosine, found 'cosin', did you mean cosine?"),
+    (["train", "--optimizer", "Adam"], 2, "found 'Adam', did you mean adam?"),
+    (["train", "--dataset", "FashionMNIST"], 2, "did you mean fashion-mnist?"),
+    (["train", "--dataset", "Fashion_MNIST"], 2, "did you mean fashion-mnist?"),
+    (["train", "--dataset", "CIFAR-100"], 2, "did you mean cifar100?"),
+    (["train", "--optimizer", "lion"], 2, "expected one of sgd, adam, adamw, found 'lion' ("),
     (["train", "--sched", "multistep"], 2, "needs --milestones"),
     (["train", "--milestones", "5,3"], 2, "rising epochs"),
     (["train", "--sched", "step", "--milestones", "1,2"], 2,
@@ -61,6 +85,8 @@ CASES = [
     (["train", "--data", "nowhere", "--device", "gpu9"], 1, "vgg devices"),
     (["train", "--resume", "nowhere"], 1, "not a run directory"),
     (["train", "--resume"], 1, "no run in runs/"),
+    (["train", "--resume", ""], 2, "--resume: expected [DIR], found ''"),
+    (["train", "--resume="], 2, "--resume: expected [DIR], found ''; it may be left out"),
     (["train", "--resume", "a", "--out", "b"], 2, "give one"),
     (["train", "--out="], 2, "--out: expected DIR, found ''"),
     (["train", "--optimizer", "adam", "--momentum", "0.5"], 2, "--optimizer sgd"),
@@ -87,6 +113,20 @@ CASES = [
     (["devices", "--format", "xml"], 2, "text, json"),
 ]
 
+# What other programs call a flag, or a slip of the hand; the flag, None where none is near.
+SUGGESTIONS = [
+    ("train", "lrate", "lr"), ("train", "learning-rate", "lr"),
+    ("train", "learning_rate", "lr"), ("train", "Learning_Rate", "lr"),
+    ("train", "wd", "weight-decay"), ("train", "weight_decay", "weight-decay"),
+    ("train", "batch-size", "batch"), ("train", "batch_size", "batch"),
+    ("train", "model", "arch"), ("bench", "model", "arch"), ("devices", "model", None),
+    ("train", "num-epochs", "epochs"), ("eval", "num-epochs", None),
+    ("train", "scheduler", "sched"), ("train", "lr_scheduler", "sched"),
+    ("train", "workers", "threads"), ("devices", "num_workers", "threads"),
+    ("train", "output-dir", "out"), ("train", "step", "steps"), ("train", "opt", "optimizer"),
+    ("train", "ephocs", "epochs"), ("train", "foo", None), ("train", "x" * 63, None),
+]
+
 
 def test_table():
     for args, status, fragment in CASES:
@@ -94,6 +134,25 @@ def test_table():
         assert done.stdout == "", (args, done.stdout)
         assert fragment in one_line(done.stderr), (args, done.stderr)
         assert not os.path.exists("runs"), f"{args} left a run directory"
+
+
+def test_suggestions():
+    for verb, name, flag in SUGGESTIONS:
+        line = one_line(run(verb, f"--{name}", "1", expect=2).stderr)
+        assert line.startswith(f"vgg: unknown flag --{name}"), line
+        assert (f"did you mean --{flag}?" in line) if flag else "mean" not in line, line
+    line = one_line(run("train", "--warmup", "1", expect=2).stderr)
+    assert "is not a flag of this verb, did you mean --warmup-epochs?" in line, line
+
+
+def test_every_other_name_is_of_a_flag():
+    with open(f"{ROOT}/examples/vgg/help.c", encoding="ascii") as file:
+        table = re.search(r"aliases\[\]\[2\] = \{\n(.*?)\n\};", file.read(), re.S).group(1)
+    names = re.findall(r'\{"([a-z-]+)", "([a-z-]+)"\}', table)
+    assert names == sorted(names) and len(names) == len(table.splitlines())
+    for name, flag in names:
+        line = one_line(run("train", f"--{name}=1", expect=2).stderr)
+        assert f"did you mean --{flag}?" in line, line
 
 
 def test_a_resumed_run_says_its_schedule_again():
