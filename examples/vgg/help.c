@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { WORD_SIZE = 64 };
+enum { WORD_SIZE = 64, COLUMNS = 80, HELP_COLUMN = 26 };
 
 /* What other programs call a flag. */
 static const char *const aliases[][2] = {
@@ -142,27 +142,40 @@ static const struct {
 } pages[] = {
     {TRAIN, "vgg train [--preset d2l|quick] [FLAG...]",
      "Train a network. Without --preset, --arch or --blocks this is the chapter's "
-     "recipe\n"
-     "(--preset d2l). Progress goes to stderr, the result to stdout, and everything "
-     "else\n"
-     "to the run directory: args.json, metrics.csv, log.jsonl, curves.svg, last/, "
-     "best/.\n"
-     "Ctrl-C saves and stops after the present batch; a second one stops at once."},
+     "recipe (--preset d2l). Progress goes to stderr, the result to stdout, and "
+     "everything else to the run directory: args.json, metrics.csv, log.jsonl, "
+     "curves.svg, last/, best/. Ctrl-C saves and stops after the present batch; a "
+     "second one stops at once."},
     {EVAL, "vgg eval DIR|FILE [FLAG...]",
      "Evaluate a run directory (its best/), a checkpoint or a weights file on the "
-     "data\n"
-     "set that it was trained for."},
+     "data set that it was trained for."},
     {INFO, "vgg info [DIR|FILE] [FLAG...]",
      "Show the shape of every block, parameters, multiply-accumulates and memory, of "
-     "a\n"
-     "network given by flags (--preset d2l if none) or of saved weights."},
+     "a network given by flags (--preset d2l if none) or of saved weights."},
     {DEVICES, "vgg devices [FLAG...]",
      "Show what can compute here, and what can't and why."},
     {BENCH, "vgg bench [FLAG...]",
      "Measure steps of training or inference on random images: where their time goes "
-     "by\n"
-     "stage, and images a second. Rows of the table are medians over the steps."},
+     "by stage, and images a second. Rows of the table are medians over the steps."},
 };
+
+/* Print words from column `left` on, where the cursor is; a line that is full goes on
+ * below its first word. */
+static void print_wrapped(const char *text, size_t left)
+{
+    size_t column = left;
+    while (*text) {
+        const size_t length = strcspn(text, " ");
+        if (column > left && column + 1 + length > COLUMNS) {
+            printf("\n%*s", (int)left, "");
+            column = left;
+        }
+        printf("%s%.*s", column > left ? " " : "", (int)length, text);
+        column += (column > left) + length;
+        text += length + (text[length] == ' ');
+    }
+    putchar('\n');
+}
 
 /* The default as people would type it; empty if there is nothing to say. */
 static void default_text(const struct flag *flag, char text[TEXT_SIZE])
@@ -184,25 +197,29 @@ static void default_text(const struct flag *flag, char text[TEXT_SIZE])
 
 static void help_flag(const struct flag *flag)
 {
-    char left[64], value[TEXT_SIZE];
+    char left[64], value[TEXT_SIZE], text[2 * TEXT_SIZE];
     if (flag->heading) printf("\n%s\n", flag->heading);
     snprintf(left, sizeof left, "--%s%s%s", flag->name, flag->operand ? " " : "",
              flag->operand ? flag->operand : "");
-    printf("  %-23s %s", left, flag->help);
     default_text(flag, value);
-    if (value[0]) printf(" [%s]", value);
-    putchar('\n');
-    for (unsigned i = 0; flag->choices && flag->choices[i]; i++)
-        printf("%s%s%s", i == 0 ? "                            " : ", ",
-               flag->choices[i], flag->choices[i + 1] ? "" : "\n");
+    snprintf(text, sizeof text, "%s%s%s%s", flag->help, value[0] ? " [" : "", value,
+             value[0] ? "]" : "");
+    printf("  %-*s ", HELP_COLUMN - 3, left);
+    print_wrapped(text, HELP_COLUMN);
+    if (!flag->choices) return;
+    flag_choices(flag, text);
+    printf("%*s", HELP_COLUMN + 2, "");
+    print_wrapped(text, HELP_COLUMN + 2);
 }
 
 void help_verb(enum verb verb)
 {
     const char *heading = NULL;
-    for (unsigned i = 0; i < sizeof pages / sizeof pages[0]; i++)
-        if (pages[i].verb == verb)
-            printf("usage: %s\n\n%s\n", pages[i].usage, pages[i].text);
+    for (unsigned i = 0; i < sizeof pages / sizeof pages[0]; i++) {
+        if (pages[i].verb != verb) continue;
+        printf("usage: %s\n\n", pages[i].usage);
+        print_wrapped(pages[i].text, 0);
+    }
     for (unsigned i = 0; i < flag_count; i++) {
         struct flag row = flags[i];
         if (row.heading) heading = row.heading;

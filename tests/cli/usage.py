@@ -199,22 +199,39 @@ def test_bad_data_leaves_no_run():
     assert not os.path.exists("out")
 
 
+def widest(text):
+    return max(map(len, text.splitlines()))
+
+
 def test_help():
     verbs = ["train", "eval", "info", "devices", "bench"]
     done = run("--help")
     assert all(verb in done.stdout for verb in verbs) and done.stderr == ""
+    assert widest(done.stdout) <= 80
+    assert "a minute\n" in done.stdout and "80 minutes on two cores\n" in done.stdout
+    assert run("help").stdout == run("-h").stdout == done.stdout
     for verb in verbs:
         done = run(verb, "--help")
         assert done.stdout.startswith(f"usage: vgg {verb}") and done.stderr == ""
         assert "--format FORM" in done.stdout
-        assert max(map(len, done.stdout.splitlines())) <= 100
+        assert widest(done.stdout) <= 80, (verb, widest(done.stdout))
+        assert "  \n" not in done.stdout and " \n" not in done.stdout
+        assert run("help", verb).stdout == done.stdout
+        assert run("--help", verb).stdout == done.stdout
     for flag in ("preset", "data", "resize", "epochs", "lr", "resume", "steps", "threads",
                  "gemm", "seed", "out"):
         assert f"--{flag} " in run("train", "--help").stdout, flag
+    assert run("help", "--bn").stdout == run("help").stdout
+    assert "did you mean train?" in one_line(run("help", "trian", expect=2).stderr)
+    # A long text and a long list of choices go on below their beginning.
+    page = run("train", "--help").stdout
+    assert "quick: 0.92 test accuracy\n                          in a minute\n" in page
+    assert "cifar10,\n                            cifar100\n" in page
 
 
 def test_version():
-    assert run("--version").stdout == "vgg 0.1.0\n"
+    for word in ("--version", "version", "-V"):
+        assert run(word).stdout == "vgg 0.1.0\n", word
 
 
 def test_streams_that_fail():
