@@ -3,6 +3,7 @@
 """The command line: exit status, one line that says what to do, help, version, streams."""
 import os
 import re
+import shutil
 import subprocess
 
 import trainer
@@ -232,6 +233,37 @@ def test_help():
 def test_version():
     for word in ("--version", "version", "-V"):
         assert run(word).stdout == "vgg 0.1.0\n", word
+
+
+def script(name, *args):
+    """A script of the project in a tree where setting up is refused, which a script that
+    has only to say something does not come to."""
+    os.makedirs("tree/scripts", exist_ok=True)
+    shutil.copy(f"{ROOT}/scripts/{name}", f"tree/scripts/{name}")
+    with open("tree/scripts/setup", "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\necho set up >&2\nexit 77\n")
+    os.chmod("tree/scripts/setup", 0o755)
+    return subprocess.run([f"tree/scripts/{name}", *args], capture_output=True, text=True,
+                          check=False, timeout=60)
+
+
+def test_scripts_say_what_they_are():
+    for name, fragment in (("demo", "scripts/demo [FLAGS]"), ("check", "sanitizers")):
+        for word in ("--help", "-h"):
+            done = script(name, word)
+            assert done.returncode == 0 and done.stderr == "", (name, done)
+            assert fragment in done.stdout and "set -" not in done.stdout, done.stdout
+            assert not any(line.startswith("#") for line in done.stdout.splitlines())
+        assert script(name).returncode == 77, f"{name} does not set up"
+    for name, args, fragment in (
+            ("demo", ["--out", "x"], "no --out here"), ("demo", ["--out=x"], "vgg train"),
+            ("demo", ["--threads", "1", "--resume"], "no --resume here"),
+            ("check", ["--fast"], "scripts/check --help"), ("check", ["all"], "'all'"),
+            ("check", [""], "''")):
+        done = script(name, *args)
+        assert done.returncode == 2 and done.stdout == "", (name, args, done)
+        assert done.stderr.count("\n") == 1 and fragment in done.stderr, done.stderr
+    assert script("demo", "--threads", "4").returncode == 77
 
 
 def test_streams_that_fail():
