@@ -167,6 +167,38 @@ int settings_schedule(const struct settings *s, vgg_schedule *out)
     return status;
 }
 
+/* Refuse flags that the schedule has no use for, and those that can't be meant
+ * together. A resumed run's are in args.json, said again or not, and were taken when it
+ * began. */
+static int check_schedule(const struct settings *s)
+{
+    static const struct {
+        const char *flag, *names;
+        unsigned kinds; /* 1 << kind, or-ed */
+    } uses[] = {
+        {"step-epochs", "step", 1 << VGG_SCHEDULE_STEP},
+        {"gamma", "step or multistep",
+         1 << VGG_SCHEDULE_STEP | 1 << VGG_SCHEDULE_MULTISTEP},
+        {"milestones", "multistep", 1 << VGG_SCHEDULE_MULTISTEP},
+        {"min-lr", "cosine", 1 << VGG_SCHEDULE_COSINE},
+    };
+    if (SOURCE(s, resume) == FROM_USER) return 0;
+    for (unsigned i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+        const struct flag *flag = flag_find(uses[i].flag);
+        if (s->source[flag - flags] == FROM_USER && !(uses[i].kinds >> s->sched & 1))
+            return misuse("--%s is of --sched %s, and the schedule is %s; leave it out",
+                          flag->name, uses[i].names,
+                          flag_find("sched")->choices[s->sched]);
+    }
+    if (s->warmup_epochs > (double)s->epochs)
+        return misuse("--warmup-epochs %g is longer than --epochs %llu; take fewer",
+                      s->warmup_epochs, (unsigned long long)s->epochs);
+    if (s->sched == VGG_SCHEDULE_COSINE && s->min_lr > s->lr)
+        return misuse("--min-lr %g is above --lr %g, and a cosine falls; take less",
+                      s->min_lr, s->lr);
+    return 0;
+}
+
 /* "1x64,1x128,2x256": convolutions x channels of each block; "3x256p1" has its last
  * convolution pointwise. */
 static int read_blocks(const char *text, vgg_arch *arch)
@@ -204,7 +236,8 @@ int settings_check(const struct settings *s)
         return misuse("--arch: %s", vgg_last_error());
     int status = s->blocks[0] ? read_blocks(s->blocks, &arch) : 0;
     if (status == 0) status = settings_optimizer(s, &optimizer);
-    return status == 0 ? settings_schedule(s, &schedule) : status;
+    if (status == 0) status = settings_schedule(s, &schedule);
+    return status == 0 ? check_schedule(s) : status;
 }
 
 /* Image size and classes of a data set that is known but not opened. */

@@ -38,15 +38,22 @@ const struct flag *flag_find(const char *name)
     return NULL;
 }
 
+/* A bound of a whole number; the largest one is 2 to the 64 as a double. */
+static unsigned long long bound(double value)
+{
+    return value < 0x1p64 ? (unsigned long long)value : UINT64_MAX;
+}
+
 static int set_count(uint64_t *out, const struct flag *flag, const char *value)
 {
     char *end;
+    const unsigned long long least = bound(flag->min), most = bound(flag->max);
     errno = 0;
     const unsigned long long number = strtoull(value, &end, 10);
     const bool plain = value[0] >= '0' && value[0] <= '9' && *end == '\0' && errno == 0;
-    if (!plain || (double)number < flag->min || (double)number > flag->max)
-        return misuse("--%s: expected a whole number from %.15g to %.15g, found '%s'",
-                      flag->name, flag->min, flag->max, value);
+    if (!plain || number < least || number > most)
+        return misuse("--%s: expected a whole number from %llu to %llu, found '%s'",
+                      flag->name, least, most, value);
     *out = number;
     return 0;
 }
@@ -63,19 +70,27 @@ static int set_real(double *out, const struct flag *flag, const char *value)
     return 0;
 }
 
+void flag_choices(const struct flag *flag, char text[TEXT_SIZE])
+{
+    size_t length = 0;
+    for (unsigned i = 0; flag->choices[i]; i++)
+        length += (size_t)snprintf(text + length, TEXT_SIZE - length, "%s%s",
+                                   i > 0 ? ", " : "", flag->choices[i]);
+}
+
 static int set_choice(uint64_t *out, const struct flag *flag, const char *value)
 {
-    char list[256] = "";
-    size_t length = 0;
+    char list[TEXT_SIZE];
     for (unsigned i = 0; flag->choices[i]; i++) {
-        if (strcmp(flag->choices[i], value) == 0) {
-            *out = i;
-            return 0;
-        }
-        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s",
-                                   i > 0 ? ", " : "", flag->choices[i]);
+        if (strcmp(flag->choices[i], value) != 0) continue;
+        *out = i;
+        return 0;
     }
-    return misuse("--%s: expected one of %s, found '%s'", flag->name, list, value);
+    flag_choices(flag, list);
+    const char *near = word_nearest(value, flag->choices);
+    return misuse("--%s: expected one of %s, found '%.80s'%s%s%s", flag->name, list,
+                  value, near ? ", did you mean " : "", near ? near : "",
+                  near ? "?" : "");
 }
 
 static int set_extent(struct extent *out, const struct flag *flag, const char *value)
@@ -190,10 +205,42 @@ static int split_argument(const char *word, struct argument *out)
 static int unknown_flag(const char *name, enum verb verb)
 {
     const char *near = flag_nearest(name, verb);
-    const struct flag *elsewhere = flag_find(name);
-    if (elsewhere) return misuse("--%s is not a flag of this verb", name);
-    if (near) return misuse("unknown flag --%s, did you mean --%s?", name, near);
-    return misuse("unknown flag --%s", name);
+    const char *what = flag_find(name) ? "" : "unknown flag ";
+    const char *where = flag_find(name) ? " is not a flag of this verb" : "";
+    if (near) return misuse("%s--%s%s, did you mean --%s?", what, name, where, near);
+    return misuse("%s--%s%s", what, name, where);
+}
+
+/* The switch that --no-NAME takes back, NULL if it is none of the verb's. */
+static const struct flag *find_taken_back(const char *name, enum verb verb)
+{
+    const struct flag *flag = strncmp(name, "no-", 3) == 0 ? flag_find(name + 3) : NULL;
+    return flag && flag->kind == FLAG_SWITCH && (flag->verbs & verb) ? flag : NULL;
+}
+
+/* May a word of its own be a flag's value? "--name" never is; "-name" is no text, while
+ * a number may be negative, to be told its range. */
+static bool is_value(const struct flag *flag, const char *word)
+{
+    const bool text = flag->kind == FLAG_TEXT || flag->kind == FLAG_MAYBE;
+    return word[0] != '-' || word[1] == '\0' || (word[1] != '-' && !text);
+}
+
+/* The value of the flag at argv[*at] where it is not in the same word. */
+static int next_value(const struct flag *flag, const char **value, int argc,
+                      char **argv, int *at)
+{
+    const char *next = *at + 1 < argc ? argv[*at + 1] : NULL;
+    if (next && is_value(flag, next)) {
+        *value = argv[++*at];
+        return 0;
+    }
+    if (flag->kind == FLAG_MAYBE) return 0;
+    if (!next) return misuse("--%s needs a value", flag->name);
+    if (flag->kind != FLAG_TEXT)
+        return misuse("--%s needs a value before '%.80s'", flag->name, next);
+    return misuse("--%s needs a value before '%.80s'; --%s=%.80s if that is meant",
+                  flag->name, next, flag->name, next);
 }
 
 /* Read the flag at argv[*at] and its value, move *at to its last word. */
@@ -201,29 +248,26 @@ static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv,
                       int *at)
 {
     struct argument argument;
-    const int status = split_argument(argv[*at], &argument);
+    int status = split_argument(argv[*at], &argument);
     if (status != 0) return status;
     const struct flag *flag = flag_find(argument.name);
-    if (!flag && strncmp(argument.name, "no-", 3) == 0) {
-        flag = flag_find(argument.name + 3);
-        if (flag && flag->kind == FLAG_SWITCH && (flag->verbs & verb) &&
-            !argument.value) {
-            *(uint64_t *)((char *)s + flag->offset) = 0;
-            s->source[flag - flags] = FROM_USER;
-            return 0;
-        }
-        flag = NULL;
+    const struct flag *off = flag ? NULL : find_taken_back(argument.name, verb);
+    if (off && argument.value)
+        return misuse("--%s takes no value, found '%.80s'", argument.name,
+                      argument.value);
+    if (off) {
+        *(uint64_t *)((char *)s + off->offset) = 0;
+        s->source[off - flags] = FROM_USER;
+        return 0;
     }
     if (!flag || !(flag->verbs & verb)) return unknown_flag(argument.name, verb);
-    const char *next = *at + 1 < argc ? argv[*at + 1] : NULL;
-    if (flag->kind == FLAG_MAYBE && !argument.value && next && next[0] != '-')
-        argument.value = argv[++*at];
-    if (flag->kind != FLAG_SWITCH && flag->kind != FLAG_MAYBE && !argument.value) {
-        if (!next) return misuse("--%s needs a value", flag->name);
-        argument.value = argv[++*at];
-    }
-    if (flag->kind == FLAG_TEXT && argument.value[0] == '\0')
-        return misuse("--%s: expected %s, found ''", flag->name, flag->operand);
+    if (flag->kind != FLAG_SWITCH && !argument.value)
+        status = next_value(flag, &argument.value, argc, argv, at);
+    if (status != 0) return status;
+    const bool text = flag->kind == FLAG_TEXT || flag->kind == FLAG_MAYBE;
+    if (text && argument.value && argument.value[0] == '\0')
+        return misuse("--%s: expected %s, found ''%s", flag->name, flag->operand,
+                      flag->kind == FLAG_MAYBE ? "; it may be left out" : "");
     return settings_set(s, flag, argument.value, FROM_USER);
 }
 
@@ -247,10 +291,13 @@ static int check_saved_network(const struct settings *s)
  * rest. */
 static int find_preset(struct settings *s, int argc, char **argv, bool network)
 {
+    const struct flag *flag = flag_find("preset");
     const char *preset = NULL;
     bool own = false, resume = false;
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--preset") == 0 && i + 1 < argc) preset = argv[i + 1];
+        if (strcmp(argv[i], "--preset") == 0 && i + 1 < argc &&
+            is_value(flag, argv[i + 1]))
+            preset = argv[i + 1];
         if (strncmp(argv[i], "--preset=", 9) == 0) preset = argv[i] + 9;
         own = own || strncmp(argv[i], "--arch", 6) == 0 ||
               strncmp(argv[i], "--blocks", 8) == 0;

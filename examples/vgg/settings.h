@@ -115,10 +115,15 @@ void settings_text(const struct settings *s, const struct flag *flag,
 /* The row of a flag by its name without dashes, NULL if there is none. */
 const struct flag *flag_find(const char *name);
 
-/* The known flag of a verb nearest to a misspelt one; NULL if none is near. */
+/* The choices of a flag, with commas between. */
+void flag_choices(const struct flag *flag, char text[TEXT_SIZE]);
+
+/* The flag of a verb that is nearest to a misspelt one, or that other programs call so;
+ * NULL if there is none. */
 const char *flag_nearest(const char *name, enum verb verb);
 
-/* The word of `words` nearest to a misspelt one; NULL if none is near. */
+/* The word of `words` nearest to a misspelt one, whatever its case; NULL if none is
+ * near. */
 const char *word_nearest(const char *word, const char *const *words);
 
 /* The help page of a verb, on stdout. */
