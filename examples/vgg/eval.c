@@ -77,24 +77,55 @@ static int run_plan(struct session *it, const struct settings *s, vgg_metrics *m
     return status == VGG_OK ? 0 : fail_vgg("evaluation");
 }
 
-static int evaluate(struct session *it, struct settings *s)
+static int open_data(struct session *it, const struct settings *s,
+                     const vgg_transform *transform)
+{
+    const char *split = flag_find("split")->choices[s->split];
+    const int status = session_data(it, s, split, &it->test);
+    return status != 0
+               ? status
+               : session_loader(s, transform, it->test, false, &it->test_loader);
+}
+
+/* Weights that say what the network is and what it was shown. */
+static int open_saved(struct session *it, struct settings *s)
 {
     vgg_transform transform;
-    vgg_metrics *metrics = NULL;
-    const char *split = flag_find("split")->choices[s->split];
-    int status = card_read(it, s, &transform);
-    if (status == 0) status = session_data(it, s, split, &it->test);
-    if (status == 0)
-        status = session_loader(s, &transform, it->test, false, &it->test_loader);
-    if (status == 0) status = check_fit(it, it->test_loader);
+    char folder[TEXT_SIZE];
+    int status = session_weights(it, s->path, folder);
+    if (status == 0) status = find_data(s, folder);
+    if (status == 0) status = card_read(it, s, &transform);
+    if (status == 0) status = open_data(it, s, &transform);
+    return status == 0 ? check_fit(it, it->test_loader) : status;
+}
+
+/* Weights of a network that the command line names. */
+static int open_named(struct session *it, struct settings *s)
+{
+    vgg_transform transform;
+    char folder[TEXT_SIZE];
+    int status = session_find_weights(s->path, it->weights, folder);
+    if (status == 0) status = session_check(it->ctx, it->weights);
+    if (status == 0) status = find_data(s, folder);
+    if (status == 0) status = settings_transform(s, &transform);
+    if (status == 0) status = open_data(it, s, &transform);
+    if (status == 0) status = session_model(it, s, it->test_loader);
     if (status != 0) return status;
+    if (vgg_weights_load(it->model, it->weights, NULL, &it->metadata) == VGG_OK)
+        return 0;
+    return fail_vgg(it->weights);
+}
+
+static int evaluate(struct session *it, const struct settings *s)
+{
+    vgg_metrics *metrics = NULL;
     const uint32_t classes = vgg_model_output_shape(it->model)->dim[0];
     char place[128];
     session_place(it, s, place, sizeof place);
     const double start = now_seconds();
     if (vgg_metrics_create(it->ctx, classes, &metrics) != VGG_OK)
         return fail_vgg("evaluation");
-    status = run_plan(it, s, metrics);
+    const int status = run_plan(it, s, metrics);
     if (status != 0) {
         vgg_metrics_free(metrics);
         return status;
@@ -102,7 +133,7 @@ static int evaluate(struct session *it, struct settings *s)
     const struct report report = {
         .metrics = metrics,
         .data = it->test,
-        .split = split,
+        .split = flag_find("split")->choices[s->split],
         .dataset = dataset_name(s),
         .folder = session_folder(s),
         .device = vgg_device_name(it->device),
@@ -125,14 +156,13 @@ static int evaluate(struct session *it, struct settings *s)
 int eval_main(struct settings *s)
 {
     struct session it = {0};
-    char folder[TEXT_SIZE];
     if (!s->path[0])
         return misuse(
             "what is to be evaluated? Give a run directory, a checkpoint or a "
             "weights file");
     int status = session_open(&it, s);
-    if (status == 0) status = session_weights(&it, s->path, folder);
-    if (status == 0) status = find_data(s, folder);
+    if (status == 0)
+        status = settings_name_network(s) ? open_named(&it, s) : open_saved(&it, s);
     if (status == 0) status = evaluate(&it, s);
     session_close(&it);
     return status;

@@ -5,6 +5,7 @@
 
 #define AT(field) offsetof(struct settings, field)
 #define NET       (TRAIN | INFO | BENCH)
+#define NAMED     (NET | EVAL) /* eval: of weights that do not say it */
 #define ALL       (TRAIN | EVAL | INFO | DEVICES | BENCH)
 
 static const char *const datasets[] = {"fashion-mnist", "mnist", "cifar10", "cifar100",
@@ -29,29 +30,29 @@ static const char *const splits[] = {"test", "train", NULL};
 
 /* clang-format off */
 const struct flag flags[] = {
-    {"preset", "NAME", FLAG_TEXT, LIFE_FIXED, NET, AT(preset), 0, 0, NULL,
+    {"preset", "NAME", FLAG_TEXT, LIFE_FIXED, NAMED, AT(preset), 0, 0, NULL,
      "d2l: the chapter's recipe; quick: 0.92 test accuracy in a minute", "Recipe"},
 
-    {"arch", "NAME", FLAG_TEXT, LIFE_FIXED, NET, AT(arch), 0, 0, NULL,
+    {"arch", "NAME", FLAG_TEXT, LIFE_FIXED, NAMED, AT(arch), 0, 0, NULL,
      "d2l, vgg11, vgg13, vgg16, vgg16c, vgg19, with _bn; or A to E", "Network"},
-    {"blocks", "LIST", FLAG_TEXT, LIFE_FIXED, NET, AT(blocks), 0, 0, NULL,
+    {"blocks", "LIST", FLAG_TEXT, LIFE_FIXED, NAMED, AT(blocks), 0, 0, NULL,
      "own blocks: 1x64,1x128,2x256 is convolutions x channels; the rest is of --arch",
      NULL},
-    {"ratio", "N", FLAG_COUNT, LIFE_FIXED, NET, AT(ratio), 1, 4096, NULL,
+    {"ratio", "N", FLAG_COUNT, LIFE_FIXED, NAMED, AT(ratio), 1, 4096, NULL,
      "divide the channels of every block", NULL},
-    {"bn", NULL, FLAG_SWITCH, LIFE_FIXED, NET, AT(bn), 0, 1, NULL,
+    {"bn", NULL, FLAG_SWITCH, LIFE_FIXED, NAMED, AT(bn), 0, 1, NULL,
      "batch normalisation after every convolution", NULL},
-    {"channels", "N", FLAG_COUNT, LIFE_FIXED, NET, AT(channels), 1, 4096, NULL,
+    {"channels", "N", FLAG_COUNT, LIFE_FIXED, NAMED, AT(channels), 1, 4096, NULL,
      "channels of the input image (train: the data's)", NULL},
-    {"classes", "N", FLAG_COUNT, LIFE_FIXED, NET, AT(classes), 1, 1e6, NULL,
+    {"classes", "N", FLAG_COUNT, LIFE_FIXED, NAMED, AT(classes), 1, 1e6, NULL,
      "number of outputs (train: the data's)", NULL},
-    {"hidden", "N", FLAG_COUNT, LIFE_FIXED, NET, AT(hidden), 0, 1e6, NULL,
+    {"hidden", "N", FLAG_COUNT, LIFE_FIXED, NAMED, AT(hidden), 0, 1e6, NULL,
      "width of the two hidden linear layers, 0 for none", NULL},
-    {"dropout", "P", FLAG_REAL, LIFE_FIXED, NET, AT(dropout), 0, 0.9999, NULL,
+    {"dropout", "P", FLAG_REAL, LIFE_FIXED, NAMED, AT(dropout), 0, 0.9999, NULL,
      "rate after each hidden linear layer", NULL},
-    {"head", "KIND", FLAG_CHOICE, LIFE_FIXED, NET, AT(head), 0, 0, heads,
+    {"head", "KIND", FLAG_CHOICE, LIFE_FIXED, NAMED, AT(head), 0, 0, heads,
      "what stands between blocks and classes", NULL},
-    {"pool", "KIND", FLAG_CHOICE, LIFE_FIXED, NET, AT(pool), 0, 0, pools,
+    {"pool", "KIND", FLAG_CHOICE, LIFE_FIXED, NAMED, AT(pool), 0, 0, pools,
      "how a 2x2 window is reduced", NULL},
     {"init", "RULE", FLAG_CHOICE, LIFE_FIXED, TRAIN, AT(init), 0, 0, inits,
      "first values of the parameters", NULL},
@@ -60,15 +61,16 @@ const struct flag flags[] = {
 
     {"data", "DIR", FLAG_TEXT, LIFE_OPEN, TRAIN | EVAL | BENCH, AT(data), 0, 0, NULL,
      "folder of the data set's files as published", "Data"},
-    {"dataset", "NAME", FLAG_CHOICE, LIFE_FIXED, TRAIN | INFO | BENCH, AT(dataset),
+    {"dataset", "NAME", FLAG_CHOICE, LIFE_FIXED, NAMED, AT(dataset),
      0, 0, datasets, "which data set the folder holds", NULL},
-    {"resize", "N[xM]", FLAG_EXTENT, LIFE_FIXED, NET, AT(resize), 0, 0, NULL,
+    {"resize", "N[xM]", FLAG_EXTENT, LIFE_FIXED, NAMED, AT(resize), 0, 0, NULL,
      "bring images to N x N (or N high, M wide) pixels", NULL},
-    {"resize-rule", "RULE", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH, AT(resize_rule),
-     0, 0, rules, "whose bilinear rounding", NULL},
-    {"normalize", "NAME", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH, AT(normalize), 0, 0,
-     normals, "subtract the mean and divide by the deviation of", NULL},
-    {"crop", "N[xM]", FLAG_EXTENT, LIFE_FIXED, NET, AT(crop), 0, 0, NULL,
+    {"resize-rule", "RULE", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH | EVAL,
+     AT(resize_rule), 0, 0, rules, "whose bilinear rounding", NULL},
+    {"normalize", "NAME", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH | EVAL,
+     AT(normalize), 0, 0, normals, "subtract the mean and divide by the deviation of",
+     NULL},
+    {"crop", "N[xM]", FLAG_EXTENT, LIFE_FIXED, NAMED, AT(crop), 0, 0, NULL,
      "cut out the centre after resizing", NULL},
     {"flip", "P", FLAG_REAL, LIFE_FIXED, TRAIN | BENCH, AT(flip), 0, 1, NULL,
      "training: chance of a horizontal flip", NULL},

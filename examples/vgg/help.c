@@ -148,7 +148,8 @@ static const struct {
      "second one stops at once."},
     {EVAL, "vgg eval DIR|FILE [FLAG...]",
      "Evaluate a run directory (its best/), a checkpoint or a weights file on the "
-     "data set that it was trained for."},
+     "data set that it was trained for. Weights from elsewhere do not say their "
+     "network: --preset, --arch or --blocks does, and the flags beside them."},
     {INFO, "vgg info [DIR|FILE] [FLAG...]",
      "Show the shape of every block, parameters, multiply-accumulates and memory, of "
      "a network given by flags (--preset d2l if none) or of saved weights."},

@@ -206,6 +206,12 @@ static int read_weights(struct session *it, const char *path, char folder[TEXT_S
     if (status == 0) status = session_check(it->ctx, file);
     if (status != 0) return status;
     if (vgg_model_load(it->ctx, file, &it->metadata, &it->model) == VGG_OK) return 0;
+    const char *error = vgg_last_error();
+    if (strstr(error, "\"vgg.arch\""))
+        return fail("%s, and PyTorch's files never do: name the network as in "
+                    "`vgg eval FILE --arch vgg11`, or train on with "
+                    "--init-weights FILE",
+                    error);
     return fail_vgg(file);
 }
 

@@ -271,8 +271,14 @@ static int parse_flag(struct settings *s, enum verb verb, int argc, char **argv,
     return settings_set(s, flag, argument.value, FROM_USER);
 }
 
+bool settings_name_network(const struct settings *s)
+{
+    return SOURCE(s, preset) == FROM_USER || SOURCE(s, arch) == FROM_USER ||
+           SOURCE(s, blocks) == FROM_USER;
+}
+
 /* Saved weights say what the network is: flags that say it too are not meant. */
-static int check_saved_network(const struct settings *s)
+static int check_saved_network(const struct settings *s, enum verb verb)
 {
     static const char *const machine[] = {"batch", "device", "gemm", "conv"};
     for (unsigned i = 0; i < flag_count; i++) {
@@ -281,15 +287,18 @@ static int check_saved_network(const struct settings *s)
             harmless = harmless || strcmp(flags[i].name, machine[k]) == 0;
         if (!harmless)
             return misuse("--%s has no meaning with saved weights, which say it "
-                          "themselves",
-                          flags[i].name);
+                          "themselves%s",
+                          flags[i].name,
+                          verb == EVAL ? "; of a file that does not, --preset, --arch "
+                                         "or --blocks names the network"
+                                       : "");
     }
     return 0;
 }
 
 /* The preset is needed before anything else is set; find it without reading the
  * rest. */
-static int find_preset(struct settings *s, int argc, char **argv, bool network)
+static int find_preset(struct settings *s, int argc, char **argv, enum verb verb)
 {
     const struct flag *flag = flag_find("preset");
     const char *preset = NULL;
@@ -303,15 +312,14 @@ static int find_preset(struct settings *s, int argc, char **argv, bool network)
               strncmp(argv[i], "--blocks", 8) == 0;
         resume = resume || strncmp(argv[i], "--resume", 8) == 0;
     }
-    if (!network || resume) return 0; /* args.json says it all */
-    if (!preset && !own) preset = "d2l";
+    if (resume) return 0; /* args.json says it all */
+    if (!preset && !own && (verb & (TRAIN | INFO | BENCH))) preset = "d2l";
     return preset ? settings_preset(s, preset) : 0;
 }
 
 int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
 {
-    const bool network = (verb & (TRAIN | INFO | BENCH)) != 0;
-    int status = find_preset(s, argc, argv, network);
+    int status = find_preset(s, argc, argv, verb);
     bool operands_only = false;
     for (int i = 0; i < argc && status == 0; i++) {
         const char *word = argv[i];
@@ -330,7 +338,10 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
         }
     }
     if (status == 0) settings_over_preset(s);
-    if (status == 0 && verb == INFO && s->path[0]) status = check_saved_network(s);
+    const bool network =
+        verb == EVAL ? settings_name_network(s) : (verb & (TRAIN | INFO | BENCH)) != 0;
+    const bool saved = s->path[0] && (verb == INFO || (verb == EVAL && !network));
+    if (status == 0 && saved) status = check_saved_network(s, verb);
     const bool resumed = SOURCE(s, resume) == FROM_USER; /* args.json comes first */
     return status == 0 && network && !resumed ? settings_check(s) : status;
 }

@@ -102,6 +102,9 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv);
 int settings_set(struct settings *s, const struct flag *flag, const char *value,
                  enum source source);
 
+/* Does the command line say which network is meant? */
+bool settings_name_network(const struct settings *s);
+
 /* Apply a preset by name. */
 int settings_preset(struct settings *s, const char *name);
 

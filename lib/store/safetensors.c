@@ -265,7 +265,9 @@ static vgg_status read_length(const struct vgg__input *input, uint64_t *length)
     for (int i = 7; i >= 0; i--) *length = *length << 8 | bytes[i];
     const bool fits = *length <= VGG_ST_HEADER && *length <= input->size - 8;
     if (!fits && guess != NULL)
-        return vgg__fail(VGG_EFORMAT, "%s: expected a safetensors file, found %s",
+        return vgg__fail(VGG_EFORMAT,
+                         "%s: expected a safetensors file (from PyTorch: "
+                         "safetensors.torch.save_file), found %s",
                          input->shown, guess);
     if (*length > VGG_ST_HEADER)
         return vgg__fail(VGG_ELIMIT,

@@ -28,6 +28,40 @@ def ratio(a, b):
     return a / b if b else 0.0
 
 
+def bare(source, target):
+    """A copy of a safetensors file without metadata, as PyTorch writes it."""
+    with open(source, "rb") as file:
+        size = struct.unpack("<Q", file.read(8))[0]
+        header, rest = json.loads(file.read(size)), file.read()
+    del header["__metadata__"]
+    text = json.dumps(header).encode()
+    with open(target, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + rest)
+
+
+def test_weights_that_do_not_say_their_network():
+    make_data("data")
+    train("data", "out")
+    bare("out/best/weights.safetensors", "bare.safetensors")
+    named = ["--blocks", "1x8,1x12", "--hidden", 16, "--normalize", "fashion-mnist"]
+    whole, plain = evaluate("out"), evaluate("bare.safetensors", "--data", "data", *named)
+    for key in ("weights", "epochs", "data", "images_per_s"):
+        del whole[key], plain[key]
+    assert whole == plain
+    done = run("eval", "bare.safetensors", "--data", "data", expect=1)
+    assert "vgg eval FILE --arch vgg11" in one_line(done.stderr), done.stderr
+    done = run("eval", "bare.safetensors", "--data", "data", "--resize", 12, expect=2)
+    assert "--arch or --blocks names the network" in one_line(done.stderr), done.stderr
+    done = run("eval", "bare.safetensors", "--data", "data", *named, "--hidden", 17, expect=1)
+    assert "fc" in one_line(done.stderr), done.stderr
+    with open("net.pth", "wb") as file:
+        file.write(b"PK\x03\x04" + bytes(100))
+    for more in ([], named):
+        done = run("eval", "net.pth", "--data", "data", *more, expect=1)
+        assert "safetensors.torch.save_file" in one_line(done.stderr), done.stderr
+    assert run("info", "bare.safetensors", expect=1).stderr.count("--arch vgg11") == 1
+
+
 def test_data_of_a_run():
     """A run's own folder, or an error: other images are not taken in its place."""
     make_data("data")
