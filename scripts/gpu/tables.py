@@ -222,7 +222,8 @@ def main_job(rows, runs):
 
 VGG-11 with channels / 4 on the 60,000 images of Fashion-MNIST at 224x224, batch 128, plain SGD,
 dropout: whole training epochs, the last batch of 96 and the images' enlargement included, on both
-sides with images resident on the device. Medians; libvgg and the PyTorch row take turns, and
+sides with images resident on the device. libvgg's end with the last batch's loss: its update, a
+thousandth of an epoch, is not in them. Medians; libvgg and the PyTorch row take turns, and
 "faster by" compares with the turns beside that row. Below the table a row of PyTorch that had no
 turns beside it is compared with libvgg's on the same GPU alone, of the same run if there is one.
 `graph` is the whole step in a CUDA graph made by hand around the compiled step, `master` that with
