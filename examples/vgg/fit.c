@@ -174,19 +174,22 @@ static int end_epoch(struct training *t, const vgg_progress *p,
     return status == 0 ? fit_save(t, "last") : status;
 }
 
-/* The line of an epoch; on a narrow terminal without what the logs have anyway. */
+/* The line of an epoch; on a narrow terminal without what the logs have anyway, and
+ * without a speed where a run that was stopped in an evaluation goes on with it. */
 static void say_epoch(struct training *t, const struct epoch_row *row)
 {
-    char figures[160], extra[80];
+    char figures[160], extra[80], seconds[32] = "";
     const int length =
         snprintf(figures, sizeof figures,
                  "epoch %llu/%llu  loss %.3f  acc %.3f  test loss %.3f  test acc %.3f",
                  (unsigned long long)row->epoch, (unsigned long long)t->s->epochs,
                  row->loss, row->accuracy, row->test_loss, row->test_accuracy);
-    const int more = snprintf(extra, sizeof extra, "  lr %.4g  %.*f img/s", row->lr,
-                              row->images_per_s < 100 ? 1 : 0, row->images_per_s);
-    char seconds[32];
-    const int time = snprintf(seconds, sizeof seconds, "  %.1f s", row->seconds);
+    int more = snprintf(extra, sizeof extra, "  lr %.4g", row->lr), time = 0;
+    if (row->seconds > 0) {
+        more += snprintf(extra + more, sizeof extra - (size_t)more, "  %.*f img/s",
+                         row->images_per_s < 100 ? 1 : 0, row->images_per_s);
+        time = snprintf(seconds, sizeof seconds, "  %.1f s", row->seconds);
+    }
     if ((unsigned)(length + more + time) > bar_columns(&t->bar)) extra[0] = '\0';
     bar_line(&t->bar, "%s%s%s", figures, extra, seconds);
 }
