@@ -130,7 +130,7 @@ typedef struct vgg_program_desc {
     uint32_t precision; /* vgg_precision */
     uint32_t input_gradient;
     uint32_t deterministic; /* 1: no choice by timing, no algorithm that varies */
-    /* 1: VGG_PHASE_STEP takes the place of VGG_PHASE_BACKWARD. Nobody sees the
+    /* 1: VGG_PHASE_STEP takes the place of loss and backward. Nobody sees the
      * gradients, so the engine may use each up as soon as it is known, and the store
      * need not have any. Only for engines with VGG_CAN_STEP. */
     uint32_t step;

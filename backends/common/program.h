@@ -24,7 +24,7 @@ struct vgg__stage_env {
     uint32_t precision;
     bool wants_dx;      /* backward computes the input's gradient */
     bool wants_dparams; /* backward computes the gradient of at least one parameter */
-    bool updates;       /* VGG_PHASE_STEP takes the place of backward */
+    bool updates;       /* VGG_PHASE_STEP takes the place of loss and backward */
     bool half_weights;  /* linear: weights are to be kept in bf16 (VGG_MODE_INFER) */
     bool last;          /* its output is the network's, but for a loss */
 };

@@ -393,7 +393,8 @@ static void choose_backwards(struct product *p)
     struct vgg__cudnn *device = p->call->device;
     const float make_pooled = vgg__cudnn_time(device, make_pooled_dz, p->call);
     const float make_full = vgg__cudnn_time(device, make_full_dz, p->call);
-    const bool takes = pooled + make_pooled < full + make_full;
+    const bool takes =
+        make_pooled > 0 && make_full > 0 && pooled + make_pooled < full + make_full;
     /* What could not be timed is no choice to keep. */
     if (is_timed(p, state) && make_pooled > 0 && make_full > 0)
         remember_backwards(p, takes, takes ? pooled + make_pooled : full + make_full,

@@ -2,7 +2,9 @@
 /* The GPU engine: its device, and what its rooms call of each other.
  *
  * All work of a device goes through one stream in the order of the calls, so nothing of
- * one program overtakes another; within a backward a second stream forks off and joins.
+ * one program overtakes another. A second stream is beside it: within a backward it
+ * forks off and joins, and it carries what a run is told (samples, labels) and answers
+ * (the loss), which the host waits for by an event of the program's own.
  * Entries of the engine hold the device's lock while they queue work, make its GPU the
  * thread's current one and put the caller's back (vgg__cudnn_enter, _leave); what runs
  * inside expects that. Waiting is done with the lock held too: one thread at a time
@@ -38,7 +40,7 @@ struct vgg__cudnn {
     bool lost;
     bool opened; /* memory that is short is the batch's fault, not the device's */
     cudaStream_t stream, capture; /* `capture` is where graphs are recorded */
-    /* A second queue within a backward, for gradients of weights. */
+    /* Beside it: gradients of weights within a backward, samples, labels, the loss. */
     cudaStream_t side;
     cudaEvent_t fork, join;
     cudnnHandle_t dnn;
@@ -107,7 +109,7 @@ static inline size_t vgg__cudnn_round_up(size_t size)
     return size > SIZE_MAX - 255 ? SIZE_MAX : (size + 255) / 256 * 256;
 }
 
-/* Wait for all that was queued. */
+/* Wait for all that was queued on the device's stream. */
 vgg_status vgg__cudnn_wait(struct vgg__cudnn *device);
 
 /* Before something is given back: nothing runs any more, whatever state it is in. */

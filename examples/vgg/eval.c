@@ -38,9 +38,6 @@ static int find_data(struct settings *s, const char *folder)
     char path[2 * TEXT_SIZE];
     if (s->data[0] || !folder[0]) return 0;
     if (!path_join(path, sizeof path, folder, "args.json")) return 0;
-    if (is_file(path)) return data_of_run(s, path);
-    /* best/ and last/ lie within the run */
-    if (!path_join(path, sizeof path, folder, "../args.json")) return 0;
     return is_file(path) ? data_of_run(s, path) : 0;
 }
 
@@ -111,9 +108,12 @@ static int open_named(struct session *it, struct settings *s)
     if (status == 0) status = open_data(it, s, &transform);
     if (status == 0) status = session_model(it, s, it->test_loader);
     if (status != 0) return status;
-    if (vgg_weights_load(it->model, it->weights, NULL, &it->metadata) == VGG_OK)
-        return 0;
-    return fail_vgg(it->weights);
+    if (vgg_weights_load(it->model, it->weights, NULL, &it->metadata) != VGG_OK)
+        return fail_vgg(it->weights);
+    if (!vgg_metadata_get(it->metadata, "vgg.arch")) return 0;
+    return misuse("%s says what its network and images are: leave out the flags that "
+                  "say it too",
+                  it->weights);
 }
 
 static int evaluate(struct session *it, const struct settings *s)

@@ -162,16 +162,25 @@ int session_model(struct session *it, struct settings *s, const vgg_loader *load
     return 0;
 }
 
+/* The folder of a file, if that is a checkpoint; NULL: it is none. */
+static const char *checkpoint_of(const char *file, char dir[4096])
+{
+    char manifest[4096];
+    snprintf(dir, 4096, "%s", file);
+    char *slash = strrchr(dir, '/');
+    if (slash) slash[slash == dir] = '\0';
+    if (!slash) snprintf(dir, 4096, ".");
+    return path_join(manifest, sizeof manifest, dir, "manifest.json") &&
+                   is_file(manifest)
+               ? dir
+               : NULL;
+}
+
 int session_check(vgg_context *ctx, const char *file)
 {
-    char dir[4096], manifest[4096];
-    snprintf(dir, sizeof dir, "%s", file);
-    char *slash = strrchr(dir, '/');
-    if (slash) *slash = '\0';
-    const char *place = slash ? dir : ".";
-    if (!path_join(manifest, sizeof manifest, place, "manifest.json") ||
-        !is_file(manifest))
-        return 0;
+    char dir[4096];
+    const char *place = checkpoint_of(file, dir);
+    if (!place) return 0;
     if (vgg_checkpoint_check(ctx, place) == VGG_OK) return 0;
     return fail("damaged: %s; a copy of %s alone is taken as it is", vgg_last_error(),
                 file);
@@ -181,9 +190,11 @@ int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZ
 {
     static const char *const inside[] = {
         "best/weights.safetensors", "last/weights.safetensors", "weights.safetensors"};
+    char dir[4096];
     folder[0] = '\0';
     if (is_file(path)) {
         snprintf(file, 4096, "%s", path);
+        if (checkpoint_of(file, dir)) snprintf(folder, TEXT_SIZE, "%.1000s/..", dir);
         return 0;
     }
     const char *reason = why_no_folder(path);

@@ -22,8 +22,9 @@ VGG_BEGIN_DECLS
  * with what its parent had open, on the calling thread alone, but for loaders that work
  * ahead. What it opens after giving that back has threads again.
  *
- * A thread that is cancelled (pthread_cancel) within a call leaves no lock taken, but
- * what that call had made or changed stays as it is then.
+ * A thread must not be cancelled (pthread_cancel) within a call: locks would stay taken
+ * and memory lost. A program that cancels threads turns that off around its calls
+ * (pthread_setcancelstate).
  */
 typedef struct vgg_context vgg_context;
 
@@ -81,7 +82,9 @@ typedef enum vgg_conv {
                                  hold, and deterministic plans are refused */
 } vgg_conv;
 
-/** What to do with an OpenBLAS that the host program itself has loaded. */
+/** What to do with an OpenBLAS that the host program itself has loaded. One that libvgg
+ *  has loaded stays to the process' end, and with it the object that libvgg is part of,
+ *  even when that is closed (dlclose). */
 typedef enum vgg_blas_policy {
     VGG_BLAS_LEAVE = 0, /**< leave it alone: the own kernel, or an error if asked for */
     VGG_BLAS_TAKE = 1   /**< use it and hold it at one thread while a device is open */

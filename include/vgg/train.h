@@ -158,6 +158,9 @@ VGG_API void vgg_trainer_free(vgg_trainer *trainer);
  * another epoch, starts the sums of vgg_progress anew, and vgg_trainer_fit() would go
  * on behind it. A loop of one's own numbers its batches as a loader does.
  *
+ * On a GPU the update may still be at work when this returns. What reads parameters
+ * waits for it, and should the device fail meanwhile, the next call says so.
+ *
  * @param batch    its images must have the model's input shape; epoch and index are
  *                 below 2^48.
  * @param progress where the training stands afterwards; may be NULL.

@@ -50,9 +50,4 @@ vgg_status vgg__thread_start(struct vgg__thread *thread, const char *name,
                              void (*run)(void *arg), void *arg);
 void vgg__thread_join(struct vgg__thread *thread);
 
-/* Where a thread of the host waits with a lock held, it is not cancelled
- * (pthread_cancel): nobody could take that lock again. */
-int vgg__cancel_off(void);
-void vgg__cancel_back(int before);
-
 #endif

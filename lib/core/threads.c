@@ -21,18 +21,6 @@
 /* A waiter looks so long before it sleeps: the gap between stages. */
 #define SPIN_NS 20000
 
-int vgg__cancel_off(void)
-{
-    int before = PTHREAD_CANCEL_ENABLE;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-    return before;
-}
-
-void vgg__cancel_back(int before)
-{
-    pthread_setcancelstate(before, NULL);
-}
-
 /* ---- One thread ------------------------------------------------------------------ */
 
 /* What a new thread is told; on its parent's stack until it says `taken`. */
@@ -266,7 +254,6 @@ vgg_status vgg__pool_acquire(vgg_context *ctx)
         pool->users++;
         return VGG_OK;
     }
-    const int cancel = vgg__cancel_off();
     pthread_mutex_lock(&pool->lock);
     vgg_status status = VGG_OK;
     if (pool->users == 0 && ctx->opts.threads > 1) {
@@ -280,7 +267,6 @@ vgg_status vgg__pool_acquire(vgg_context *ctx)
     }
     if (status == VGG_OK) pool->users++;
     pthread_mutex_unlock(&pool->lock);
-    vgg__cancel_back(cancel);
     return status;
 }
 
@@ -302,7 +288,6 @@ void vgg__pool_release(vgg_context *ctx)
         orphan_release(pool);
         return;
     }
-    const int cancel = vgg__cancel_off();
     pthread_mutex_lock(&pool->lock);
     if (pool->users > 0 && --pool->users == 0 && pool->crew != NULL) {
         pthread_mutex_lock(&pool->busy);
@@ -313,7 +298,6 @@ void vgg__pool_release(vgg_context *ctx)
         crew_end(crew, crew->count);
     }
     pthread_mutex_unlock(&pool->lock);
-    vgg__cancel_back(cancel);
 }
 
 void vgg__parallel(vgg_context *ctx, uint32_t tasks, vgg__task_fn run, void *arg)
@@ -321,10 +305,8 @@ void vgg__parallel(vgg_context *ctx, uint32_t tasks, vgg__task_fn run, void *arg
     struct vgg__pool *pool = &vgg__context_get(ctx)->pool;
     if (tasks > 1 && !is_orphan(pool) && pthread_mutex_trylock(&pool->busy) == 0) {
         if (pool->crew != NULL) {
-            const int cancel = vgg__cancel_off();
             crew_run(pool->crew, tasks, run, arg);
             pthread_mutex_unlock(&pool->busy);
-            vgg__cancel_back(cancel);
             return;
         }
         pthread_mutex_unlock(&pool->busy);

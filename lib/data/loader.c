@@ -173,14 +173,12 @@ static struct vgg__slot *take(vgg_loader *loader)
         vgg__fpmode_leave(mode);
         return slot;
     }
-    const int cancel = vgg__cancel_off();
     pthread_mutex_lock(&loader->lock);
     while (loader->made == loader->taken)
         pthread_cond_wait(&loader->ready, &loader->lock);
     struct vgg__slot *const slot = &loader->slot[loader->taken++ % loader->slots];
     pthread_cond_signal(&loader->room);
     pthread_mutex_unlock(&loader->lock);
-    vgg__cancel_back(cancel);
     return slot;
 }
 

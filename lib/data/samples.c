@@ -29,14 +29,12 @@ vgg_status vgg__loader_prepare_names(vgg_loader *loader)
 static void park_maker(vgg_loader *loader)
 {
     if (!loader->has_thread || loader->naming) return;
-    const int cancel = vgg__cancel_off();
     pthread_mutex_lock(&loader->lock);
     loader->naming = true;
     atomic_fetch_add(&loader->version, 1);
     loader->made = loader->taken;
     while (loader->busy) pthread_cond_wait(&loader->ready, &loader->lock);
     pthread_mutex_unlock(&loader->lock);
-    vgg__cancel_back(cancel);
 }
 
 static vgg_sample name_sample(const vgg_loader *loader, uint64_t epoch, uint64_t index)

@@ -3,7 +3,8 @@
  *
  * The new folder and the old one exchange their names (renameat2, RENAME_EXCHANGE).
  * Where the file system can't do that, the old one goes to a third name first; a reader
- * that comes in between finds it there, and so does the next save after a kill. */
+ * that comes in between finds it there, and so does the next save after a kill. Who
+ * looks at the place to change it, and who changes it, holds the parent's lock. */
 #include "io/atomic.h"
 
 #include "core/error.h"
@@ -17,7 +18,6 @@
 #include <string.h>
 
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
-#define MOST_LOOKS   100 /* at a place that other saves change all the while */
 
 static bool is_known(const struct vgg__atomic_folder *folder, const char *name)
 {
@@ -27,15 +27,15 @@ static bool is_known(const struct vgg__atomic_folder *folder, const char *name)
 }
 
 /* The entries of the folder at the place: all known, the first name among them, or
- * none. Takes `fd`. *stale: it is no longer the one at the place. */
-static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd,
-                                bool *stale)
+ * none. Takes `fd`. */
+static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd)
 {
     const char *path = folder->place.shown;
     DIR *entries = fdopendir(fd);
     if (entries == NULL) {
+        const int reason = errno;
         vgg__os->close(fd);
-        return vgg__fail_errno(VGG_EIO, errno, "%s: can't list it", path);
+        return vgg__fail_errno(VGG_EIO, reason, "%s: can't list it", path);
     }
     bool first = false, any = false;
     vgg_status status = VGG_OK;
@@ -55,17 +55,16 @@ static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd,
     if (status == VGG_OK && any && !first)
         status = vgg__fail(VGG_EMISMATCH, "%s: will not be replaced, it has no %s",
                            path, folder->names[0]);
-    *stale = !vgg__place_holds(folder->place.parent, folder->place.name, fd);
     closedir(entries);
     return status;
 }
 
-static vgg_status look_at_place(const struct vgg__atomic_folder *folder, bool *exists,
-                                bool *stale)
+/* *exists: there is an older folder, which may be replaced. */
+static vgg_status check_place(const struct vgg__atomic_folder *folder, bool *exists)
 {
     const struct vgg__place *place = &folder->place;
     struct stat st;
-    *exists = *stale = false;
+    *exists = false;
     if (vgg__os->fstatat(place->parent, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? VGG_OK : vgg__place_fail(place, "can't look at it");
     if (!S_ISDIR(st.st_mode))
@@ -73,22 +72,8 @@ static vgg_status look_at_place(const struct vgg__atomic_folder *folder, bool *e
                          S_ISLNK(st.st_mode) ? "a symbolic link" : "something else");
     *exists = true;
     const int fd = vgg__os->openat(place->parent, place->name, FOLDER_FLAGS, 0);
-    *stale = fd < 0 && errno == ENOENT;
     if (fd < 0) return vgg__place_fail(place, "can't open it");
-    return check_entries(folder, fd, stale);
-}
-
-/* *exists: there is an older folder, which may be replaced. One that another save takes
- * away meanwhile says nothing: the next look sees what came in its place. */
-static vgg_status check_place(const struct vgg__atomic_folder *folder, bool *exists)
-{
-    vgg_status status = VGG_OK;
-    bool stale = true;
-    for (int i = 0; i < MOST_LOOKS && stale; i++) {
-        status = look_at_place(folder, exists, &stale);
-        stale = stale && status != VGG_OK;
-    }
-    return status;
+    return check_entries(folder, fd);
 }
 
 static int rename_in(const struct vgg__place *place, const char *from, const char *to,
@@ -118,15 +103,18 @@ vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const cha
     folder->names = names;
     folder->count = count;
     folder->fd = -1;
+    struct vgg__place *place = &folder->place;
     bool exists;
-    vgg_status status = vgg__place_open(&folder->place, path);
-    if (status == VGG_OK) status = check_place(folder, &exists);
-    if (status == VGG_OK) status = recover(&folder->place, exists);
+    vgg_status status = vgg__place_open(place, path);
     if (status == VGG_OK) {
-        vgg__place_clean(&folder->place);
-        status = vgg__place_create(&folder->place, true, &folder->fd);
+        vgg__place_lock(place);
+        status = check_place(folder, &exists);
+        if (status == VGG_OK) status = recover(place, exists);
+        if (status == VGG_OK) vgg__place_clean(place);
+        vgg__place_unlock(place);
     }
-    if (status != VGG_OK) vgg__place_close(&folder->place);
+    if (status == VGG_OK) status = vgg__place_create(place, true, &folder->fd);
+    if (status != VGG_OK) vgg__place_close(place);
     return status;
 }
 
@@ -160,26 +148,18 @@ static vgg_status exchange(const struct vgg__place *place)
     return exchange_slowly(place);
 }
 
-static vgg_status take_place(const struct vgg__place *place)
-{
-    if (rename_in(place, place->temp, place->name, 0) == 0) return VGG_OK;
-    return vgg__place_fail(place, "can't rename the new one to it");
-}
-
 /* Put the new folder in its place and flush that to disk, or leave all as it was. */
 static vgg_status put_in_place(const struct vgg__atomic_folder *folder)
 {
     const struct vgg__place *place = &folder->place;
-    vgg_status status = VGG_OK;
-    bool exists, faster = true; /* another save was, since the look */
-    for (int i = 0; i < MOST_LOOKS && faster; i++) {
-        VGG_TRY(check_place(folder, &exists));
-        status = exists ? exchange(place) : take_place(place);
-        faster = status != VGG_OK &&
-                 (exists ? errno == ENOENT : errno == EEXIST || errno == ENOTEMPTY);
+    bool exists;
+    VGG_TRY(check_place(folder, &exists));
+    if (exists) {
+        VGG_TRY(exchange(place));
+    } else if (rename_in(place, place->temp, place->name, 0) != 0) {
+        return vgg__place_fail(place, "can't rename the new one to it");
     }
-    VGG_TRY(status);
-    status = vgg__place_sync(place);
+    const vgg_status status = vgg__place_sync(place);
     if (status != VGG_OK) {
         if (exists)
             exchange(place);
@@ -195,7 +175,11 @@ vgg_status vgg__atomic_folder_commit(struct vgg__atomic_folder *folder)
     vgg_status status = VGG_OK;
     if (vgg__os->fsync(folder->fd) != 0 && errno != EINVAL)
         status = vgg__place_fail(place, "can't flush the new one to disk");
-    if (status == VGG_OK) status = put_in_place(folder);
+    if (status == VGG_OK) {
+        vgg__place_lock(place);
+        status = put_in_place(folder);
+        vgg__place_unlock(place);
+    }
     /* Whatever has the temporary name now, the old folder or the new, is not wanted. */
     vgg__place_discard(place, true);
     vgg__os->close(folder->fd);

@@ -143,6 +143,16 @@ vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd)
     return vgg__place_fail(place, "can't write beside it");
 }
 
+void vgg__place_lock(const struct vgg__place *place)
+{
+    while (vgg__os->flock(place->parent, LOCK_EX) != 0 && errno == EINTR) continue;
+}
+
+void vgg__place_unlock(const struct vgg__place *place)
+{
+    vgg__os->flock(place->parent, LOCK_UN);
+}
+
 bool vgg__folder_remove(int parent, const char *name)
 {
     const int fd = vgg__os->openat(parent, name,

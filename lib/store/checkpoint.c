@@ -117,7 +117,7 @@ vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
             VGG_ESTATE,
             "%s: %u of %u batches are accumulated; a checkpoint stands between "
             "two steps",
-            dir, trainer->pending, trainer->opts.accumulate);
+            vgg__text_path(dir), trainer->pending, trainer->opts.accumulate);
     struct saving saving = {.trainer = trainer, .dir = dir};
     VGG_TRY(vgg__weights_metadata(trainer->model, metadata, &saving.metadata));
     vgg__record_take(trainer, &saving.record);
@@ -217,7 +217,7 @@ static vgg_status stage_moments(struct loading *loading)
             return VGG_OK;
         return vgg__fail(VGG_EFORMAT,
                          "%s: step %" PRIu64 " of an optimiser with state, but no %s",
-                         loading->dir, loading->record.progress.step,
+                         vgg__text_path(loading->dir), loading->record.progress.step,
                          vgg__checkpoint_names[1 + VGG_FILE_OPTIMIZER]);
     }
     struct vgg__safetensors st;

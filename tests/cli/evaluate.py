@@ -52,6 +52,8 @@ def test_weights_that_do_not_say_their_network():
     assert "vgg eval FILE --arch vgg11" in one_line(done.stderr), done.stderr
     done = run("eval", "bare.safetensors", "--data", "data", "--resize", 12, expect=2)
     assert "--arch or --blocks names the network" in one_line(done.stderr), done.stderr
+    done = run("eval", "out", *named, expect=2)
+    assert "leave out the flags that say it too" in one_line(done.stderr), done.stderr
     done = run("eval", "bare.safetensors", "--data", "data", *named, "--hidden", 17, expect=1)
     assert "fc" in one_line(done.stderr), done.stderr
     with open("net.pth", "wb") as file:
@@ -69,7 +71,7 @@ def test_data_of_a_run():
     assert evaluate("out")["data"].endswith("/data")
     assert "images in " + os.path.realpath("data") in run("eval", "out").stdout
     os.rename("data", "moved")
-    for what in ("out", "out/best", "out/last"):
+    for what in ("out", "out/best", "out/last", "out/best/weights.safetensors"):
         done = run("eval", what, expect=1)
         assert "say with --data DIR where it is now" in one_line(done.stderr), done.stderr
     assert evaluate("out", "--data", "moved")["data"] == "moved"

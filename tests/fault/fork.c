@@ -3,7 +3,6 @@
  * thread, and everything can be given back there; the parent does not notice. */
 #include "feed.h"
 
-#include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,36 +65,6 @@ static int use_in_child(struct world *world, uint64_t expected)
     return 0;
 }
 
-static void *forward_for_ever(void *world)
-{
-    while (world != NULL) {
-        forward(world);
-        pthread_testcancel();
-    }
-    return NULL;
-}
-
-/* A thread that is cancelled within a call leaves no lock behind. */
-START_TEST(cancelled_thread)
-{
-    struct world world;
-    make_world(&world, VGG_GEMM_OWN);
-    const uint64_t expected = forward(&world);
-    for (int i = 0; i < 200; i++) {
-        pthread_t thread;
-        ck_assert_int_eq(pthread_create(&thread, NULL, forward_for_ever, &world), 0);
-        usleep((useconds_t)(i * 7 % 40));
-        pthread_cancel(thread);
-        pthread_join(thread, NULL);
-        if (i % 20 == 0) ck_assert(forward(&world) == expected);
-    }
-    alarm(20); /* a lock that nobody gives back would be waited for here */
-    free_world(&world);
-    vgg_context_free(world.ctx);
-    alarm(0);
-}
-END_TEST
-
 START_TEST(child_goes_on)
 {
     struct world world;
@@ -126,7 +95,6 @@ int main(void)
     TCase *tcase = tcase_create("fork");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, child_goes_on, 0, 2);
-    tcase_add_test(tcase, cancelled_thread);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }

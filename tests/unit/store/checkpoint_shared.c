@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One checkpoint's folder, and several trainers of a process that save to it while it
- * is read: each save and each look succeeds, and nothing is left beside the last. */
+ * is read: each save and each look succeeds, and nothing is left beside the last. Where
+ * names can't be exchanged a look may come at a bad moment, so there nobody looks. */
 #include "harness.h"
+#include "io/os.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -76,6 +79,23 @@ static void *save_first(void *opaque)
     return NULL;
 }
 
+/* A file system that can't exchange two names. */
+static int rename_plainly(int from_folder, const char *from, int to_folder,
+                          const char *to, unsigned flags)
+{
+    errno = EINVAL;
+    return flags != 0 ? -1
+                      : vgg__os_real.renameat2(from_folder, from, to_folder, to, 0);
+}
+
+static void choose_system(int exchanges)
+{
+    static struct vgg__os plain;
+    plain = vgg__os_real;
+    plain.renameat2 = rename_plainly;
+    vgg__os = exchanges ? &vgg__os_real : &plain;
+}
+
 static uint32_t count_entries(void)
 {
     DIR *folder = opendir(base);
@@ -90,18 +110,20 @@ START_TEST(savers_and_a_reader)
 {
     vgg_device *device;
     struct part parts[SAVERS + 1] = {{0}}; /* the last one reads */
+    const int count = SAVERS + (_i == 0);
+    choose_system(_i == 0);
     harness_mkdtemp(base);
     snprintf(dir, sizeof dir, "%s/checkpoint", base);
     ck_ok(vgg_device_open(NULL, "ref", &device));
     for (int i = 0; i < SAVERS; i++) parts[i].trainer = make_trainer(device);
     ck_ok(vgg_checkpoint_save(parts[0].trainer, dir, NULL));
     atomic_store(&saving, SAVERS);
-    for (int i = 0; i <= SAVERS; i++)
+    for (int i = 0; i < count; i++)
         ck_assert_int_eq(
             pthread_create(&parts[i].thread, NULL, i < SAVERS ? save : look, &parts[i]),
             0);
-    for (int i = 0; i <= SAVERS; i++) pthread_join(parts[i].thread, NULL);
-    for (int i = 0; i <= SAVERS; i++)
+    for (int i = 0; i < count; i++) pthread_join(parts[i].thread, NULL);
+    for (int i = 0; i < count; i++)
         ck_assert_msg(parts[i].status == VGG_OK, "%s: %s", i < SAVERS ? "save" : "look",
                       parts[i].text);
     ck_ok(vgg_checkpoint_load(parts[0].trainer, dir, NULL));
@@ -118,6 +140,7 @@ START_TEST(first_saves)
     vgg_device *device;
     pthread_barrier_t start;
     struct part parts[SAVERS] = {{0}};
+    choose_system(_i == 0);
     harness_mkdtemp(base);
     ck_ok(vgg_device_open(NULL, "ref", &device));
     pthread_barrier_init(&start, NULL, SAVERS);
@@ -148,8 +171,8 @@ int main(void)
     Suite *suite = suite_create("checkpoint_shared");
     TCase *tcase = tcase_create("checkpoint");
     tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, savers_and_a_reader);
-    tcase_add_test(tcase, first_saves);
+    tcase_add_loop_test(tcase, savers_and_a_reader, 0, 2);
+    tcase_add_loop_test(tcase, first_saves, 0, 2);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }
