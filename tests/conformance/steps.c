@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One program run again and again, as in training: engines that record what they do and
- * replay it must do the right thing each time. And steps: backward and update in one.
+ * replay it must do the right thing each time. And steps: loss, backward and update.
  */
 #include <math.h>
 #include <string.h>
