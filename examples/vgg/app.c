@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages, clock and numbers for people. */
-#include "settings.h"
+#include "app.h"
 
 #include <stdarg.h>
 #include <string.h>

@@ -14,12 +14,14 @@ static int data_of_run(struct settings *s, const char *args)
     struct settings *of_run = malloc(sizeof *of_run);
     if (!of_run) return fail("out of memory");
     settings_init(of_run);
+    mute(true); /* what is wrong with the file does not matter here */
     int status = args_load(of_run, args, false);
+    mute(false);
     const char *reason =
         status == 0 && of_run->data[0] ? why_no_folder(of_run->data) : NULL;
     if (status != 0)
-        status = fail("without %s the data's folder is not known: say with --data DIR "
-                      "where it is",
+        status = fail("%s is damaged, and would say where the data is: say it with "
+                      "--data DIR",
                       args);
     else if (reason)
         status = fail("the run was trained with the data in %s (%s): say with --data "

@@ -210,7 +210,7 @@ int session_find_weights(const char *path, char file[4096], char folder[TEXT_SIZ
     return fail("%s: no best/, no last/ and no weights.safetensors in it", path);
 }
 
-static int read_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
+int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
 {
     char *file = it->weights;
     int status = session_find_weights(path, file, folder);
@@ -224,20 +224,6 @@ static int read_weights(struct session *it, const char *path, char folder[TEXT_S
                     "--init-weights FILE",
                     error);
     return fail_vgg(file);
-}
-
-int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE])
-{
-    enum { MORE = 2 };
-    int status = STATUS_RUN;
-    /* A training may be putting a new checkpoint in the old one's place: what is whole
-     * at another look was never damaged. */
-    for (int turn = 0; status != 0 && turn <= MORE; turn++) {
-        mute(turn < MORE);
-        status = read_weights(it, path, folder);
-        mute(false);
-    }
-    return status;
 }
 
 void session_close(struct session *it)

@@ -9,7 +9,7 @@
 
 #include "app.h"
 
-enum { TEXT_SIZE = 1024, FLAG_MAX = 64 };
+enum { FLAG_MAX = 64 };
 
 enum source { FROM_DEFAULT, FROM_PRESET, FROM_FILE, FROM_USER };
 

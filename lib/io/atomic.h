@@ -5,7 +5,8 @@
  * `.<name>.new-<process>-<save>-<time>`, and is flushed to disk before it takes its
  * name by a rename; then the parent folder is flushed. The writer holds a lock (flock)
  * on what it writes, so the next save knows the leftovers of a killed process from the
- * work of a living one, and removes the former.
+ * work of a living one, and removes the former. Saves of a folder take turns, by a lock
+ * of the parent, where they look at what is there and where they change it.
  *
  * The last component of a path is never followed if it is a symbolic link: a file
  * replaces the link itself, a folder refuses it. A file that replaces another has the

@@ -78,7 +78,7 @@ def test_data_of_a_run():
     with open("out/args.json", "w", encoding="ascii") as file:
         file.write("rubbish")
     done = run("eval", "out", expect=1)
-    assert "say with --data DIR" in done.stderr.splitlines()[-1], done.stderr
+    assert "args.json is damaged" in one_line(done.stderr), done.stderr
     evaluate("out", "--data", "moved")
 
 
