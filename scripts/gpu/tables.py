@@ -226,10 +226,12 @@ sides with images resident on the device. libvgg's end with the last batch's los
 thousandth of an epoch, is not in them. Medians; libvgg and the PyTorch row take turns, and
 "faster by" compares with the turns beside that row. Below the table a row of PyTorch that had no
 turns beside it is compared with libvgg's on the same GPU alone, of the same run if there is one.
-`graph` is the whole step in a CUDA graph made by hand around the compiled step, `master` that with
-bf16 parameters and fp32 masters, `autotune` is torch.compile's max-autotune. Cold start: from
-nothing to a first step; libvgg's to the end of a process that makes one, without and with what an
-earlier one left on disk. Device MiB: the most in use while training, seen from outside.
+`compile` and `autotune` are torch.compile's default and its max-autotune. `graph` is the whole step
+in a CUDA graph made by hand around what max-autotune made, `graph-compile` around the default's,
+`graph-eager` around no compiler's; `master` is `graph` with bf16 parameters and fp32 masters. Cold
+start: from nothing to a first step; libvgg's to the end of a process that makes one, without and
+with what an earlier one left on disk. Device MiB: the most in use while training, seen from
+outside.
 """
     text += speed(rows, runs, "an epoch")
     ours, theirs = speed_rows(rows, runs)

@@ -39,7 +39,8 @@ WAYS = {
     "compile": "default",
     "autotune": "max-autotune",
     "graph": "max-autotune-no-cudagraphs",  # the whole step in a CUDA graph made by hand
-    "graph-eager": None,                    # the same without the compiler
+    "graph-compile": "default",             # the same without the compiler's search, sooner
+    "graph-eager": None,                    # and without the compiler
     "master": "max-autotune-no-cudagraphs",  # "graph" with bf16 parameters, fp32 masters
 }
 ROWS = [f"{p}-{way}" for p in PRECISIONS for way in WAYS if p == "bf16" or way != "master"]
@@ -223,7 +224,7 @@ class Row:
         """A step on these images, by the row's own way; the loss, on the device."""
         count = index.numel()
         function = self.main if count == self.args.batch else self.last
-        if self.args.way not in ("graph", "graph-eager", "master"):
+        if not self.args.way.startswith(("graph", "master")):
             return self.step(function, index)
         if count not in self.graphs:
             saved = self.state()
