@@ -1,57 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution with bias, and ReLU and 2x2 pooling if they are fused: the choice of the
- * algorithm, a function of the stage's shape and the context's options alone unless it
- * was asked to be measured (conv_search.c).
+/* Convolution with bias, and ReLU and 2x2 pooling if they are fused, by the algorithms
+ * that conv_choose.c names.
  *
  * Prepared are the forward's filters, then those of the input's gradient. */
 #include "cpu/conv.h"
-#include "cpu/first.h"
-
-void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
-                      struct vgg__output *out)
-{
-    const vgg_stage *s = args->stage;
-    const size_t at = sample * vgg__extent_count(s->out) + channel;
-    out->y = (float *)args->y + at;
-    out->kept = args->saved ? (uint8_t *)args->saved + at : NULL;
-    out->bias = args->bias ? (const float *)args->bias + channel : NULL;
-    out->relu = s->relu;
-    out->pool = s->pool;
-}
-
-struct vgg__source vgg__conv_gradient_source(const struct vgg__stage_args *args,
-                                             size_t sample)
-{
-    const vgg_stage *s = args->stage;
-    const size_t at = sample * vgg__extent_count(s->out);
-    struct vgg__source source = {.kind = VGG__PLAIN,
-                                 .x = (const float *)args->dy + at,
-                                 .h = s->mid.h,
-                                 .w = s->mid.w,
-                                 .c = s->mid.c,
-                                 .channels = s->mid.c};
-    if (s->pool != VGG_NO_POOL) {
-        source.kind = s->pool == VGG_MAX_POOL ? VGG__MAX_POOLED : VGG__AVERAGE_POOLED;
-        source.kept = (const uint8_t *)args->saved + at;
-    } else if (s->relu) {
-        source.kind = VGG__MASKED;
-        source.y = (const float *)args->y + at;
-    }
-    return source;
-}
-
-struct vgg__source vgg__conv_input_source(const struct vgg__stage_args *args,
-                                          size_t sample)
-{
-    const vgg_stage *s = args->stage;
-    return (struct vgg__source){.kind = VGG__PLAIN,
-                                .x = (const float *)args->x +
-                                     sample * vgg__extent_count(s->in),
-                                .h = s->in.h,
-                                .w = s->in.w,
-                                .c = s->in.c,
-                                .channels = s->in.c};
-}
 
 /* ---- Algorithms ------------------------------------------------------------ */
 
@@ -59,59 +11,6 @@ struct vgg__source vgg__conv_input_source(const struct vgg__stage_args *args,
 static uint32_t tile_of(enum vgg__conv_algorithm algorithm)
 {
     return algorithm == VGG__WINOGRAD2 ? 2 : 4;
-}
-
-/* The work of a forward in multiply-accumulate operations, and that of transforms and
- * copies in their worth of these: measured with AVX-512, where a matrix product's are
- * the cheapest. Vectors are always whole. */
-static double winograd_cost(const vgg_stage *s, uint32_t m, size_t lanes)
-{
-    const double n = m + 2, ic = s->in.c;
-    const double wide_ic = (double)((s->in.c + lanes - 1) / lanes * lanes);
-    const double wide_oc = (double)((s->mid.c + lanes - 1) / lanes * lanes);
-    const double rows = (s->mid.h + m - 1) / m, cols = (s->mid.w + m - 1) / m;
-    return rows * cols * n * n * (ic * wide_oc + 18 * wide_ic + 12 * wide_oc);
-}
-
-static double columns_cost(const vgg_stage *s, size_t lanes)
-{
-    const double wide_oc = (double)((s->mid.c + lanes - 1) / lanes * lanes);
-    const double pixels = (double)s->mid.h * s->mid.w;
-    return pixels * 9 * s->in.c * (wide_oc + 8);
-}
-
-static enum vgg__conv_algorithm cheapest(const vgg_stage *s, size_t lanes)
-{
-    enum vgg__conv_algorithm best = VGG__COLUMNS;
-    double least = columns_cost(s, lanes);
-    for (uint32_t m = 2; m <= 4; m += 2) {
-        const double cost = winograd_cost(s, m, lanes);
-        if (cost >= least) continue;
-        least = cost;
-        best = m == 2 ? VGG__WINOGRAD2 : VGG__WINOGRAD4;
-    }
-    return best;
-}
-
-static struct vgg__conv_choice all_by(enum vgg__conv_algorithm algorithm)
-{
-    return (struct vgg__conv_choice){algorithm, algorithm, algorithm};
-}
-
-/* By the shape, and the same for all three products, as dY and x have one extent; but
- * the kernel of few input channels has no gradient of the input. */
-struct vgg__conv_choice vgg__conv_choose(const struct vgg__cpu *cpu, const vgg_stage *s)
-{
-    static const enum vgg__conv_algorithm forced[] = {
-        [VGG_CONV_COLUMNS] = VGG__COLUMNS,
-        [VGG_CONV_WINOGRAD2] = VGG__WINOGRAD2,
-        [VGG_CONV_WINOGRAD4] = VGG__WINOGRAD4};
-    if (s->kernel != 3) return all_by(VGG__COLUMNS);
-    if (cpu->conv != VGG_CONV_AUTO && cpu->conv != VGG_CONV_MEASURED)
-        return all_by(forced[cpu->conv]);
-    if (s->in.c <= VGG__FIRST_CHANNELS)
-        return (struct vgg__conv_choice){VGG__FIRST, VGG__COLUMNS, VGG__FIRST};
-    return all_by(cheapest(s, cpu->gemm.kernels->cols / 2));
 }
 
 static struct vgg__conv_choice choice_of(const struct vgg__stage_args *args)
@@ -232,16 +131,6 @@ static size_t backward_scratch(const struct vgg__stage_env *env,
         bytes =
             vgg__size_max(bytes, vgg__winograd_scratch(env, tile_of(c->data), true));
     return bytes;
-}
-
-const char *vgg__conv_name(const struct vgg__cpu *cpu,
-                           enum vgg__conv_algorithm algorithm)
-{
-    static const char *const names[] = {[VGG__FIRST] = "direct",
-                                        [VGG__WINOGRAD2] = "Winograd F(2x2, 3x3)",
-                                        [VGG__WINOGRAD4] = "Winograd F(4x4, 3x3)"};
-    if (algorithm != VGG__COLUMNS) return names[algorithm];
-    return cpu->gemm.blas ? "columns, OpenBLAS" : "columns x weights";
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)

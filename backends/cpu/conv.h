@@ -27,6 +27,8 @@ struct vgg__cut vgg__cut_map(size_t k, size_t h, size_t w, bool even);
 /* Rectangle `index` of all samples', a sample after the other. */
 struct vgg__piece vgg__cut_piece(const struct vgg__cut *cut, size_t index);
 
+/* ---- A stage's arrays (conv_operands.c) ------------------------------------ */
+
 /* A sample's output from channel `channel` on; extents and width are the caller's. */
 void vgg__conv_output(const struct vgg__stage_args *args, size_t sample, size_t channel,
                       struct vgg__output *out);
@@ -37,7 +39,7 @@ struct vgg__source vgg__conv_gradient_source(const struct vgg__stage_args *args,
 struct vgg__source vgg__conv_input_source(const struct vgg__stage_args *args,
                                           size_t sample);
 
-/* ---- Which algorithm (conv.c, conv_search.c) ------------------------------- */
+/* ---- Which algorithm (conv_choose.c) --------------------------------------- */
 
 enum vgg__conv_algorithm { VGG__COLUMNS, VGG__FIRST, VGG__WINOGRAD2, VGG__WINOGRAD4 };
 
@@ -64,7 +66,7 @@ struct vgg__conv_found {
     char text[2][32]; /* forward/dx/dweight, or what is the same for all; [0]: no dx */
 };
 
-/* NULL: nothing was searched. May run beside a search. */
+/* NULL: nothing was searched. May run beside a search (conv_search.c). */
 const struct vgg__conv_found *vgg__conv_find(const struct vgg__cpu *cpu,
                                              const vgg_stage *stage, uint32_t batch,
                                              bool back);

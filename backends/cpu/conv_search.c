@@ -20,23 +20,6 @@
 
 enum { FORWARD, DATA, WEIGHTS, PRODUCTS };
 
-const struct vgg__conv_found *vgg__conv_find(const struct vgg__cpu *cpu,
-                                             const vgg_stage *stage, uint32_t batch,
-                                             bool back)
-{
-    const struct vgg__conv_found *f =
-        atomic_load_explicit(&cpu->found, memory_order_acquire);
-    for (; f; f = f->next) {
-        const vgg_stage *s = &f->shape;
-        if (f->batch == batch && f->back == back && s->kernel == stage->kernel &&
-            s->relu == stage->relu && s->pool == stage->pool &&
-            s->mid.c == stage->mid.c && s->in.c == stage->in.c &&
-            s->in.h == stage->in.h && s->in.w == stage->in.w)
-            break;
-    }
-    return f;
-}
-
 /* ---- A trial ----------------------------------------------------------------- */
 
 /* A stage with operands that are large enough for every algorithm. */
@@ -347,15 +330,4 @@ vgg_status vgg__conv_search(struct vgg__cpu *cpu, const vgg_program_desc *desc)
     pthread_mutex_unlock(&cpu->searching);
     tell(&cpu->machine.host, last, before); /* the logger may come back */
     return status;
-}
-
-void vgg__conv_forget(struct vgg__cpu *cpu)
-{
-    const struct vgg__conv_found *f = cpu->found;
-    while (f) {
-        const struct vgg__conv_found *next = f->next;
-        cpu->machine.host.release((void *)f);
-        f = next;
-    }
-    cpu->found = NULL;
 }

@@ -38,6 +38,11 @@ struct vgg__conv_state {
     uint32_t refused; /* algorithms left out because their results vary */
 };
 
+/* ---- conv_products.c ------------------------------------------------------------- */
+
+/* Whether the first-layer kernels take a stage. */
+bool vgg__conv_is_first(const vgg_stage *stage);
+
 /* Where things lie in a backward's scratch: the gradient before pooling, the weight
  * gradient as its product writes it, partial sums. */
 struct vgg__conv_scratch {
@@ -47,15 +52,8 @@ struct vgg__conv_scratch vgg__conv_scratch(const struct vgg__cudnn *device,
                                            const vgg_stage *stage, uint32_t batch,
                                            enum vgg__type type);
 
-/* Whether the first-layer kernels take a stage. */
-bool vgg__conv_is_first(const vgg_stage *stage);
-
-vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
-                           const struct vgg__cudnn_call *backward, void **state);
-void vgg__conv_dispose(struct vgg__cudnn *device, void *state);
-
-/* Queue one product by a route: conv.c's parts, which conv_choose.c times. `dz` is the
- * gradient before bias and ReLU; with `pooled` the pooled one. */
+/* Queue one product by a route. `dz` is the gradient before bias and ReLU; with
+ * `pooled` the pooled one. */
 vgg_status vgg__conv_forward(const struct vgg__cudnn_call *call,
                              const struct vgg__conv_route *route);
 vgg_status vgg__conv_data(const struct vgg__cudnn_call *call,
@@ -68,11 +66,8 @@ vgg_status vgg__conv_weights(const struct vgg__cudnn_call *call,
 vgg_status vgg__conv_make_dz(const struct vgg__cudnn_call *call, bool pooled,
                              const void **dz);
 
-/* Partial sums [rows][weights, biases], added to the gradients. */
-vgg_status vgg__conv_add_partial(const struct vgg__cudnn_call *call,
-                                 const float *partial, uint32_t rows);
+/* ---- conv_mma.c: the engine's kernels on tensor cores ---------------------------- */
 
-/* conv_mma.c: the engine's kernels on tensor cores. */
 struct vgg__conv_mma {
     enum vgg__conv_mma_what what;
     bool pooled; /* the gradient is the pooled one; forward: the stage pools */
@@ -83,7 +78,16 @@ bool vgg__conv_mma_takes(const struct vgg__cudnn *device, const vgg_stage *stage
                          const struct vgg__conv_mma *how);
 uint32_t vgg__conv_mma_rows(const struct vgg__cudnn *device, const vgg_stage *stage,
                             uint32_t batch, enum vgg__type type);
+/* `partial`, `rows`: of the weights alone, where their partial sums go, and of how many
+ * rows they are. */
 vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
-                             const struct vgg__conv_mma *how, const void *dz);
+                             const struct vgg__conv_mma *how, const void *dz,
+                             float *partial, uint32_t *rows);
+
+/* ---- conv_choose.c --------------------------------------------------------------- */
+
+vgg_status vgg__conv_build(const struct vgg__cudnn_call *forward,
+                           const struct vgg__cudnn_call *backward, void **state);
+void vgg__conv_dispose(struct vgg__cudnn *device, void *state);
 
 #endif

@@ -51,11 +51,10 @@ static vgg_status launch(const struct vgg__cudnn_call *call,
 }
 
 vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
-                             const struct vgg__conv_mma *how, const void *dz)
+                             const struct vgg__conv_mma *how, const void *dz,
+                             float *partial, uint32_t *rows)
 {
     const vgg_stage *s = call->stage;
-    const struct vgg__conv_scratch at =
-        vgg__conv_scratch(call->device, s, call->batch, call->type);
     struct vgg__conv_mma_args args;
     fit(call->device, s, call->batch, how, &args); /* it was taken when chosen */
     args.w = call->weight_typed;
@@ -72,8 +71,7 @@ vgg_status vgg__conv_mma_run(const struct vgg__cudnn_call *call,
         args.dx = call->dx;
         return launch(call, how->what, &args);
     }
-    args.partial = (float *)((unsigned char *)call->scratch + at.partial);
-    const uint32_t rows = vgg__conv_mma_grid(how->what, &args).blocks[0];
-    const vgg_status status = launch(call, how->what, &args);
-    return status == VGG_OK ? vgg__conv_add_partial(call, args.partial, rows) : status;
+    args.partial = partial;
+    *rows = vgg__conv_mma_grid(how->what, &args).blocks[0];
+    return launch(call, how->what, &args);
 }

@@ -81,7 +81,7 @@ vgg_status vgg__cudnn_full(const struct vgg__cudnn *device, const char **remedy)
 /* The answer to every call after the device was lost. */
 vgg_status vgg__cudnn_lost(struct vgg__cudnn *device);
 
-/* ---- device.c -------------------------------------------------------------------- */
+/* ---- cuda.c ---------------------------------------------------------------------- */
 
 /* Lock, current device; VGG_EDEVICE where the device is lost. Every success needs a
  * leave(). */
@@ -136,13 +136,16 @@ static inline void *vgg__cudnn_workspace(const struct vgg__cudnn *device,
     return stream == device->side ? device->side_workspace : device->workspace;
 }
 
-/* Make pieces hold at least `size` bytes. */
+/* Make pieces hold at least `size` bytes; give them back when nothing runs any more. */
 vgg_status vgg__cudnn_grow_pieces(struct vgg__cudnn *device, size_t size);
+void vgg__cudnn_free_pieces(struct vgg__cudnn *device);
 
-/* try.c: a kernel, a product and a convolution that must come out right. */
+/* ---- try.c, try_groups.c --------------------------------------------------------- */
+
+/* A kernel, a product and a convolution that must come out right. */
 vgg_status vgg__cudnn_try(struct vgg__cudnn *device);
-/* try_groups.c: the engine's products of warp groups, before the first that is to be
- * timed. Where they come out wrong, the device goes on without them. */
+/* The engine's products of warp groups, before the first that is to be timed. Where
+ * they come out wrong, the device goes on without them. */
 vgg_status vgg__cudnn_try_groups(struct vgg__cudnn *device);
 
 /* ---- data.c, store.c ------------------------------------------------------------- */

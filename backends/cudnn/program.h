@@ -83,10 +83,10 @@ struct vgg__cudnn_call
 vgg__cudnn_backward_call(const struct vgg__cudnn_program *program, uint32_t index,
                          cudaStream_t stream);
 
+/* transfer.c: what a run is told, and samples over the boundary by way of pieces. */
+
 /* The device's step is `program->step`. */
 vgg_status vgg__cudnn_send_step(struct vgg__cudnn_program *program);
-
-/* transfer.c: samples over the boundary, by way of pieces. */
 
 /* f32 [n][c][h][w] of the host to [n][h][w][c] of the type; what is past the program's
  * count becomes zero. */

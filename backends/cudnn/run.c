@@ -5,18 +5,6 @@
 
 #include "cudnn/program.h"
 
-vgg_status vgg__cudnn_send_step(struct vgg__cudnn_program *p)
-{
-    const struct vgg__set_step_args args = {p->step, p->small.step};
-    if (p->told && memcmp(&p->sent, &p->step, sizeof p->step) == 0) return VGG_OK;
-    const vgg_status status =
-        vgg__cudnn_launch(p->device, p->device->stream, &vgg__kernel_set_step,
-                          vgg__grid_blocks(1), 0, &args);
-    p->sent = p->step;
-    p->told = status == VGG_OK;
-    return status;
-}
-
 /* ---- Queueing, recording, replaying ---------------------------------------------- */
 
 static vgg_status queue_forward(struct vgg__cudnn_program *p, cudaStream_t stream)

@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Samples between host memory in the boundary's layout and device memory in the
- * engine's, a piece at a time: while one piece is copied and converted by the GPU, the
- * next is filled by the host. */
+/* What a run is told, and samples between host memory in the boundary's layout and
+ * device memory in the engine's, a piece at a time: while one piece is copied and
+ * converted by the GPU, the next is filled by the host. */
 #include <string.h>
 
 #include "cudnn/program.h"
+
+vgg_status vgg__cudnn_send_step(struct vgg__cudnn_program *p)
+{
+    const struct vgg__set_step_args args = {p->step, p->small.step};
+    if (p->told && memcmp(&p->sent, &p->step, sizeof p->step) == 0) return VGG_OK;
+    const vgg_status status =
+        vgg__cudnn_launch(p->device, p->device->stream, &vgg__kernel_set_step,
+                          vgg__grid_blocks(1), 0, &args);
+    p->sent = p->step;
+    p->told = status == VGG_OK;
+    return status;
+}
 
 /* Samples that fit in a piece; at least one does. */
 static uint32_t samples_of_piece(const struct vgg__cudnn *device, size_t sample)

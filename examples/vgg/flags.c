@@ -3,6 +3,8 @@
  * recipe, and are set in settings_init(). */
 #include "settings.h"
 
+#include <string.h>
+
 #define AT(field) offsetof(struct settings, field)
 #define NET       (TRAIN | INFO | BENCH)
 #define NAMED     (NET | EVAL) /* eval: of weights that do not say it */
@@ -165,3 +167,18 @@ const struct flag flags[] = {
 
 const unsigned flag_count = sizeof flags / sizeof flags[0];
 _Static_assert(sizeof flags / sizeof flags[0] <= FLAG_MAX, "settings.source is short");
+
+const struct flag *flag_find(const char *name)
+{
+    for (unsigned i = 0; i < flag_count; i++)
+        if (strcmp(flags[i].name, name) == 0) return &flags[i];
+    return NULL;
+}
+
+void flag_choices(const struct flag *flag, char text[TEXT_SIZE])
+{
+    size_t length = 0;
+    for (unsigned i = 0; flag->choices[i]; i++)
+        length += (size_t)snprintf(text + length, TEXT_SIZE - length, "%s%s",
+                                   i > 0 ? ", " : "", flag->choices[i]);
+}

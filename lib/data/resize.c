@@ -232,22 +232,6 @@ void vgg__resize_plane(struct vgg__resize *resize, const uint8_t *from, uint8_t 
 
 /* ---- For engines ----------------------------------------------------------------- */
 
-vgg_status vgg__axis_create(vgg_context *ctx, vgg_axis *axis, uint32_t **at,
-                            int32_t **weight)
-{
-    const size_t count = (size_t)axis->out * axis->taps;
-    axis->at = *at = vgg__calloc(ctx, count, sizeof **at);
-    axis->weight = *weight = vgg__calloc(ctx, count, sizeof **weight);
-    return *at != NULL && *weight != NULL ? VGG_OK : VGG_ENOMEM;
-}
-
-void vgg__axis_free(vgg_axis *axis)
-{
-    vgg__free((void *)axis->at);
-    vgg__free((void *)axis->weight);
-    *axis = (vgg_axis){0};
-}
-
 static vgg_status pair_axis(vgg_context *ctx, const struct pair *pairs, uint32_t from,
                             uint32_t to, vgg_axis *axis)
 {

@@ -30,13 +30,26 @@ const char *vgg__engine_name(uint32_t index)
     return engines[index].name;
 }
 
+void vgg__host_fill(vgg_context *ctx, vgg_host *host)
+{
+    *host = (vgg_host){.abi = VGG_ENGINE_ABI,
+                       .size = sizeof(vgg_host),
+                       .ctx = ctx,
+                       .alloc = vgg__alloc,
+                       .release = vgg__free,
+                       .fail = vgg__fail,
+                       .log = vgg__log};
+}
+
 vgg_status vgg__engine_get(vgg_context *ctx, uint32_t index, bool *installed,
                            const vgg_engine **out)
 {
     *installed = true;
     *out = engines[index].built_in;
     if (*out != NULL) return VGG_OK;
-    return vgg__plugin_engine(ctx, engines[index].name, installed, out);
+    vgg_host host;
+    vgg__host_fill(ctx, &host);
+    return vgg__plugin_engine(&host, engines[index].name, installed, out);
 }
 
 vgg_status vgg__engine_probe(vgg_context *ctx, const vgg_engine *engine,
@@ -51,17 +64,6 @@ vgg_status vgg__engine_probe(vgg_context *ctx, const vgg_engine *engine,
     if (status == VGG_OK && *count == 0)
         return vgg__fail(VGG_EDEVICE, "engine %s found no device", engine->name);
     return status;
-}
-
-void vgg__host_fill(vgg_context *ctx, vgg_host *host)
-{
-    *host = (vgg_host){.abi = VGG_ENGINE_ABI,
-                       .size = sizeof(vgg_host),
-                       .ctx = ctx,
-                       .alloc = vgg__alloc,
-                       .release = vgg__free,
-                       .fail = vgg__fail,
-                       .log = vgg__log};
 }
 
 /* What is left of a device that is closed. */

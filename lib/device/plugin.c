@@ -20,7 +20,6 @@
 #include "core/context.h"
 #include "core/error.h"
 #include "core/fpmode.h"
-#include "device/device.h"
 #include "device/elf.h"
 
 #define ENTRY     "vgg_engine_entry"
@@ -270,18 +269,16 @@ static vgg_status load(const vgg_host *host, const char *path, const char *name,
     return VGG_OK;
 }
 
-vgg_status vgg__plugin_engine(vgg_context *ctx, const char *name, bool *installed,
+vgg_status vgg__plugin_engine(const vgg_host *host, const char *name, bool *installed,
                               const vgg_engine **out)
 {
     char path[VGG_FOLDER_SIZE + NAME_SIZE];
     *out = NULL;
     *installed = false;
-    VGG_TRY(find(ctx, name, installed, path));
-    vgg_host host;
-    vgg__host_fill(ctx, &host);
+    VGG_TRY(find(host->ctx, name, installed, path));
     const uint64_t mode = vgg__fpmode_enter(); /* what is loaded may change it */
     pthread_mutex_lock(&lock);
-    const vgg_status status = load(&host, path, name, out);
+    const vgg_status status = load(host, path, name, out);
     pthread_mutex_unlock(&lock);
     vgg__fpmode_leave(mode);
     return status;

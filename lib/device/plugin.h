@@ -8,9 +8,10 @@
 #include "backend.h"
 
 /* The engine `name` of the plugin vgg-NAME.so, which is loaded at the first call and
- * stays until the process ends. VGG_EDEVICE with the reason when there is none;
+ * stays until the process ends. It is shown `host`, and looked for where its context
+ * says. VGG_EDEVICE with the reason when there is none;
  * *installed tells whether a file was found at all. Thread-safe. */
-vgg_status vgg__plugin_engine(vgg_context *ctx, const char *name, bool *installed,
+vgg_status vgg__plugin_engine(const vgg_host *host, const char *name, bool *installed,
                               const vgg_engine **out);
 
 #endif

@@ -6,7 +6,6 @@
 #include "model/model.h"
 #include "core/context.h"
 #include "core/error.h"
-#include "core/fpmode.h"
 #include "core/memory.h"
 #include "model/spec.h"
 
@@ -61,28 +60,6 @@ void vgg_model_free(vgg_model *model)
     vgg_context *ctx = model->ctx;
     vgg__free(model);
     vgg__context_unref(ctx);
-}
-
-vgg_status vgg__model_refresh(vgg_model *model)
-{
-    vgg_status status = VGG_OK;
-    pthread_mutex_lock(&model->lock);
-    if (model->newest != NULL) {
-        const uint64_t mode = vgg__fpmode_enter(); /* f64 values are rounded */
-        status = model->pull(model, model->newest);
-        vgg__fpmode_leave(mode);
-        if (status == VGG_OK) model->newest = NULL;
-    }
-    pthread_mutex_unlock(&model->lock);
-    return status;
-}
-
-void vgg__model_touch(vgg_model *model)
-{
-    pthread_mutex_lock(&model->lock);
-    model->version++;
-    model->newest = NULL;
-    pthread_mutex_unlock(&model->lock);
 }
 
 /* ---- Adding layers --------------------------------------------------------------- */

@@ -88,6 +88,30 @@ vgg_status vgg_param_set_trainable(vgg_param *param, int trainable)
     return VGG_OK;
 }
 
+/* ---- The host's copy of the values ----------------------------------------------- */
+
+vgg_status vgg__model_refresh(vgg_model *model)
+{
+    vgg_status status = VGG_OK;
+    pthread_mutex_lock(&model->lock);
+    if (model->newest != NULL) {
+        const uint64_t mode = vgg__fpmode_enter(); /* f64 values are rounded */
+        status = model->pull(model, model->newest);
+        vgg__fpmode_leave(mode);
+        if (status == VGG_OK) model->newest = NULL;
+    }
+    pthread_mutex_unlock(&model->lock);
+    return status;
+}
+
+void vgg__model_touch(vgg_model *model)
+{
+    pthread_mutex_lock(&model->lock);
+    model->version++;
+    model->newest = NULL;
+    pthread_mutex_unlock(&model->lock);
+}
+
 /* Is this tensor one to read or write a parameter with? */
 static vgg_status check_tensor(const vgg_param *param, const vgg_tensor *tensor)
 {

@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import budgets
+import circles
 import layers
 import style
 
@@ -56,9 +57,23 @@ PLANTED = [
     (style, "backends/cpu/meson.build", "c_args: '-ffast-" "math'\n", "changes the host"),
 ]
 
+# ([(file, what it defines, what it needs)], the files of the problems)
+CIRCLES = [
+    ([("a.c", {"a"}, {"b", "malloc"}), ("b.c", {"b", "c"}, {"b"})], []),
+    ([("a.c", {"a"}, {"b"}), ("b.c", {"b"}, {"a"}), ("c.c", {"c"}, {"a"})], ["a.c", "b.c"]),
+    ([("a.c", {"a"}, {"b"}), ("b.c", {"b"}, {"c"}), ("c.c", {"c"}, {"a"})],
+     ["a.c", "b.c", "c.c"]),
+    ([("d.c", {"d"}, {"a"}), ("a.c", {"a"}, {"b"}), ("b.c", {"b"}, {"a"})], ["a.c", "b.c"]),
+]
+
 
 def main():
     failures = 0
+    for objects, expected in CIRCLES:
+        found = circles.check(objects)
+        if [line.partition(":")[0] for line in found] != expected:
+            failures += 1
+            print(f"circles: {objects}: expected {expected}, found {found}")
     for check, name, text, expected in [(c, "lib/core/a.c", SOUND, None)
                                         for c in (layers, budgets, style)] + PLANTED:
         with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +86,7 @@ def main():
         if (len(found) > 0) != (expected is not None) or expected and not seen:
             failures += 1
             print(f"{check.__name__}: {name}: expected {expected!r}, found {found}")
-    total = len(PLANTED) + 3
+    total = len(CIRCLES) + len(PLANTED) + 3
     print(f"Checks: {total}, Failures: {failures}, Errors: 0")
     return 1 if failures else 0
 

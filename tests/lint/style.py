@@ -28,8 +28,7 @@ BANNED = {
 # back with the C locale set for the calling thread.
 HOME = {
     ("lib/io/json_out.c", "strtod"),
-    ("lib/core/memory.c", "malloc"), ("lib/core/memory.c", "aligned_alloc"),
-    ("lib/core/memory.c", "posix_memalign"),
+    ("lib/core/allocator.c", "posix_memalign"),
 }
 CALL = re.compile(r"(?<![\w.>])(" + "|".join(w for v in BANNED.values() for w in v.split())
                   + r")\s*\(")
