@@ -39,7 +39,10 @@ VGG_API vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
 /**
  * Bring a trainer to a saved state: weights, optimiser, position, sums. Everything is
  * checked (hashes, shapes, recipe) before anything is changed. The trainer must have
- * been made with the options of the saved one; only `epochs` may differ.
+ * been made with the options of the saved one; only `epochs` may differ, and what it is
+ * computed with: the device, `precision` and `deterministic`. With these the same too,
+ * what follows is bit by bit what would have followed; but VGG_FP64, whose parameters
+ * and moments are kept as f32.
  *
  * @param metadata receives the weights file's strings, owned; may be NULL.
  * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ECHECKSUM, VGG_ELIMIT: a

@@ -87,7 +87,9 @@ VGG_API int vgg_param_trainable(const vgg_param *param);
 
 /**
  * Freeze (0) or unfreeze (1) a parameter. A frozen one has no gradient.
- * Plans see the change when they are made: set it before.
+ * Plans see the change when they are made: set it before. While a plan or trainer of
+ * the model is there for which the parameter was frozen, none can be made on that
+ * device that trains it (VGG_ESTATE).
  *
  * @return VGG_OK, VGG_EINVAL (a buffer).
  */

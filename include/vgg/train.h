@@ -79,7 +79,9 @@ typedef struct vgg_trainer_options {
     double clip_norm;               /**< clip gradients at this norm; 0: never */
     uint64_t seed;                  /**< of dropout */
     uint64_t steps_per_epoch;       /**< optimiser steps, for the schedule; 0: from the
-                                         first loader given to vgg_trainer_fit() */
+                                         first loader given to vgg_trainer_fit(), and
+                                         vgg_trainer_step() before that takes a constant
+                                         rate alone */
     uint32_t epochs;                /**< of the whole training, at least 1 */
     uint32_t batch;                 /**< most samples vgg_trainer_step() takes */
     uint32_t accumulate;            /**< batches whose gradients make one step, >= 1 */
@@ -116,7 +118,8 @@ typedef struct vgg_progress {
 } vgg_progress;
 
 /** Called while fitting. Frozen layout; any function may be NULL. A non-zero return
- *  stops the fit after the call with VGG_ECANCELED; the trainer can go on from
+ *  stops the fit with VGG_ECANCELED, after the call or, where gradients are being
+ *  accumulated, after the optimiser step that they are for; the trainer can go on from
  *  there.
  *
  *  A function may look at the trainer, its model and plan, save a checkpoint of it, and
@@ -134,7 +137,8 @@ typedef struct vgg_callbacks {
 
 /**
  * Make a trainer for a model on a device. Gradients and optimiser state belong to the
- * model on that device: one trainer for both at a time.
+ * model on that device: one trainer for both at a time. Plans of one's own may go back
+ * between two optimiser steps, but not within an accumulation.
  *
  * An engine that can (`cudnn`) does plain SGD, without momentum, clipping or
  * accumulation, as part of the backward: no memory is needed for gradients then.
@@ -156,7 +160,8 @@ VGG_API void vgg_trainer_free(vgg_trainer *trainer);
  *
  * The batch's epoch and index say where the training stands afterwards: index 0, or
  * another epoch, starts the sums of vgg_progress anew, and vgg_trainer_fit() would go
- * on behind it. A loop of one's own numbers its batches as a loader does.
+ * on behind it. A loop of one's own numbers its batches as a loader does; where its
+ * epochs end is not known, so an accumulation goes on from one to the next.
  *
  * On a GPU the update may still be at work when this returns. What reads parameters
  * waits for it, and should the device fail meanwhile, the next call says so.
@@ -165,9 +170,12 @@ VGG_API void vgg_trainer_free(vgg_trainer *trainer);
  *                 below 2^48.
  * @param progress where the training stands afterwards; may be NULL.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (called from a callback of
- *         vgg_trainer_fit()), VGG_ENONFINITE (loss or gradient norm is not
- *         finite: parameters and position are as before, but the forward has moved
- *         batch normalisation's running statistics), VGG_EDEVICE.
+ *         vgg_trainer_fit(); a schedule without `steps_per_epoch`), VGG_EDEVICE,
+ *         VGG_ENONFINITE: the loss is not finite, and the batch counts as if it had not
+ *         been, but that the forward has moved batch normalisation's running
+ *         statistics; or, with `clip_norm`, the gradient's norm is not, and the batches
+ *         accumulated for this step are lost with it. Parameters are as before. Without
+ *         `clip_norm` nobody looks at gradients.
  */
 VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
                                     vgg_progress *progress);
@@ -184,16 +192,17 @@ VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch
  * @param test      evaluated after every epoch; may be NULL.
  * @param callbacks may be NULL.
  * @return VGG_OK; VGG_EMISMATCH (it stands in the middle of an epoch of another length
- *         than the loader's); VGG_ECANCELED (by a callback or vgg_trainer_cancel(),
- *         between two batches or during the evaluation); as vgg_trainer_step(); or what
- *         the loaders gave.
+ *         than the loader's, or behind more batches than that has); VGG_ECANCELED (by a
+ *         callback or vgg_trainer_cancel(), between two optimiser steps or during the
+ *         evaluation); as vgg_trainer_step(); or what the loaders gave.
  */
 VGG_API vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train,
                                    vgg_loader *test, const vgg_callbacks *callbacks);
 
 /**
- * Ask vgg_trainer_fit() to stop after the present batch; asked while none runs, the
- * next one stops before its first batch. Safe from any thread and a signal handler.
+ * Ask vgg_trainer_fit() to stop after the present optimiser step; asked while none
+ * runs, the next one stops before its first batch. Safe from any thread and a signal
+ * handler.
  */
 VGG_API void vgg_trainer_cancel(vgg_trainer *trainer);
 

@@ -49,7 +49,7 @@ static bool draw_rectangle(const uint32_t word[4], uint32_t height, uint32_t wid
 }
 
 void vgg__augment_draw(const vgg_transform *spec, uint32_t height, uint32_t width,
-                       const struct vgg__place *place, struct vgg__augment *out)
+                       const struct vgg__sample_place *place, struct vgg__augment *out)
 {
     uint32_t word[4];
     vgg__random(place->seed, VGG_RANDOM_AUGMENT, place->epoch, place->index * DRAWS,

@@ -58,7 +58,7 @@ void vgg__loader_draw(const vgg_loader *loader, uint64_t epoch, uint64_t index,
                       struct vgg__augment *out)
 {
     const vgg_shape *const shape = vgg__transformer_shape(loader->maker.transformer);
-    const struct vgg__place place = {loader->opts.seed, epoch, index};
+    const struct vgg__sample_place place = {loader->opts.seed, epoch, index};
     *out = (struct vgg__augment){.down = 0};
     if (loader->opts.train)
         vgg__augment_draw(&loader->transform, shape->dim[1], shape->dim[2], &place,

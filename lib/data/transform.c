@@ -325,7 +325,7 @@ vgg_status vgg_transform_apply(const vgg_transform *transform, const vgg_tensor 
     const vgg_status status = check_output(&t->output, vgg_tensor_shape(output));
     if (status == VGG_OK) {
         const uint64_t mode = vgg__fpmode_enter();
-        const struct vgg__place place = {seed, epoch, index};
+        const struct vgg__sample_place place = {seed, epoch, index};
         struct vgg__augment augment;
         vgg__augment_draw(&spec, t->output.dim[1], t->output.dim[2], &place, &augment);
         vgg__transformer_apply(t, vgg_tensor_data_const(input), train ? &augment : NULL,

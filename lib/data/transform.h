@@ -13,7 +13,7 @@
 #define VGG_MAX_INDEX ((uint64_t)1 << 60)
 
 /* Where in a training a sample stands: all that is random follows from it. */
-struct vgg__place {
+struct vgg__sample_place {
     uint64_t seed, epoch, index;
 };
 
@@ -32,7 +32,7 @@ vgg_status vgg__transform_read(const vgg_transform *given, vgg_transform *out);
 
 /* Draw for one sample of height x width pixels, after the crop. */
 void vgg__augment_draw(const vgg_transform *spec, uint32_t height, uint32_t width,
-                       const struct vgg__place *place, struct vgg__augment *out);
+                       const struct vgg__sample_place *place, struct vgg__augment *out);
 
 /* Tables and scratch memory for one shape of images: one thread at a time. */
 struct vgg__transformer;

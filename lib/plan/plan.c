@@ -199,7 +199,8 @@ static vgg_status compile(vgg_plan *plan)
                     &plan->bytes));
     VGG_TRY(vgg__store_acquire(plan->model, plan->device, plan->opts.precision,
                                keeps_gradients(desc), &plan->store));
-    if (keeps_gradients(desc)) {
+    plan->holds_gradients = keeps_gradients(desc);
+    if (plan->holds_gradients) {
         plan->handed = vgg__alloc(plan->ctx, handed_bytes(plan->model, desc));
         if (plan->handed == NULL) return VGG_ENOMEM;
     }
@@ -229,8 +230,6 @@ static vgg_status create(vgg_model *model, vgg_device *device,
     plan->opts.taps = NULL; /* the caller's; lowered has the layers */
     plan->step = step;
     plan->has_batch_norm = has_batch_norm(model);
-    model->sealed = true;
-
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status = compile(plan);
     vgg__fpmode_leave(mode);
@@ -238,6 +237,7 @@ static vgg_status create(vgg_model *model, vgg_device *device,
         vgg_plan_free(plan);
         return status;
     }
+    model->sealed = true;
     *out = plan;
     return VGG_OK;
 }
@@ -262,7 +262,7 @@ void vgg_plan_free(vgg_plan *plan)
 {
     if (plan == NULL) return;
     if (plan->program != NULL) plan->device->engine->program_free(plan->program);
-    vgg__store_release(plan->store);
+    vgg__store_release(plan->store, plan->holds_gradients);
     vgg__lowered_free(plan->lowered);
     vgg__free(plan->handed);
     vgg__free(plan->text);

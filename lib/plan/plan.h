@@ -19,18 +19,22 @@ struct vgg__store {
     vgg_model *model;   /* not counted: every plan holds it */
     vgg_device *device; /* not counted: every plan holds it */
     uint32_t precision;
-    uint64_t version; /* model->version that the device's values are equal to */
-    bool gradients;
-    void *handle; /* the engine's */
+    uint64_t version;  /* model->version that the device's values are equal to */
+    uint32_t training; /* plans that need gradients */
+    uint8_t *trained; /* by parameter: there is a gradient, while `training` is not 0 */
+    void *handle;     /* the engine's */
 };
 
-/* Find or make the store, one plan more. With `gradients` it has them afterwards. */
+/* Find or make the store, one plan more. With `gradients` it has those of the model's
+ * trainable parameters afterwards. They are shared: an update changes whatever has a
+ * gradient. So they stay as they are while a plan needs them, and what those plans took
+ * as frozen can't be trained beside them (VGG_ESTATE). */
 vgg_status vgg__store_acquire(vgg_model *model, vgg_device *device, uint32_t precision,
                               bool gradients, struct vgg__store **out);
 
-/* One plan less; with the last one the values go back to the model and the store
- * goes. */
-void vgg__store_release(struct vgg__store *store);
+/* One plan less, which had asked for `gradients` or not; with the last one the values
+ * go back to the model and the store goes. */
+void vgg__store_release(struct vgg__store *store, bool gradients);
 
 /* Before a run: the device has the newest values. */
 vgg_status vgg__store_refresh(struct vgg__store *store);
@@ -54,10 +58,11 @@ struct vgg_plan {
     char *text; /* vgg_plan_describe() */
     /* state of the last run */
     bool has_batch_norm;
-    bool step;         /* its backward updates: vgg__plan_step(), and no gradients */
-    bool has_output;   /* a forward was run */
-    bool has_gradient; /* and its output gradient is known */
-    bool consumed;     /* and a backward has used up what it kept */
+    bool holds_gradients; /* the store's, with other plans */
+    bool step;            /* its backward updates: vgg__plan_step(), and no gradients */
+    bool has_output;      /* a forward was run */
+    bool has_gradient;    /* and its output gradient is known */
+    bool consumed;        /* and a backward has used up what it kept */
     bool has_input_gradient;
     const float *output_gradient; /* handed in; NULL: the engine's own loss */
     float *handed;                /* memory for it, made with the plan */

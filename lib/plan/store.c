@@ -90,18 +90,21 @@ static vgg_status create(vgg_model *model, vgg_device *device, uint32_t precisio
                          struct vgg__store **out)
 {
     struct vgg__store *store = vgg__calloc(model->ctx, 1, sizeof *store);
+    uint8_t *trained = vgg__calloc(model->ctx, model->param_count, sizeof *trained);
     vgg_param_desc *descs = vgg__store_describe(model);
-    vgg_status status = store && descs ? VGG_OK : VGG_ENOMEM;
+    vgg_status status = store && trained && descs ? VGG_OK : VGG_ENOMEM;
     if (status == VGG_OK) {
         *store = (struct vgg__store){.model = model,
                                      .device = device,
                                      .precision = precision,
+                                     .trained = trained,
                                      .version = model->version - 1};
         status = device->engine->store_create(device->state, descs, model->param_count,
                                               precision, &store->handle);
     }
     vgg__free(descs);
     if (status != VGG_OK) {
+        vgg__free(trained);
         vgg__free(store);
         return status;
     }
@@ -112,18 +115,31 @@ static vgg_status create(vgg_model *model, vgg_device *device, uint32_t precisio
 static void destroy(struct vgg__store *store)
 {
     store->device->engine->store_free(store->handle);
+    vgg__free(store->trained);
     vgg__free(store);
 }
 
+/* One plan more that needs gradients. */
 static vgg_status add_gradients(vgg_model *model, struct vgg__store *store)
 {
-    vgg_param_desc *descs = vgg__store_describe(model);
-    if (descs == NULL) return VGG_ENOMEM;
-    const vgg_status status =
-        store->device->engine->store_gradients(store->handle, descs);
-    vgg__free(descs);
-    if (status == VGG_OK) store->gradients = true;
-    return status;
+    for (uint32_t i = 0; store->training > 0 && i < model->param_count; i++)
+        if (model->params[i]->trainable && !store->trained[i])
+            return vgg__fail(VGG_ESTATE,
+                             "%s was frozen for a plan or trainer of this model that "
+                             "is still there: free that before it is trained",
+                             model->params[i]->name);
+    if (store->training == 0) {
+        vgg_param_desc *descs = vgg__store_describe(model);
+        if (descs == NULL) return VGG_ENOMEM;
+        const vgg_status status =
+            store->device->engine->store_gradients(store->handle, descs);
+        for (uint32_t i = 0; status == VGG_OK && i < model->param_count; i++)
+            store->trained[i] = descs[i].trainable != 0;
+        vgg__free(descs);
+        VGG_TRY(status);
+    }
+    store->training++;
+    return VGG_OK;
 }
 
 vgg_status vgg__store_acquire(vgg_model *model, vgg_device *device, uint32_t precision,
@@ -151,11 +167,12 @@ vgg_status vgg__store_acquire(vgg_model *model, vgg_device *device, uint32_t pre
     return status;
 }
 
-void vgg__store_release(struct vgg__store *store)
+void vgg__store_release(struct vgg__store *store, bool gradients)
 {
     if (store == NULL) return;
     vgg_model *model = store->model;
     pthread_mutex_lock(&model->lock);
+    if (gradients) store->training--;
     if (--store->plans == 0) {
         const uint64_t mode = vgg__fpmode_enter();
         if (model->newest == store && pull(model, store) != VGG_OK)

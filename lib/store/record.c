@@ -266,11 +266,11 @@ vgg_status vgg__record_check(const struct vgg__record *record, const char *shown
          "gradient_norm is not a norm"},
         {is_share(p->test_accuracy), "test_accuracy is not between 0 and 1"},
         {is_share(p->best_accuracy), "best_accuracy is not between 0 and 1"},
-        {p->best_epoch <= p->epoch, "best_epoch is above epoch"},
         {p->batches == 0 || p->batch <= p->batches, "batch is above batches"},
         {record->batches_tracked <= INT64_MAX, "batches_tracked is over 2^63"},
-        {p->step < UINT64_MAX / 2 && p->epoch < UINT64_MAX / 2,
-         "step or epoch over 2^63"},
+        {p->step < UINT64_MAX / 2 && p->epoch < UINT64_MAX / 2 &&
+             p->best_epoch < UINT64_MAX / 2,
+         "step, epoch or best_epoch over 2^63"},
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         if (!checks[i].good)

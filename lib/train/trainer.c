@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The trainer: batches to optimiser steps, steps to epochs.
+/* The trainer: batches to optimiser steps. Steps become epochs in fit.c.
  *
  * Its whole state is in struct vgg_trainer, the parameters and the optimiser's slots;
  * what happens next is a function of these, so a checkpoint that carries them continues
@@ -15,7 +15,6 @@
 #include "core/memory.h"
 #include "core/options.h"
 #include "model/model.h"
-#include "train/evaluate.h"
 #include "train/schedule.h"
 
 #define MOST (UINT64_C(1) << 48) /* epochs, and batches of one */
@@ -56,8 +55,7 @@ static vgg_status read_options(vgg_trainer *trainer, const vgg_trainer_options *
     return VGG_OK;
 }
 
-/* What the plans for training and for evaluation have in common. */
-static vgg_plan_options plan_options(const vgg_trainer *trainer)
+vgg_plan_options vgg__trainer_plan_options(const vgg_trainer *trainer)
 {
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
     opts.precision = trainer->opts.precision;
@@ -94,7 +92,7 @@ static vgg_status start(vgg_trainer *trainer, const vgg_trainer_options *given)
                          "training needs a flat output; this model's has %u "
                          "axes",
                          out->rank);
-    vgg_plan_options opts = plan_options(trainer);
+    vgg_plan_options opts = vgg__trainer_plan_options(trainer);
     opts.batch = trainer->opts.batch;
     opts.mode = VGG_MODE_TRAIN;
     if (can_step(trainer))
@@ -144,10 +142,10 @@ void vgg_trainer_free(vgg_trainer *trainer)
 
 /* ---- One step -------------------------------------------------------------------- */
 
-/* Give up what has been accumulated; the parameters are as before. */
+/* Give up what has been accumulated; the parameters are as before, and the next batch
+ * begins an accumulation. */
 static vgg_status abandon(vgg_trainer *trainer, vgg_status status)
 {
-    vgg_plan_zero_gradients(trainer->plan);
     trainer->pending = trainer->pending_samples = 0;
     return status;
 }
@@ -167,12 +165,22 @@ static vgg_status clip(vgg_trainer *trainer)
     return vgg_plan_scale_gradients(trainer->plan, trainer->opts.clip_norm / norm);
 }
 
+/* Does the rate move, and nobody knows how fast? */
+static vgg_status check_schedule(const vgg_trainer *trainer)
+{
+    const vgg_schedule *schedule = &trainer->schedule;
+    if (trainer->steps_per_epoch > 0 ||
+        (schedule->kind == VGG_SCHEDULE_CONSTANT && schedule->warmup_epochs == 0.0))
+        return VGG_OK;
+    return vgg__fail(VGG_ESTATE, "a schedule needs the steps of an epoch: set "
+                                 "steps_per_epoch when the trainer is made; only "
+                                 "vgg_trainer_fit() takes it from its loader");
+}
+
 static vgg_status rate_now(const vgg_trainer *trainer, double *lr)
 {
     *lr = trainer->opts.lr;
-    /* Before the number of steps an epoch is known, only a constant rate makes
-     * sense. */
-    if (trainer->steps_per_epoch == 0) return VGG_OK;
+    if (trainer->steps_per_epoch == 0) return VGG_OK; /* constant */
     return vgg_schedule_rate(&trainer->schedule, trainer->opts.lr,
                              trainer->progress.step, trainer->steps_per_epoch,
                              trainer->opts.epochs, lr);
@@ -222,45 +230,51 @@ static vgg_status step_at_once(vgg_trainer *trainer, const struct vgg__fed *fed,
     return VGG_OK;
 }
 
-/* Forward, loss and backward of one batch. */
+/* Forward, loss and backward of one batch. A loss that is not finite adds nothing to
+ * what is pending. Gradients begin at zero here, and not behind the step before, so
+ * that it does not matter what other plans of the model have left in them. */
 static vgg_status accumulate(vgg_trainer *trainer, const struct vgg__fed *fed,
                              double *loss, uint32_t *correct)
 {
     vgg_plan *plan = trainer->plan;
     const float scale = 1.0f / (float)trainer->opts.accumulate;
     VGG_TRY(forward(trainer, fed));
-    const vgg_status status = vgg_plan_loss(
-        plan, fed->batch.labels, trainer->opts.label_smoothing, scale, loss, correct);
+    VGG_TRY(vgg_plan_loss(plan, fed->batch.labels, trainer->opts.label_smoothing, scale,
+                          loss, correct));
+    if (trainer->pending == 0) VGG_TRY(vgg_plan_zero_gradients(plan));
+    const vgg_status status = vgg_plan_backward(plan);
     if (status != VGG_OK) return abandon(trainer, status);
-    VGG_TRY(vgg_plan_backward(plan));
     trainer->pending++;
     trainer->pending_samples += fed->batch.count;
     return VGG_OK;
 }
 
-/* One batch phase by phase, and an optimiser step when enough are accumulated. In an
- * epoch of known length its last batch ends an accumulation that is not complete. */
+/* One batch phase by phase, and an optimiser step when enough are accumulated. In a fit
+ * an epoch's last batch ends an accumulation that is not complete. */
 static vgg_status step_by_phases(vgg_trainer *trainer, const struct vgg__fed *fed,
                                  double *loss, uint32_t *correct)
 {
+    const bool last =
+        trainer->fitting && fed->batch.index + 1 == trainer->progress.batches;
     VGG_TRY(accumulate(trainer, fed, loss, correct));
-    if (trainer->pending < trainer->opts.accumulate &&
-        fed->batch.index + 1 != trainer->progress.batches)
-        return VGG_OK;
+    if (trainer->pending < trainer->opts.accumulate && !last) return VGG_OK;
     double lr;
     VGG_TRY(rate_now(trainer, &lr));
     VGG_TRY(update(trainer, lr));
     count_step(trainer, lr);
-    return vgg_plan_zero_gradients(trainer->plan);
+    return VGG_OK;
 }
 
-/* What a batch adds to the epoch's sums; its first one starts them anew. */
-static void count_batch(vgg_progress *progress, const vgg_batch *batch, double loss,
+/* What a batch adds to the epoch's sums; its first one starts them anew. How long an
+ * epoch of the caller's own is, nobody knows. */
+static void count_batch(vgg_trainer *trainer, const vgg_batch *batch, double loss,
                         uint32_t correct)
 {
+    vgg_progress *progress = &trainer->progress;
     if (batch->index == 0 || batch->epoch != progress->epoch) {
         progress->seen = progress->correct = 0;
         progress->loss_sum = 0.0;
+        if (!trainer->fitting) progress->batches = 0;
     }
     progress->epoch = batch->epoch;
     progress->batch = batch->index + 1;
@@ -291,11 +305,11 @@ static vgg_status step(vgg_trainer *trainer, const struct vgg__fed *fed)
     VGG_TRY(check_labels(trainer, &fed->batch));
     VGG_TRY(trainer->plan->step ? step_at_once(trainer, fed, &loss, &correct)
                                 : step_by_phases(trainer, fed, &loss, &correct));
-    count_batch(&trainer->progress, &fed->batch, loss, correct);
+    count_batch(trainer, &fed->batch, loss, correct);
     return VGG_OK;
 }
 
-static vgg_status step_in_mode(vgg_trainer *trainer, const struct vgg__fed *fed)
+vgg_status vgg__trainer_step(vgg_trainer *trainer, const struct vgg__fed *fed)
 {
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status = step(trainer, fed);
@@ -328,161 +342,14 @@ vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
                          "numbers below 2^48",
                          (unsigned long long)batch->index,
                          (unsigned long long)batch->epoch);
+    VGG_TRY(check_schedule(trainer));
     const struct vgg__fed fed = {.batch = *batch};
-    VGG_TRY(step_in_mode(trainer, &fed));
+    VGG_TRY(vgg__trainer_step(trainer, &fed));
     if (out != NULL) *out = trainer->progress;
     return VGG_OK;
 }
 
-/* ---- Epochs ---------------------------------------------------------------------- */
-
-static vgg_status canceled(void)
-{
-    return vgg__fail(VGG_ECANCELED, "training was canceled");
-}
-
-static bool wants_stop(const vgg_trainer *trainer)
-{
-    return atomic_load_explicit(&trainer->cancel, memory_order_relaxed) != 0;
-}
-
-/* What a fit works with. */
-struct fit {
-    vgg_trainer *trainer;
-    const vgg_callbacks *callbacks; /* may be NULL */
-    struct vgg__feed train, test;   /* the test loader may be NULL */
-    vgg_metrics *metrics;           /* with a test loader */
-};
-
-/* Train what is left of the present epoch. Stops only between two optimiser steps,
- * where a checkpoint can be made. */
-static vgg_status train_epoch(struct fit *fit)
-{
-    vgg_trainer *trainer = fit->trainer;
-    vgg_progress *progress = &trainer->progress;
-    const vgg_callbacks *callbacks = fit->callbacks;
-    if (progress->batch >= progress->batches) return VGG_OK;
-    VGG_TRY(vgg_loader_seek(fit->train.loader, progress->epoch, progress->batch));
-    bool stop = false;
-    for (;;) {
-        if (trainer->pending == 0 && (stop || wants_stop(trainer))) return canceled();
-        struct vgg__fed fed;
-        VGG_TRY(vgg__feed_next(&fit->train, &fed));
-        if (fed.batch.count == 0) break;
-        VGG_TRY(step_in_mode(trainer, &fed));
-        if (callbacks != NULL && callbacks->on_batch != NULL)
-            stop = callbacks->on_batch(callbacks->cookie, progress) != 0 || stop;
-    }
-    return stop ? canceled() : VGG_OK;
-}
-
-/* Measure after an epoch's training. */
-static vgg_status test_epoch(struct fit *fit)
-{
-    vgg_trainer *trainer = fit->trainer;
-    if (fit->test.loader == NULL) return VGG_OK;
-    vgg_metrics_reset(fit->metrics);
-    VGG_TRY(
-        vgg__evaluate(trainer->eval_plan, &fit->test, fit->metrics, &trainer->cancel));
-    vgg_progress *progress = &trainer->progress;
-    progress->test_loss = vgg_metrics_loss(fit->metrics);
-    progress->test_accuracy = vgg_metrics_top_k(fit->metrics, 1);
-    if (!(progress->best_accuracy >= progress->test_accuracy)) {
-        progress->best_accuracy = progress->test_accuracy;
-        progress->best_epoch = progress->epoch + 1;
-    }
-    return VGG_OK;
-}
-
-static vgg_status run_epochs(struct fit *fit)
-{
-    vgg_trainer *trainer = fit->trainer;
-    vgg_progress *progress = &trainer->progress;
-    const vgg_callbacks *callbacks = fit->callbacks;
-    while (progress->epoch < trainer->opts.epochs) {
-        VGG_TRY(train_epoch(fit));
-        VGG_TRY(test_epoch(fit));
-        progress->epoch++;
-        progress->batch = 0;
-        if (callbacks != NULL && callbacks->on_epoch != NULL &&
-            callbacks->on_epoch(callbacks->cookie, progress, fit->metrics) != 0)
-            return canceled();
-    }
-    return VGG_OK;
-}
-
-static vgg_status check_loaders(vgg_trainer *trainer, const vgg_loader *train,
-                                const vgg_loader *test)
-{
-    VGG_TRY(vgg__check_loader(trainer->model, "the training loader", train));
-    if (vgg_loader_batch_size(train) > trainer->opts.batch)
-        return vgg__fail(
-            VGG_ESHAPE, "the training loader gives batches of %u; the trainer takes %u",
-            vgg_loader_batch_size(train), trainer->opts.batch);
-    if (test == NULL) return VGG_OK;
-    return vgg__check_loader(trainer->model, "the test loader", test);
-}
-
-/* Before the first batch, so that no epoch is trained and then can't be tested. The
- * plan is made anew each time, since another test loader's batches may be larger. */
-static vgg_status open_fit(struct fit *fit, vgg_loader *train, vgg_loader *test)
-{
-    vgg_trainer *trainer = fit->trainer;
-    const vgg_shape *out = vgg_model_output_shape(trainer->model);
-    if (test != NULL) {
-        vgg_plan_options opts = plan_options(trainer);
-        opts.batch = vgg_loader_batch_size(test);
-        VGG_TRY(vgg_plan_create(trainer->model, trainer->device, &opts,
-                                &trainer->eval_plan));
-        VGG_TRY(vgg_metrics_create(trainer->ctx, out->dim[0], &fit->metrics));
-    }
-    if (trainer->progress.epoch >= trainer->opts.epochs) return VGG_OK;
-    VGG_TRY(vgg__feed_open(&fit->train, trainer->device, train));
-    return test != NULL ? vgg__feed_open(&fit->test, trainer->device, test) : VGG_OK;
-}
-
-static void close_fit(struct fit *fit)
-{
-    vgg__feed_close(&fit->train);
-    vgg__feed_close(&fit->test);
-    vgg_metrics_free(fit->metrics);
-}
-
-vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train, vgg_loader *test,
-                           const vgg_callbacks *callbacks)
-{
-    VGG_REQUIRE(trainer != NULL);
-    VGG_REQUIRE(train != NULL);
-    VGG_TRY(vgg__trainer_check_free(trainer));
-    VGG_TRY(check_loaders(trainer, train, test));
-    const uint64_t batches = vgg_loader_batches(train);
-    if (batches == 0)
-        return vgg__fail(VGG_EINVAL, "the training loader has no full batch");
-    vgg_progress *progress = &trainer->progress;
-    if (progress->batch > 0 && progress->batches > 0 && progress->batches != batches)
-        return vgg__fail(VGG_EMISMATCH,
-                         "the training stands in the middle of an epoch of %llu "
-                         "batches; the loader's epochs have %llu",
-                         (unsigned long long)progress->batches,
-                         (unsigned long long)batches);
-    const uint64_t group = trainer->opts.accumulate;
-    progress->batches = batches;
-    if (trainer->steps_per_epoch == 0)
-        trainer->steps_per_epoch = (batches + group - 1) / group;
-
-    vgg_plan_free(trainer->eval_plan);
-    trainer->eval_plan = NULL;
-    struct fit fit = {.trainer = trainer, .callbacks = callbacks};
-    vgg_status status = open_fit(&fit, train, test);
-    if (status == VGG_OK) {
-        trainer->fitting = true;
-        status = run_epochs(&fit);
-        trainer->fitting = false;
-        atomic_store_explicit(&trainer->cancel, 0, memory_order_relaxed);
-    }
-    close_fit(&fit);
-    return status;
-}
+/* ---- Looking at it --------------------------------------------------------------- */
 
 void vgg_trainer_cancel(vgg_trainer *trainer)
 {

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <vgg/train.h>
 
+#include "train/feed.h"
+
 struct vgg_trainer {
     vgg_context *ctx;
     vgg_model *model;
@@ -32,5 +34,11 @@ struct vgg_trainer {
 
 /* VGG_ESTATE from a callback of vgg_trainer_fit(). */
 vgg_status vgg__trainer_check_free(const vgg_trainer *trainer);
+
+/* What its plans for training and for evaluation have in common. */
+vgg_plan_options vgg__trainer_plan_options(const vgg_trainer *trainer);
+
+/* Train on one batch, wherever its images are. */
+vgg_status vgg__trainer_step(vgg_trainer *trainer, const struct vgg__fed *fed);
 
 #endif

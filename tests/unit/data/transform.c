@@ -151,7 +151,7 @@ START_TEST(flip_and_shift_are_what_was_drawn)
     int flips = 0, downs[7] = {0}, rights[7] = {0};
     for (uint64_t index = 0; index < 700; index++) {
         struct vgg__augment augment;
-        vgg__augment_draw(&transform, H, W, &(struct vgg__place){42, 7, index},
+        vgg__augment_draw(&transform, H, W, &(struct vgg__sample_place){42, 7, index},
                           &augment);
         float *const out = apply(&transform, H, W, 1, index);
         for (int c = 0; c < C; c++)
@@ -194,7 +194,7 @@ START_TEST(fill_is_normalized)
     int shifted = 0;
     for (uint64_t index = 0; index < 20; index++) {
         struct vgg__augment augment;
-        vgg__augment_draw(&transform, H, W, &(struct vgg__place){42, 7, index},
+        vgg__augment_draw(&transform, H, W, &(struct vgg__sample_place){42, 7, index},
                           &augment);
         float *const out = apply(&transform, H, W, 1, index);
         if (augment.down > 0) ck_assert(out[(H - 1) * W] == black);
@@ -214,7 +214,7 @@ START_TEST(erased_is_zero)
     int erased = 0;
     for (uint64_t index = 0; index < 100; index++) {
         struct vgg__augment augment;
-        vgg__augment_draw(&transform, H, W, &(struct vgg__place){42, 7, index},
+        vgg__augment_draw(&transform, H, W, &(struct vgg__sample_place){42, 7, index},
                           &augment);
         float *const out = apply(&transform, H, W, 1, index);
         for (uint32_t y = 0; y < H; y++)
@@ -241,8 +241,8 @@ START_TEST(erased_rectangles)
     double least_area = 1, most_area = 0, least_ratio = 9, most_ratio = 0, sum_area = 0;
     for (uint64_t index = 0; index < 4000; index++) {
         struct vgg__augment augment;
-        vgg__augment_draw(&transform, 1000, 900, &(struct vgg__place){1, 0, index},
-                          &augment);
+        vgg__augment_draw(&transform, 1000, 900,
+                          &(struct vgg__sample_place){1, 0, index}, &augment);
         const double h = augment.erase.height, w = augment.erase.width;
         if (h == 0) continue;
         erased++;
@@ -270,7 +270,8 @@ START_TEST(random_follows_from_place_alone)
     vgg_transform transform = VGG_TRANSFORM_INIT;
     transform.flip = transform.erase = 0.5f;
     transform.shift = 4;
-    const struct vgg__place places[4] = {{1, 2, 3}, {9, 2, 3}, {1, 9, 3}, {1, 2, 9}};
+    const struct vgg__sample_place places[4] = {
+        {1, 2, 3}, {9, 2, 3}, {1, 9, 3}, {1, 2, 9}};
     struct vgg__augment drawn[4], again;
     for (int i = 0; i < 4; i++) {
         memset(&drawn[i], 0, sizeof drawn[i]);

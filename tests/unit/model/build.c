@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <vgg/plan.h>
 
 static vgg_model *build(const char *preset, uint32_t ratio)
 {
@@ -288,14 +289,24 @@ START_TEST(architecture_is_remembered)
 }
 END_TEST
 
-START_TEST(sealed_models_take_no_layer)
+/* A plan closes a model, also when it is gone; one that can't be made does not. */
+START_TEST(models_with_plans_take_no_layer)
 {
     vgg_arch arch = VGG_ARCH_INIT;
     arch.hidden = 8;
     vgg_model *model = vgg_build(&arch, 32);
-    model->sealed = true; /* as a plan does */
+    vgg_device *device;
+    vgg_plan *plan;
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    ck_ok(vgg_device_open(NULL, "ref", &device));
+    opts.max_bytes = 1;
+    ck_fails(vgg_plan_create(model, device, &opts, &plan), VGG_ELIMIT);
+    ck_ok(vgg_model_add_relu(model, NULL));
+    ck_ok(vgg_plan_create(model, device, NULL, &plan));
+    vgg_plan_free(plan);
     ck_fails_with(vgg_model_add_relu(model, NULL), VGG_ESTATE, "no layer can be added");
     ck_ok(vgg_model_init(model, VGG_INIT_HE, 1));
+    vgg_device_free(device);
     vgg_model_free(model);
 }
 END_TEST
@@ -359,7 +370,7 @@ int main(void)
     tcase_add_test(tc, pointwise_ones_come_last);
     tcase_add_test(tc, any_ratio);
     tcase_add_test(tc, architecture_is_remembered);
-    tcase_add_test(tc, sealed_models_take_no_layer);
+    tcase_add_test(tc, models_with_plans_take_no_layer);
     tcase_add_test(tc, failures_give_nothing);
     tcase_add_test(tc, memory_is_counted);
     suite_add_tcase(suite, tc);
