@@ -150,24 +150,16 @@ static vgg_status measure(const vgg_model *model, vgg_device *device,
 }
 
 static vgg_status measure_all(vgg_model *model, vgg_device *device,
-                              const vgg_plan_options *opts, bool step,
-                              uint64_t bytes[2])
+                              const vgg_plan_options *opts, uint64_t bytes[2])
 {
     vgg_plan_options read;
     struct vgg__lowered *lowered;
     VGG_TRY(prepare(model, device, opts, &read, &lowered));
-    lowered->desc.step = step;
     const vgg_status status =
         measure(model, device, read.max_bytes, lowered, &bytes[0]);
     bytes[1] = store_bytes(model, &lowered->desc);
     vgg__lowered_free(lowered);
     return status;
-}
-
-vgg_status vgg__plan_measure_step(vgg_model *model, vgg_device *device,
-                                  const vgg_plan_options *opts, uint64_t bytes[2])
-{
-    return measure_all(model, device, opts, true, bytes);
 }
 
 vgg_status vgg_plan_measure(vgg_model *model, vgg_device *device,
@@ -178,7 +170,7 @@ vgg_status vgg_plan_measure(vgg_model *model, vgg_device *device,
     if (plan_bytes != NULL) *plan_bytes = 0;
     if (shared_bytes != NULL) *shared_bytes = 0;
     VGG_REQUIRE(model != NULL && device != NULL);
-    VGG_TRY(measure_all(model, device, opts, false, bytes));
+    VGG_TRY(measure_all(model, device, opts, bytes));
     if (plan_bytes != NULL) *plan_bytes = bytes[0];
     if (shared_bytes != NULL) *shared_bytes = bytes[1];
     return VGG_OK;

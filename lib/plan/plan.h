@@ -79,10 +79,6 @@ char *vgg__plan_text(vgg_plan *plan);
 vgg_status vgg__plan_create_step(vgg_model *model, vgg_device *device,
                                  const vgg_plan_options *opts, vgg_plan **out);
 
-/* What such a plan takes: bytes of its own, and shared ones. */
-vgg_status vgg__plan_measure_step(vgg_model *model, vgg_device *device,
-                                  const vgg_plan_options *opts, uint64_t bytes[2]);
-
 /* An optimiser with everything resolved; `optimizer` is checked. */
 vgg_update vgg__optimizer_update(const vgg_optimizer *optimizer, double lr, uint64_t t);
 

@@ -273,9 +273,7 @@ static vgg_status check_all(struct loading *loading)
 static vgg_status apply_tensors(struct loading *loading,
                                 const struct vgg__moments *before)
 {
-    vgg_plan *plan = loading->trainer->plan;
     vgg_status status = vgg__moments_apply(&loading->moments);
-    if (status == VGG_OK && !plan->step) status = vgg_plan_zero_gradients(plan);
     if (status == VGG_OK) status = vgg__staged_apply(&loading->staged);
     if (status != VGG_OK) vgg__moments_apply(before);
     return status;
@@ -291,11 +289,9 @@ static vgg_status apply(struct loading *loading)
     if (status == VGG_OK) status = apply_tensors(loading, &before);
     vgg__moments_free(&before);
     if (status != VGG_OK) return status;
-    trainer->progress = loading->record.progress;
-    trainer->steps_per_epoch = loading->record.steps_per_epoch;
+    vgg__trainer_restore(trainer, &loading->record.progress,
+                         loading->record.steps_per_epoch);
     trainer->model->batches_tracked = loading->record.batches_tracked;
-    trainer->pending = 0;
-    trainer->pending_samples = 0;
     return VGG_OK;
 }
 

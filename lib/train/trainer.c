@@ -349,6 +349,14 @@ vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch,
     return VGG_OK;
 }
 
+void vgg__trainer_restore(vgg_trainer *trainer, const vgg_progress *progress,
+                          uint64_t steps_per_epoch)
+{
+    trainer->progress = *progress;
+    trainer->steps_per_epoch = steps_per_epoch;
+    trainer->pending = trainer->pending_samples = 0;
+}
+
 /* ---- Looking at it --------------------------------------------------------------- */
 
 void vgg_trainer_cancel(vgg_trainer *trainer)

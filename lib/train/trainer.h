@@ -35,6 +35,11 @@ struct vgg_trainer {
 /* VGG_ESTATE from a callback of vgg_trainer_fit(). */
 vgg_status vgg__trainer_check_free(const vgg_trainer *trainer);
 
+/* The trainer stands there, between two optimiser steps. Parameters and the optimiser's
+ * slots are the caller's to bring. */
+void vgg__trainer_restore(vgg_trainer *trainer, const vgg_progress *progress,
+                          uint64_t steps_per_epoch);
+
 /* What its plans for training and for evaluation have in common. */
 vgg_plan_options vgg__trainer_plan_options(const vgg_trainer *trainer);
 

@@ -110,21 +110,19 @@ END_TEST
 
 START_TEST(memory_without_gradients)
 {
-    uint64_t bytes[2], plain[2];
+    uint64_t plain, shared;
     vgg_plan *plan;
-    ck_ok(vgg__plan_measure_step(model, device, &opts, bytes));
-    ck_ok(vgg_plan_measure(model, device, &opts, &plain[0], &plain[1]));
-    ck_assert_uint_eq(bytes[1], 4 * vgg_model_parameters(model));
-    ck_assert_uint_eq(plain[1], 2 * bytes[1]);
-    ck_assert_uint_eq(plain[0], bytes[0] + 4 * 3 * sizeof(float)); /* the output's */
+    ck_ok(vgg_plan_measure(model, device, &opts, &plain, &shared));
+    ck_assert_uint_eq(shared, 2 * 4 * vgg_model_parameters(model));
     ck_ok(vgg__plan_create_step(model, device, &opts, &plan));
-    ck_assert_uint_eq(vgg_plan_bytes(plan), bytes[0]);
+    const uint64_t bytes = vgg_plan_bytes(plan);
+    ck_assert_uint_eq(plain, bytes + 4 * 3 * sizeof(float)); /* the output's */
     vgg_plan_free(plan);
-    opts.max_bytes = bytes[0] - 1;
+    opts.max_bytes = bytes - 1;
     ck_fails_with(vgg__plan_create_step(model, device, &opts, &plan), VGG_ELIMIT,
                   "max_bytes");
     ck_assert_ptr_null(plan);
-    opts.max_bytes = bytes[0];
+    opts.max_bytes = bytes;
     ck_ok(vgg__plan_create_step(model, device, &opts, &plan));
     vgg_plan_free(plan);
     opts.max_bytes = 0;
