@@ -32,7 +32,8 @@ typedef enum vgg_average {
 } vgg_average;
 
 /**
- * Start collecting.
+ * Start collecting. Counts of every pair of classes are kept: 8 bytes times the square
+ * of `classes`.
  *
  * @param classes at least 1.
  * @return VGG_OK, VGG_EINVAL, VGG_ENOMEM.
