@@ -5,8 +5,9 @@
  * `.<name>.new-<process>-<save>-<time>`, and is flushed to disk before it takes its
  * name by a rename; then the parent folder is flushed. The writer holds a lock (flock)
  * on what it writes, so the next save knows the leftovers of a killed process from the
- * work of a living one, and removes the former. Saves of a folder take turns, by a lock
- * of the parent, where they look at what is there and where they change it.
+ * work of a living one, and removes the former: what has exactly a temporary name, is
+ * this user's and holds nothing that no save writes. Saves of a folder take turns, by a
+ * lock of the parent, where they look at what is there and where they change it.
  *
  * The last component of a path is never followed if it is a symbolic link: a file
  * replaces the link itself, a folder refuses it. A file that replaces another has the
@@ -42,10 +43,17 @@ vgg_status vgg__out_finish(struct vgg__out *out);
 /* Close without a look. */
 void vgg__out_abandon(struct vgg__out *out);
 
+/* The files that a folder may have in it, borrowed. The first is always there. */
+struct vgg__names {
+    const char *const *names;
+    uint32_t count; /* 0: it is no folder that is saved */
+};
+
 /* A place in a parent folder, and the names that saving to it needs. */
 struct vgg__place {
-    int parent;                     /* fd */
-    const char *shown;              /* the path for error texts, borrowed */
+    int parent;        /* fd */
+    const char *shown; /* the path for error texts, borrowed */
+    struct vgg__names known;
     char name[VGG_FILE_NAME_SIZE];  /* the last component */
     char stem[VGG_FILE_NAME_SIZE];  /* ".<name>." */
     char temp[VGG_FILE_NAME_SIZE];  /* what is being written; "": nothing */
@@ -71,8 +79,6 @@ void vgg__atomic_file_abort(struct vgg__atomic_file *file);
  * one, which is replaced. When a commit fails, the old one is at its place. */
 struct vgg__atomic_folder {
     struct vgg__place place;
-    const char *const *names; /* what such a folder may have in it, borrowed */
-    uint32_t count;
     int fd; /* of the new folder */
 };
 

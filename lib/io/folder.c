@@ -8,61 +8,39 @@
 #include "io/atomic.h"
 
 #include "core/error.h"
+#include "io/entries.h"
 #include "io/os.h"
 #include "io/place.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
+#include <unistd.h>
 
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
 
-static bool is_known(const struct vgg__atomic_folder *folder, const char *name)
-{
-    for (uint32_t i = 0; i < folder->count; i++)
-        if (strcmp(name, folder->names[i]) == 0) return true;
-    return false;
-}
-
 /* The entries of the folder at the place: all known, the first name among them, or
  * none. Takes `fd`. */
-static vgg_status check_entries(const struct vgg__atomic_folder *folder, int fd)
+static vgg_status check_entries(const struct vgg__place *place, int fd)
 {
-    const char *path = folder->place.shown;
-    DIR *entries = fdopendir(fd);
-    if (entries == NULL) {
-        const int reason = errno;
-        vgg__os->close(fd);
-        return vgg__fail_errno(VGG_EIO, reason, "%s: can't list it", path);
-    }
-    bool first = false, any = false;
-    vgg_status status = VGG_OK;
-    for (const struct dirent *e;
-         status == VGG_OK && (errno = 0, e = readdir(entries)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        any = true;
-        first = first || strcmp(e->d_name, folder->names[0]) == 0;
-        if (!is_known(folder, e->d_name))
-            status =
-                vgg__fail(VGG_EMISMATCH,
-                          "%s: will not be replaced, \"%s\" in it is someone else's",
-                          path, e->d_name);
-    }
-    if (status == VGG_OK && errno != 0)
-        status = vgg__fail_errno(VGG_EIO, errno, "%s: can't list it", path);
-    if (status == VGG_OK && any && !first)
-        status = vgg__fail(VGG_EMISMATCH, "%s: will not be replaced, it has no %s",
-                           path, folder->names[0]);
-    closedir(entries);
-    return status;
+    bool whole;
+    char foreign[VGG_FILE_NAME_SIZE];
+    const int why = vgg__entries_check(&place->known, fd, &whole, foreign);
+    if (why != 0)
+        return vgg__fail_errno(VGG_EIO, why, "%s: can't list it", place->shown);
+    if (foreign[0] != '\0')
+        return vgg__fail(VGG_EMISMATCH,
+                         "%s: will not be replaced, \"%s\" in it is someone else's",
+                         place->shown, foreign);
+    if (!whole)
+        return vgg__fail(VGG_EMISMATCH, "%s: will not be replaced, it has no %s",
+                         place->shown, place->known.names[0]);
+    return VGG_OK;
 }
 
 /* *exists: there is an older folder, which may be replaced. */
-static vgg_status check_place(const struct vgg__atomic_folder *folder, bool *exists)
+static vgg_status check_place(const struct vgg__place *place, bool *exists)
 {
-    const struct vgg__place *place = &folder->place;
     struct stat st;
     *exists = false;
     if (vgg__os->fstatat(place->parent, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -73,7 +51,7 @@ static vgg_status check_place(const struct vgg__atomic_folder *folder, bool *exi
     *exists = true;
     const int fd = vgg__os->openat(place->parent, place->name, FOLDER_FLAGS, 0);
     if (fd < 0) return vgg__place_fail(place, "can't open it");
-    return check_entries(folder, fd);
+    return check_entries(place, fd);
 }
 
 static int rename_in(const struct vgg__place *place, const char *from, const char *to,
@@ -82,17 +60,32 @@ static int rename_in(const struct vgg__place *place, const char *from, const cha
     return vgg__os->renameat2(place->parent, from, place->parent, to, flags);
 }
 
-/* After a kill between two renames: bring the old folder back to its name. If it has
- * its name, the third one is a leftover. */
-static vgg_status recover(const struct vgg__place *place, bool exists)
+/* *ours: the third name is what a save left there, a folder of this user's that may be
+ * replaced. Anything else of that name is someone else's. */
+static vgg_status look_at_third(const struct vgg__place *place, bool *ours)
 {
     struct stat st;
+    char foreign[VGG_FILE_NAME_SIZE];
+    *ours = false;
     if (vgg__os->fstatat(place->parent, place->third, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? VGG_OK
                                : vgg__place_fail(place, "can't look beside it");
-    if (exists)
-        vgg__folder_remove(place->parent, place->third);
-    else if (rename_in(place, place->third, place->name, 0) != 0)
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid()) return VGG_OK;
+    const int fd = vgg__os->openat(place->parent, place->third, FOLDER_FLAGS, 0);
+    if (fd < 0 || (errno = vgg__entries_check(&place->known, fd, ours, foreign)) != 0)
+        return vgg__place_fail(place, "can't look beside it");
+    return VGG_OK;
+}
+
+/* After a kill between two renames: bring the old folder back to its name. If it has
+ * its name, the third one is a leftover. What is not ours stays. */
+static vgg_status recover(const struct vgg__place *place, bool exists)
+{
+    bool ours;
+    VGG_TRY(look_at_third(place, &ours));
+    if (ours && exists)
+        vgg__entries_remove(&place->known, place->parent, place->third);
+    else if (ours && rename_in(place, place->third, place->name, 0) != 0)
         return vgg__place_fail(place, "can't bring back the older one");
     return VGG_OK;
 }
@@ -100,15 +93,14 @@ static vgg_status recover(const struct vgg__place *place, bool exists)
 vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const char *path,
                                     const char *const *names, uint32_t count)
 {
-    folder->names = names;
-    folder->count = count;
     folder->fd = -1;
     struct vgg__place *place = &folder->place;
     bool exists;
     vgg_status status = vgg__place_open(place, path);
     if (status == VGG_OK) {
+        place->known = (struct vgg__names){names, count};
         vgg__place_lock(place);
-        status = check_place(folder, &exists);
+        status = check_place(place, &exists);
         if (status == VGG_OK) status = recover(place, exists);
         if (status == VGG_OK) vgg__place_clean(place);
         vgg__place_unlock(place);
@@ -118,9 +110,22 @@ vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const cha
     return status;
 }
 
+/* A rename would put the older folder over an empty one of that name. */
+static vgg_status check_third_free(const struct vgg__place *place)
+{
+    struct stat st;
+    if (vgg__os->fstatat(place->parent, place->third, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return vgg__fail(VGG_EMISMATCH,
+                         "%s: can't be replaced while %s beside it is someone else's: "
+                         "move that away",
+                         place->shown, place->third);
+    return errno == ENOENT ? VGG_OK : vgg__place_fail(place, "can't look beside it");
+}
+
 /* Exchange by way of the third name. */
 static vgg_status exchange_slowly(const struct vgg__place *place)
 {
+    VGG_TRY(check_third_free(place));
     if (rename_in(place, place->name, place->third, 0) != 0)
         return vgg__place_fail(place, "can't move the older one away");
     if (rename_in(place, place->temp, place->name, 0) != 0) {
@@ -149,11 +154,10 @@ static vgg_status exchange(const struct vgg__place *place)
 }
 
 /* Put the new folder in its place and flush that to disk, or leave all as it was. */
-static vgg_status put_in_place(const struct vgg__atomic_folder *folder)
+static vgg_status put_in_place(const struct vgg__place *place)
 {
-    const struct vgg__place *place = &folder->place;
     bool exists;
-    VGG_TRY(check_place(folder, &exists));
+    VGG_TRY(check_place(place, &exists));
     if (exists) {
         VGG_TRY(exchange(place));
     } else if (rename_in(place, place->temp, place->name, 0) != 0) {
@@ -177,7 +181,7 @@ vgg_status vgg__atomic_folder_commit(struct vgg__atomic_folder *folder)
         status = vgg__place_fail(place, "can't flush the new one to disk");
     if (status == VGG_OK) {
         vgg__place_lock(place);
-        status = put_in_place(folder);
+        status = put_in_place(place);
         vgg__place_unlock(place);
     }
     /* Whatever has the temporary name now, the old folder or the new, is not wanted. */

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "io/entries.h"
 #include "io/os.h"
 
 #include <dirent.h>
@@ -61,7 +62,7 @@ vgg_status vgg__place_open(struct vgg__place *place, const char *path)
         vgg__sha256_end(&sha, hash);
         snprintf(place->stem, sizeof place->stem, ".%s.", hash);
     }
-    snprintf(place->third, sizeof place->third, "%.220sold", place->stem);
+    snprintf(place->third, sizeof place->third, "%.220svgg-old", place->stem);
     return open_parent(place, path, first);
 }
 
@@ -153,53 +154,67 @@ void vgg__place_unlock(const struct vgg__place *place)
     vgg__os->flock(place->parent, LOCK_UN);
 }
 
-bool vgg__folder_remove(int parent, const char *name)
-{
-    const int fd = vgg__os->openat(parent, name,
-                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
-    if (fd < 0) return false;
-    DIR *entries = fdopendir(fd);
-    if (entries == NULL) {
-        vgg__os->close(fd);
-        return false;
-    }
-    for (const struct dirent *e; (e = readdir(entries)) != NULL;)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            vgg__os->unlinkat(fd, e->d_name, 0);
-    closedir(entries);
-    return vgg__os->unlinkat(parent, name, AT_REMOVEDIR) == 0;
-}
-
 void vgg__place_discard(struct vgg__place *place, bool folder)
 {
     if (place->temp[0] == '\0') return;
     if (folder)
-        vgg__folder_remove(place->parent, place->temp);
+        vgg__entries_remove(&place->known, place->parent, place->temp);
     else
         vgg__os->unlinkat(place->parent, place->temp, 0);
     place->temp[0] = '\0';
 }
 
+static bool has_no_foreign(const struct vgg__place *place, const char *name)
+{
+    bool whole;
+    char foreign[VGG_FILE_NAME_SIZE];
+    const int fd = vgg__os->openat(place->parent, name,
+                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    return fd >= 0 && vgg__entries_check(&place->known, fd, &whole, foreign) == 0 &&
+           foreign[0] == '\0';
+}
+
 /* Remove a leftover, unless someone still writes it or it is not ours. */
-static void remove_leftover(int parent, const char *name)
+static void remove_leftover(const struct vgg__place *place, const char *name)
 {
     struct stat st;
-    const int fd = vgg__os->openat(
-        parent, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW, 0);
+    const int fd =
+        vgg__os->openat(place->parent, name,
+                        O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return;
     if (vgg__os->fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
         vgg__os->flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-        vgg__place_holds(parent, name, fd)) {
-        if (S_ISDIR(st.st_mode)) vgg__folder_remove(parent, name);
-        if (S_ISREG(st.st_mode)) vgg__os->unlinkat(parent, name, 0);
+        vgg__place_holds(place->parent, name, fd)) {
+        if (S_ISDIR(st.st_mode) && has_no_foreign(place, name))
+            vgg__entries_remove(&place->known, place->parent, name);
+        if (S_ISREG(st.st_mode)) vgg__os->unlinkat(place->parent, name, 0);
     }
     vgg__os->close(fd);
 }
 
-void vgg__place_clean(const struct vgg__place *place)
+/* What follows the number that a text begins with, if name_anew() writes it so; else
+ * NULL. */
+static const char *after_number(const char *text)
+{
+    const size_t digits = strspn(text, "0123456789");
+    const bool plain = digits > 0 && (digits == 1 || text[0] != '0');
+    return plain && digits <= 10 ? text + digits : NULL;
+}
+
+/* Is it a name of name_anew()'s for this place, to the last byte? */
+static bool is_temporary(const struct vgg__place *place, const char *name)
 {
     char prefix[VGG_FILE_NAME_SIZE];
-    snprintf(prefix, sizeof prefix, "%.220snew-", place->stem);
+    const int length = snprintf(prefix, sizeof prefix, "%.205snew", place->stem);
+    if (strncmp(name, prefix, (size_t)length) != 0) return false;
+    name += length;
+    for (int i = 0; i < 3 && name != NULL; i++)
+        name = *name == '-' ? after_number(name + 1) : NULL;
+    return name != NULL && *name == '\0';
+}
+
+void vgg__place_clean(const struct vgg__place *place)
+{
     const int fd =
         vgg__os->openat(place->parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) return;
@@ -209,8 +224,7 @@ void vgg__place_clean(const struct vgg__place *place)
         return;
     }
     for (const struct dirent *e; (e = readdir(entries)) != NULL;)
-        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
-            remove_leftover(place->parent, e->d_name);
+        if (is_temporary(place, e->d_name)) remove_leftover(place, e->d_name);
     closedir(entries);
 }
 

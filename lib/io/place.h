@@ -27,13 +27,12 @@ vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd);
 /* Remove what has the temporary name. */
 void vgg__place_discard(struct vgg__place *place, bool folder);
 
-/* Remove the leftovers of dead processes. */
+/* Remove the leftovers of dead processes: what has exactly a temporary name of this
+ * place, is this user's, is not locked, and is a file, or a folder with nothing but
+ * known files. Anything else stays. */
 void vgg__place_clean(const struct vgg__place *place);
 
 /* Flush the parent to disk. */
 vgg_status vgg__place_sync(const struct vgg__place *place);
-
-/* Remove a folder and the files in it; false if it is still there. */
-bool vgg__folder_remove(int parent, const char *name);
 
 #endif

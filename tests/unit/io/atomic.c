@@ -36,8 +36,10 @@ static void teardown(void)
 
 static const char *in_base(const char *name)
 {
-    static char text[4096];
-    snprintf(text, sizeof text, "%s/%s", base, name);
+    static char texts[2][4096];
+    static unsigned turn;
+    char *text = texts[turn++ % 2];
+    snprintf(text, sizeof texts[0], "%s/%s", base, name);
     return text;
 }
 
@@ -170,18 +172,123 @@ END_TEST
 
 START_TEST(file_leftovers)
 {
-    write_plain(in_base(".target.new-99-0"), "dead");
-    write_plain(in_base(".other.new-99-0"), "not ours");
-    write_plain(in_base(".target.new-99-1"), "living");
-    const int fd = open(in_base(".target.new-99-1"), O_RDWR | O_CLOEXEC);
+    write_plain(in_base(".target.new-99-0-7"), "dead");
+    write_plain(in_base(".other.new-99-0-7"), "not ours");
+    write_plain(in_base(".target.new-99-1-7"), "living");
+    const int fd = open(in_base(".target.new-99-1-7"), O_RDWR | O_CLOEXEC);
     ck_assert_int_eq(flock(fd, LOCK_EX), 0);
     ck_ok(save_file("one"));
-    ck_assert_int_eq(faults_entries(base, ".target.new-99-0"), 0);
-    ck_assert_int_eq(faults_entries(base, ".target.new-99-1"), 1);
-    ck_assert_int_eq(faults_entries(base, ".other.new-99-0"), 1);
+    ck_assert_int_eq(faults_entries(base, ".target.new-99-0-7"), 0);
+    ck_assert_int_eq(faults_entries(base, ".target.new-99-1-7"), 1);
+    ck_assert_int_eq(faults_entries(base, ".other.new-99-0-7"), 1);
     close(fd);
     ck_ok(save_file("two"));
     ck_assert_int_eq(faults_entries(base, ".target."), 0);
+}
+END_TEST
+
+/* What has a temporary name but for a byte is someone else's. */
+START_TEST(file_leftovers_of_others)
+{
+    static const char *const others[] = {
+        ".target.new-notes.txt", ".target.new-1-2",     ".target.new-1-2-3.old",
+        ".target.new-1-2-3-4",   ".target.new--2-3",    ".target.new-1-2-",
+        ".target.new-01-2-3",    ".target.new-1-2-0x3", ".target.new-1-2-12345678901",
+        ".target.new",           ".target.new.1-2-3",
+    };
+    const int count = sizeof others / sizeof *others;
+    for (int i = 0; i < count; i++) write_plain(in_base(others[i]), "mine");
+    ck_assert_int_eq(mkdir(in_base(".target.new-1-2-4"), 0755), 0);
+    write_plain(in_base(".target.new-1-2-4/data"), "a file knows no entries");
+    ck_ok(save_file("one"));
+    ck_ok(save_file("two"));
+    for (int i = 0; i < count; i++) check_text(in_base(others[i]), "mine", "mine");
+    ck_assert_int_eq(faults_entries(in_base(".target.new-1-2-4"), ""), 1);
+    ck_assert_int_eq(faults_entries(base, ""), count + 2);
+}
+END_TEST
+
+START_TEST(folder_leftovers)
+{
+    ck_assert_int_eq(mkdir(in_base(".target.new-1-2-3"), 0755), 0);
+    write_plain(in_base(".target.new-1-2-3/data"), "half written");
+    ck_assert_int_eq(mkdir(in_base(".target.new-1-2-4"), 0755), 0);
+    write_plain(in_base(".target.new-1-2-4/data"), "x");
+    write_plain(in_base(".target.new-1-2-4/notes"), "mine");
+    ck_ok(save_folder("one"));
+    check_folder("one", "one");
+    ck_assert_int_eq(faults_entries(base, ".target.new-1-2-3"), 0);
+    ck_assert_int_eq(faults_entries(in_base(".target.new-1-2-4"), ""), 2);
+    ck_assert_int_eq(faults_entries(base, ""), 2);
+}
+END_TEST
+
+#define THIRD ".target.vgg-old"
+
+/* A folder of the third name that holds more than a save's files, or no manifest, or is
+ * no folder, is not a leftover: it is neither brought back nor removed. */
+static void plant_third(int kind)
+{
+    if (kind == 2) {
+        write_plain(in_base(THIRD), "mine");
+        return;
+    }
+    ck_assert_int_eq(mkdir(in_base(THIRD), 0755), 0);
+    write_plain(in_base(THIRD "/data"), "mine");
+    if (kind == 1) return;
+    write_plain(in_base(THIRD "/manifest"), "mine");
+    write_plain(in_base(THIRD "/notes"), "mine");
+}
+
+static void check_third(int kind)
+{
+    if (kind == 2)
+        check_text(in_base(THIRD), "mine", "mine");
+    else
+        ck_assert_int_eq(faults_entries(in_base(THIRD), ""), kind == 1 ? 1 : 3);
+    ck_assert_int_eq(faults_entries(base, ""), 2);
+}
+
+START_TEST(folder_third_of_others)
+{
+    plant_third(_i);
+    ck_ok(save_folder("one"));
+    check_third(_i);
+    ck_ok(save_folder("two"));
+    check_third(_i);
+    faults_begin(FAULT_NO_EXCHANGE, 1000);
+    ck_fails_with(save_folder("three"), VGG_EMISMATCH,
+                  THIRD " beside it is someone else's: move that away");
+    faults_end();
+    check_third(_i);
+    check_folder("two", "two");
+}
+END_TEST
+
+/* A kill between two renames leaves the older folder by its third name, alone or beside
+ * the new one. A kill at any call of the save that finds it so changes nothing: the
+ * next one has its way. */
+START_TEST(folder_third_of_ours)
+{
+    for (long n = 1;; n++) {
+        harness_rmdir(base);
+        ck_assert_int_eq(mkdir(base, 0700), 0);
+        ck_ok(save_folder("old"));
+        ck_assert_int_eq(rename(path, in_base(THIRD)), 0);
+        if (_i == 1) {
+            ck_assert_int_eq(rename(in_base(THIRD), in_base("away")), 0);
+            ck_ok(save_folder("new"));
+            ck_assert_int_eq(rename(in_base("away"), in_base(THIRD)), 0);
+        }
+        faults_begin(FAULT_STOP, n);
+        save_folder("new");
+        const long calls = faults_end();
+        check_folder(_i == 1 ? "new" : "old", "new");
+        ck_ok(save_folder("next"));
+        check_folder("next", "next");
+        ck_assert_int_eq(faults_entries(base, ""), 1);
+        if (n > calls) break;
+    }
 }
 END_TEST
 
@@ -374,6 +481,10 @@ int main(void)
     tcase_add_test(tests, file_symbolic_link);
     tcase_add_test(tests, file_refused);
     tcase_add_test(tests, file_leftovers);
+    tcase_add_test(tests, file_leftovers_of_others);
+    tcase_add_test(tests, folder_leftovers);
+    tcase_add_loop_test(tests, folder_third_of_others, 0, 3);
+    tcase_add_loop_test(tests, folder_third_of_ours, 0, 2);
     tcase_add_test(tests, folder_new_and_replaced);
     tcase_add_test(tests, folder_refused);
     tcase_add_test(tests, folder_empty_is_taken);
