@@ -30,6 +30,9 @@ VGG_BEGIN_DECLS
  *
  * Several threads or processes may save to one folder, each a trainer of its own, and
  * others read it: each save replaces the folder as a whole, and the last one stays.
+ * They take turns by flock() on an empty file `.NAME.vgg-lock` beside it, which is
+ * there for moments only; no other lock is waited for. A save that waits for more than
+ * 10 seconds, because another is stopped in the midst of its turn, fails with VGG_EIO.
  *
  * @param dir      the folder; its parent must exist; an empty folder or a checkpoint
  *                 there is replaced, anything else there (also a file more in the

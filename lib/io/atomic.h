@@ -7,7 +7,8 @@
  * on what it writes, so the next save knows the leftovers of a killed process from the
  * work of a living one, and removes the former: what has exactly a temporary name, is
  * this user's and holds nothing that no save writes. Saves of a folder take turns, by a
- * lock of the parent, where they look at what is there and where they change it.
+ * lock of their own beside it (lock.h), where they look at what is there and where they
+ * change it.
  *
  * The last component of a path is never followed if it is a symbolic link: a file
  * replaces the link itself, a folder refuses it. A file that replaces another has the
@@ -58,6 +59,9 @@ struct vgg__place {
     char stem[VGG_FILE_NAME_SIZE];  /* ".<name>." */
     char temp[VGG_FILE_NAME_SIZE];  /* what is being written; "": nothing */
     char third[VGG_FILE_NAME_SIZE]; /* an old folder, between two renames */
+    char lock_name[VGG_FILE_NAME_SIZE];
+    int lock;      /* fd; -1: not taken */
+    bool lock_own; /* the lock's file is this user's */
 };
 
 /* A file. begin, vgg__out_write(&file->out), commit; abort() ends it without effect and

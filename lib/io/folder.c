@@ -4,13 +4,13 @@
  * The new folder and the old one exchange their names (renameat2, RENAME_EXCHANGE).
  * Where the file system can't do that, the old one goes to a third name first; a reader
  * that comes in between finds it there, and so does the next save after a kill. Who
- * looks at the place to change it, and who changes it, holds the parent's lock. */
+ * looks at the place to change it, and who changes it, holds the place's lock. */
 #include "io/atomic.h"
 
 #include "core/error.h"
 #include "io/entries.h"
+#include "io/lock.h"
 #include "io/os.h"
-#include "io/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,11 +99,11 @@ vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const cha
     vgg_status status = vgg__place_open(place, path);
     if (status == VGG_OK) {
         place->known = (struct vgg__names){names, count};
-        vgg__place_lock(place);
-        status = check_place(place, &exists);
+        status = vgg__lock_take(place);
+        if (status == VGG_OK) status = check_place(place, &exists);
         if (status == VGG_OK) status = recover(place, exists);
         if (status == VGG_OK) vgg__place_clean(place);
-        vgg__place_unlock(place);
+        vgg__lock_release(place);
     }
     if (status == VGG_OK) status = vgg__place_create(place, true, &folder->fd);
     if (status != VGG_OK) vgg__place_close(place);
@@ -179,11 +179,9 @@ vgg_status vgg__atomic_folder_commit(struct vgg__atomic_folder *folder)
     vgg_status status = VGG_OK;
     if (vgg__os->fsync(folder->fd) != 0 && errno != EINVAL)
         status = vgg__place_fail(place, "can't flush the new one to disk");
-    if (status == VGG_OK) {
-        vgg__place_lock(place);
-        status = put_in_place(place);
-        vgg__place_unlock(place);
-    }
+    if (status == VGG_OK) status = vgg__lock_take(place);
+    if (status == VGG_OK) status = put_in_place(place);
+    vgg__lock_release(place);
     /* Whatever has the temporary name now, the old folder or the new, is not wanted. */
     vgg__place_discard(place, true);
     vgg__os->close(folder->fd);

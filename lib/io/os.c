@@ -18,6 +18,7 @@ const struct vgg__os vgg__os_real = {
     .flock = flock,
     .pread = pread,
     .write = write,
+    .nanosleep = nanosleep,
     .fsync = fsync,
     .close = close,
     .renameat2 = renameat2,

@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 
 struct vgg__os {
     int (*openat)(int folder, const char *name, int flags, mode_t mode);
@@ -15,6 +16,7 @@ struct vgg__os {
     int (*flock)(int fd, int operation);
     ssize_t (*pread)(int fd, void *data, size_t size, off_t offset);
     ssize_t (*write)(int fd, const void *data, size_t size);
+    int (*nanosleep)(const struct timespec *time, struct timespec *left);
     int (*fsync)(int fd);
     int (*close)(int fd);
     int (*renameat2)(int from_folder, const char *from, int to_folder, const char *to,

@@ -40,7 +40,7 @@ static vgg_status open_parent(struct vgg__place *place, const char *path, size_t
 vgg_status vgg__place_open(struct vgg__place *place, const char *path)
 {
     memset(place, 0, sizeof *place);
-    place->parent = -1;
+    place->parent = place->lock = -1;
     place->shown = vgg__text_path(path);
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/') length--;
@@ -63,6 +63,7 @@ vgg_status vgg__place_open(struct vgg__place *place, const char *path)
         snprintf(place->stem, sizeof place->stem, ".%s.", hash);
     }
     snprintf(place->third, sizeof place->third, "%.220svgg-old", place->stem);
+    snprintf(place->lock_name, sizeof place->lock_name, "%.220svgg-lock", place->stem);
     return open_parent(place, path, first);
 }
 
@@ -142,16 +143,6 @@ vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd)
     *fd = -1;
     place->temp[0] = '\0';
     return vgg__place_fail(place, "can't write beside it");
-}
-
-void vgg__place_lock(const struct vgg__place *place)
-{
-    while (vgg__os->flock(place->parent, LOCK_EX) != 0 && errno == EINTR) continue;
-}
-
-void vgg__place_unlock(const struct vgg__place *place)
-{
-    vgg__os->flock(place->parent, LOCK_UN);
 }
 
 void vgg__place_discard(struct vgg__place *place, bool folder)

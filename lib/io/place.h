@@ -13,11 +13,6 @@ void vgg__place_close(struct vgg__place *place);
 /* VGG_EIO with errno's text. */
 vgg_status vgg__place_fail(const struct vgg__place *place, const char *what);
 
-/* One save at a time, of this process or another, between the two: the parent is locked
- * (flock). A file system without locks goes without. */
-void vgg__place_lock(const struct vgg__place *place);
-void vgg__place_unlock(const struct vgg__place *place);
-
 /* Is the folder's entry `name` what `fd` has open? */
 bool vgg__place_holds(int folder, const char *name, int fd);
 

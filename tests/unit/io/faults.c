@@ -59,6 +59,13 @@ static ssize_t fault_write(int fd, const void *data, size_t size)
     return hit() ? -1 : vgg__os_real.write(fd, data, shortened(size));
 }
 
+/* Nobody waits in these tests for another. */
+static int fault_nanosleep(const struct timespec *time, struct timespec *left)
+{
+    *left = (struct timespec){0};
+    return time->tv_nsec < 0 || hit() ? -1 : 0;
+}
+
 /* Flushing is for power cuts, which no test can make; leaving it out saves minutes. */
 static int fault_fsync(int fd)
 {
@@ -109,6 +116,7 @@ static const struct vgg__os failing = {
     .flock = fault_flock,
     .pread = fault_pread,
     .write = fault_write,
+    .nanosleep = fault_nanosleep,
     .fsync = fault_fsync,
     .close = fault_close,
     .renameat2 = fault_renameat2,

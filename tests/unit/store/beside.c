@@ -5,8 +5,10 @@
 
 #include <vgg/vgg.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,6 +90,18 @@ START_TEST(copy_beside_a_checkpoint)
 }
 END_TEST
 
+/* As in `flock DIR program`: the lock of the folder is not the library's. */
+START_TEST(lock_of_the_parent)
+{
+    const int fd = open(base, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+    ck_ok(vgg_checkpoint_save(trainer, in_base("ck"), NULL));
+    ck_ok(vgg_checkpoint_save(trainer, in_base("ck"), NULL));
+    ck_ok(vgg_weights_save(model, in_base("w.safetensors"), NULL));
+    close(fd);
+}
+END_TEST
+
 START_TEST(files_beside_weights)
 {
     write_note(".w.safetensors.new-notes.txt");
@@ -106,6 +120,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, folders_beside_a_checkpoint);
     tcase_add_test(tests, copy_beside_a_checkpoint);
+    tcase_add_test(tests, lock_of_the_parent);
     tcase_add_test(tests, files_beside_weights);
     suite_add_tcase(suite, tests);
     return harness_main(&suite, 1);

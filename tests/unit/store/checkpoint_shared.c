@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One checkpoint's folder, and several trainers of a process that save to it while it
- * is read: each save and each look succeeds, and nothing is left beside the last. Where
- * names can't be exchanged a look may come at a bad moment, so there nobody looks. */
+/* One checkpoint's folder, and several trainers of a process, or of several, that save
+ * to it while it is read: each save and each look succeeds, and nothing is left beside
+ * the last. Where names can't be exchanged a look may come at a bad moment, so there
+ * nobody looks. */
 #include "harness.h"
 #include "io/os.h"
 
@@ -12,6 +13,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <vgg/vgg.h>
 
 enum { SAVERS = 3, SAVES = 150, LOOKS = 20, FIRSTS = 60 };
@@ -166,6 +169,42 @@ START_TEST(first_saves)
 }
 END_TEST
 
+/* What a process does with its one trainer; its exit status. */
+static int save_alone(void)
+{
+    vgg_device *device;
+    if (vgg_device_open(NULL, "ref", &device) != VGG_OK) return 1;
+    vgg_trainer *trainer = make_trainer(device);
+    for (int i = 0; i < SAVES; i++)
+        if (vgg_checkpoint_save(trainer, dir, NULL) != VGG_OK) {
+            fprintf(stderr, "%s\n", vgg_last_error());
+            return 2;
+        }
+    return 0;
+}
+
+START_TEST(processes)
+{
+    pid_t children[SAVERS];
+    choose_system(_i == 0);
+    harness_mkdtemp(base);
+    snprintf(dir, sizeof dir, "%s/checkpoint", base);
+    for (int i = 0; i < SAVERS; i++) {
+        children[i] = fork();
+        if (children[i] == 0) _exit(save_alone());
+        ck_assert_int_gt(children[i], 0);
+    }
+    for (int i = 0; i < SAVERS; i++) {
+        int status = -1;
+        ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
+        ck_assert_int_eq(status, 0);
+    }
+    ck_ok(vgg_checkpoint_check(NULL, dir));
+    ck_assert_uint_eq(count_entries(), 3);
+    harness_rmdir(base);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("checkpoint_shared");
@@ -173,6 +212,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, savers_and_a_reader, 0, 2);
     tcase_add_loop_test(tcase, first_saves, 0, 2);
+    tcase_add_loop_test(tcase, processes, 0, 2);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }
