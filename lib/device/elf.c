@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "io/os.h"
 
 typedef ElfW(Ehdr) header;
 typedef ElfW(Phdr) segment;
@@ -50,7 +51,7 @@ vgg_status vgg__elf_check(const char *path)
 {
     struct stat info;
     /* Not to wait for somebody who writes into a pipe. */
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const int fd = vgg__openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
         const int why = errno;
         if (fd >= 0) close(fd);

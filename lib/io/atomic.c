@@ -26,7 +26,7 @@ static void out_begin(struct vgg__out *out, int fd, const char *shown)
 vgg_status vgg__out_create(struct vgg__out *out, int folder, const char *name,
                            const char *shown)
 {
-    const int fd = vgg__os->openat(
+    const int fd = vgg__openat(
         folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     out_begin(out, fd, shown);
     if (fd < 0) return vgg__fail_errno(VGG_EIO, errno, "%s: can't create it", shown);

@@ -46,8 +46,8 @@ int vgg__entries_check(const struct vgg__names *known, int fd, bool *whole,
 
 bool vgg__entries_remove(const struct vgg__names *known, int parent, const char *name)
 {
-    const int fd = vgg__os->openat(parent, name,
-                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    const int fd =
+        vgg__openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return false;
     for (uint32_t i = known->count; i > 0; i--)
         vgg__os->unlinkat(fd, known->names[i - 1], 0);

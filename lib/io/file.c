@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/text.h"
+#include "io/os.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +30,7 @@ static const char *kind_of(mode_t mode)
 /* O_NONBLOCK: without it, opening a FIFO waits for a writer, perhaps forever. */
 static vgg_status open_regular(struct vgg__file *file, const char *path)
 {
-    do {
-        file->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    } while (file->fd < 0 && errno == EINTR);
+    file->fd = vgg__openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
     if (file->fd < 0)
         return vgg__fail_errno(VGG_EIO, errno, "cannot open %s", vgg__text_path(path));
     struct stat st;

@@ -49,7 +49,7 @@ static vgg_status check_place(const struct vgg__place *place, bool *exists)
         return vgg__fail(VGG_EMISMATCH, "%s: expected a folder, found %s", place->shown,
                          S_ISLNK(st.st_mode) ? "a symbolic link" : "something else");
     *exists = true;
-    const int fd = vgg__os->openat(place->parent, place->name, FOLDER_FLAGS, 0);
+    const int fd = vgg__openat(place->parent, place->name, FOLDER_FLAGS, 0);
     if (fd < 0) return vgg__place_fail(place, "can't open it");
     return check_entries(place, fd);
 }
@@ -71,7 +71,7 @@ static vgg_status look_at_third(const struct vgg__place *place, bool *ours)
         return errno == ENOENT ? VGG_OK
                                : vgg__place_fail(place, "can't look beside it");
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid()) return VGG_OK;
-    const int fd = vgg__os->openat(place->parent, place->third, FOLDER_FLAGS, 0);
+    const int fd = vgg__openat(place->parent, place->third, FOLDER_FLAGS, 0);
     if (fd < 0 || (errno = vgg__entries_check(&place->known, fd, ours, foreign)) != 0)
         return vgg__place_fail(place, "can't look beside it");
     return VGG_OK;
@@ -216,7 +216,7 @@ vgg_status vgg__atomic_folder_open(const char *path, int *fd)
         /* The exchange may come between the two looks, so the name is tried again. */
         const char *const tries[] = {place.name, place.third, place.name};
         for (int i = 0; i < 3 && *fd < 0; i++) {
-            *fd = vgg__os->openat(place.parent, tries[i], FOLDER_FLAGS, 0);
+            *fd = vgg__openat(place.parent, tries[i], FOLDER_FLAGS, 0);
             if (*fd < 0 && errno != ENOENT) break;
         }
         if (*fd < 0 && (errno == ELOOP || errno == ENOTDIR))

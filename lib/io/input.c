@@ -22,7 +22,7 @@ vgg_status vgg__input_open(struct vgg__input *input, int folder, const char *nam
     memset(input, 0, sizeof *input);
     input->shown = shown;
     const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    input->fd = vgg__os->openat(folder, name, follow ? flags : flags | O_NOFOLLOW, 0);
+    input->fd = vgg__openat(folder, name, follow ? flags : flags | O_NOFOLLOW, 0);
     if (input->fd < 0)
         return vgg__fail_errno(VGG_EIO, errno, "%s: can't open it", shown);
     vgg_status status = VGG_OK;

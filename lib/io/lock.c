@@ -25,10 +25,9 @@
 static int open_lock(const struct vgg__place *place)
 {
     const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW;
-    const int fd = vgg__os->openat(place->parent, place->lock_name, flags, 0);
+    const int fd = vgg__openat(place->parent, place->lock_name, flags, 0);
     if (fd >= 0 || errno != ENOENT) return fd;
-    return vgg__os->openat(place->parent, place->lock_name, flags | O_CREAT | O_EXCL,
-                           0666);
+    return vgg__openat(place->parent, place->lock_name, flags | O_CREAT | O_EXCL, 0666);
 }
 
 static vgg_status not_ours(const struct vgg__place *place)

@@ -2,6 +2,7 @@
 /* The system calls as they are. */
 #include "io/os.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -28,3 +29,12 @@ const struct vgg__os vgg__os_real = {
 };
 
 const struct vgg__os *vgg__os = &vgg__os_real;
+
+int vgg__openat(int folder, const char *name, int flags, mode_t mode)
+{
+    int fd;
+    do {
+        fd = vgg__os->openat(folder, name, flags, mode);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}

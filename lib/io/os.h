@@ -29,4 +29,8 @@ struct vgg__os {
 extern const struct vgg__os vgg__os_real;
 extern const struct vgg__os *vgg__os; /* &vgg__os_real */
 
+/* openat() of the table, again when a signal interrupts it. Whatever lib opens in a
+ * folder is opened by this. */
+int vgg__openat(int folder, const char *name, int flags, mode_t mode);
+
 #endif

@@ -29,8 +29,8 @@ static vgg_status open_parent(struct vgg__place *place, const char *path, size_t
         return vgg__fail_errno(VGG_EIO, ENAMETOOLONG, "%s", place->shown);
     memcpy(parent, path, end);
     parent[end] = '\0';
-    place->parent = vgg__os->openat(AT_FDCWD, end > 0 ? parent : ".",
-                                    O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    place->parent = vgg__openat(AT_FDCWD, end > 0 ? parent : ".",
+                                O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (place->parent < 0)
         return vgg__fail_errno(VGG_EIO, errno, "%s: can't open its folder",
                                place->shown);
@@ -102,12 +102,11 @@ static int lock_new(int folder, const char *name, int fd)
 static int make_new(const struct vgg__place *place, bool folder)
 {
     if (!folder)
-        return vgg__os->openat(place->parent, place->temp,
-                               O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-                               0666);
+        return vgg__openat(place->parent, place->temp,
+                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (vgg__os->mkdirat(place->parent, place->temp, 0777) != 0) return -1;
-    const int fd = vgg__os->openat(place->parent, place->temp,
-                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    const int fd = vgg__openat(place->parent, place->temp,
+                               O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
     const int why = errno;
     if (fd < 0) vgg__os->unlinkat(place->parent, place->temp, AT_REMOVEDIR);
     errno = why;
@@ -159,8 +158,8 @@ static bool has_no_foreign(const struct vgg__place *place, const char *name)
 {
     bool whole;
     char foreign[VGG_FILE_NAME_SIZE];
-    const int fd = vgg__os->openat(place->parent, name,
-                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    const int fd = vgg__openat(place->parent, name,
+                               O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
     return fd >= 0 && vgg__entries_check(&place->known, fd, &whole, foreign) == 0 &&
            foreign[0] == '\0';
 }
@@ -170,8 +169,8 @@ static void remove_leftover(const struct vgg__place *place, const char *name)
 {
     struct stat st;
     const int fd =
-        vgg__os->openat(place->parent, name,
-                        O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW, 0);
+        vgg__openat(place->parent, name,
+                    O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return;
     if (vgg__os->fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
         vgg__os->flock(fd, LOCK_EX | LOCK_NB) == 0 &&
@@ -207,7 +206,7 @@ static bool is_temporary(const struct vgg__place *place, const char *name)
 void vgg__place_clean(const struct vgg__place *place)
 {
     const int fd =
-        vgg__os->openat(place->parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        vgg__openat(place->parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) return;
     DIR *entries = fdopendir(fd);
     if (entries == NULL) {
