@@ -28,6 +28,10 @@ VGG_BEGIN_DECLS
  * Save a training's state to a folder. It must stand between two optimiser steps, or a
  * started accumulation is an error.
  *
+ * A folder that replaces another has its permissions, and each file in it those of the
+ * older one; owner and group are those of anything new. If `dir` itself is a symbolic
+ * link, it is refused and stays; links on the way to it are followed.
+ *
  * Several threads or processes may save to one folder, each a trainer of its own, and
  * others read it: each save replaces the folder as a whole, and the last one stays.
  * They take turns by flock() on an empty file `.NAME.vgg-lock` beside it, which is
@@ -36,7 +40,7 @@ VGG_BEGIN_DECLS
  *
  * @param dir      the folder; its parent must exist; an empty folder or a checkpoint
  *                 there is replaced, anything else there (also a file more in the
- *                 folder) is an error. Symbolic links are not followed.
+ *                 folder) is an error.
  * @param metadata more strings for the weights' file; may be NULL.
  * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (gradients are being accumulated), VGG_EIO,
  *         VGG_EMISMATCH (something else is at `dir`, or at `.NAME.vgg-old` where that

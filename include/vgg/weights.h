@@ -42,7 +42,13 @@ VGG_API const char *vgg_metadata_get(const vgg_metadata *metadata, const char *k
 
 /**
  * Write a model's parameters and buffers. The file appears whole or not at all: it is
- * written beside its place, flushed to disk and renamed.
+ * written beside its place, as `.NAME.new-` and three numbers, flushed to disk and
+ * renamed.
+ *
+ * A file that replaces another has its permissions, a new one those that the umask
+ * leaves; owner and group are those of any new file. If `path` itself is a symbolic
+ * link, the link is replaced and what it leads to stays as it is: to save through a
+ * link, give the path that it leads to. Another hard link keeps the older content.
  *
  * @param metadata more strings for the file; may be NULL. The library adds
  *                 `vgg.arch` (what vgg_model_load() needs) for a model made from an

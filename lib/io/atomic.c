@@ -14,23 +14,13 @@
 /* Bytes: a system call takes less than 2 GiB. */
 #define LARGEST_WRITE ((size_t)1 << 30)
 
-static void out_begin(struct vgg__out *out, int fd, const char *shown)
+void vgg__out_begin(struct vgg__out *out, int fd, const char *shown)
 {
     out->fd = fd;
     out->shown = shown;
     out->size = 0;
     out->hashed = false;
     vgg__sha256_begin(&out->hash);
-}
-
-vgg_status vgg__out_create(struct vgg__out *out, int folder, const char *name,
-                           const char *shown)
-{
-    const int fd = vgg__openat(
-        folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-    out_begin(out, fd, shown);
-    if (fd < 0) return vgg__fail_errno(VGG_EIO, errno, "%s: can't create it", shown);
-    return VGG_OK;
 }
 
 vgg_status vgg__out_write(struct vgg__out *out, const void *data, size_t size)
@@ -70,12 +60,15 @@ void vgg__out_abandon(struct vgg__out *out)
     out->fd = -1;
 }
 
-/* What is at the place now may be replaced: nothing, a file, or a link. */
-static vgg_status check_replaceable(const struct vgg__place *place)
+/* What is at the place now may be replaced: nothing, a file, or a link, whose own
+ * permissions say nothing. */
+static vgg_status check_replaceable(struct vgg__place *place)
 {
     struct stat st;
     if (vgg__os->fstatat(place->parent, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? VGG_OK : vgg__place_fail(place, "can't look at it");
+    place->replaces = S_ISREG(st.st_mode);
+    place->mode = st.st_mode & 0777;
     if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode)) return VGG_OK;
     return vgg__fail(VGG_EIO, "%s: expected a file, found %s", place->shown,
                      S_ISDIR(st.st_mode) ? "a folder" : "a device, pipe or socket");
@@ -92,14 +85,18 @@ vgg_status vgg__atomic_file_begin(struct vgg__atomic_file *file, const char *pat
         status = vgg__place_create(&file->place, false, &fd);
     }
     if (status != VGG_OK) vgg__place_close(&file->place);
-    out_begin(&file->out, fd, file->place.shown);
+    vgg__out_begin(&file->out, fd, file->place.shown);
     return status;
 }
 
 vgg_status vgg__atomic_file_commit(struct vgg__atomic_file *file)
 {
     struct vgg__place *place = &file->place;
-    vgg_status status = vgg__out_finish(&file->out);
+    vgg_status status = VGG_OK;
+    if (place->replaces)
+        status = vgg__place_give_mode(place, file->out.fd, place->mode);
+    if (status == VGG_OK) status = vgg__out_finish(&file->out);
+    vgg__out_abandon(&file->out);
     if (status == VGG_OK && vgg__os->renameat2(place->parent, place->temp,
                                                place->parent, place->name, 0) != 0)
         status = vgg__place_fail(place, "can't rename the new file to it");

@@ -11,8 +11,9 @@
  * change it.
  *
  * The last component of a path is never followed if it is a symbolic link: a file
- * replaces the link itself, a folder refuses it. A file that replaces another has the
- * permissions of a new one; other hard links keep the old content.
+ * replaces the link itself, a folder refuses it. What replaces another has its
+ * permissions, and no more than these while it is written (but the owner's own); other
+ * hard links keep the old content.
  *
  * A failed fsync() is never tried again: the kernel may have dropped the pages. */
 #ifndef VGG_IO_ATOMIC_H
@@ -21,11 +22,12 @@
 #include "io/sha256.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 #include <vgg/common.h>
 
 #define VGG_FILE_NAME_SIZE 256 /* a file's name with its final zero (NAME_MAX + 1) */
 
-/* A new file in an open folder: counted and, if wanted, hashed. */
+/* A new file: counted and, if wanted, hashed. */
 struct vgg__out {
     int fd;            /* -1: none */
     const char *shown; /* for error texts, borrowed */
@@ -34,8 +36,7 @@ struct vgg__out {
     struct vgg__sha256 hash;
 };
 
-vgg_status vgg__out_create(struct vgg__out *out, int folder, const char *name,
-                           const char *shown);
+void vgg__out_begin(struct vgg__out *out, int fd, const char *shown);
 vgg_status vgg__out_write(struct vgg__out *out, const void *data, size_t size);
 
 /* Flush to disk and close. The file is closed also when this fails. */
@@ -62,6 +63,8 @@ struct vgg__place {
     char lock_name[VGG_FILE_NAME_SIZE];
     int lock;      /* fd; -1: not taken */
     bool lock_own; /* the lock's file is this user's */
+    bool replaces; /* there was an older one at the beginning, */
+    mode_t mode;   /* with these permissions */
 };
 
 /* A file. begin, vgg__out_write(&file->out), commit; abort() ends it without effect and
@@ -77,10 +80,10 @@ vgg_status vgg__atomic_file_begin(struct vgg__atomic_file *file, const char *pat
 vgg_status vgg__atomic_file_commit(struct vgg__atomic_file *file);
 void vgg__atomic_file_abort(struct vgg__atomic_file *file);
 
-/* A folder of files. begin, vgg__out_create(..., folder->fd, ...) for each, commit or
- * abort. begin fails with VGG_EMISMATCH unless there is nothing at `path`, an empty
- * folder, or one that has `names[0]` and nothing but files of these names: an older
- * one, which is replaced. When a commit fails, the old one is at its place. */
+/* A folder of files. begin, vgg__atomic_folder_create() for each, commit or abort.
+ * begin fails with VGG_EMISMATCH unless there is nothing at `path`, an empty folder, or
+ * one that has `names[0]` and nothing but files of these names: an older one, which is
+ * replaced. When a commit fails, the old one is at its place. */
 struct vgg__atomic_folder {
     struct vgg__place place;
     int fd; /* of the new folder */
@@ -88,6 +91,10 @@ struct vgg__atomic_folder {
 
 vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const char *path,
                                     const char *const *names, uint32_t count);
+/* Make one of its files. VGG_EIO. */
+vgg_status vgg__atomic_folder_create(struct vgg__atomic_folder *folder,
+                                     const char *name, struct vgg__out *out);
+
 vgg_status vgg__atomic_folder_commit(struct vgg__atomic_folder *folder);
 void vgg__atomic_folder_abort(struct vgg__atomic_folder *folder);
 

@@ -49,6 +49,7 @@ bool vgg__entries_remove(const struct vgg__names *known, int parent, const char 
     const int fd =
         vgg__openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
     if (fd < 0) return false;
+    vgg__os->fchmod(fd, 0700); /* it may be a folder in which nothing can be removed */
     for (uint32_t i = known->count; i > 0; i--)
         vgg__os->unlinkat(fd, known->names[i - 1], 0);
     vgg__os->close(fd);

@@ -38,10 +38,12 @@ static vgg_status check_entries(const struct vgg__place *place, int fd)
     return VGG_OK;
 }
 
-/* *exists: there is an older folder, which may be replaced. */
-static vgg_status check_place(const struct vgg__place *place, bool *exists)
+/* *exists: there is an older folder, which may be replaced; its permissions. */
+static vgg_status check_place(const struct vgg__place *place, bool *exists,
+                              mode_t *mode)
 {
     struct stat st;
+    *mode = 0;
     *exists = false;
     if (vgg__os->fstatat(place->parent, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? VGG_OK : vgg__place_fail(place, "can't look at it");
@@ -49,6 +51,7 @@ static vgg_status check_place(const struct vgg__place *place, bool *exists)
         return vgg__fail(VGG_EMISMATCH, "%s: expected a folder, found %s", place->shown,
                          S_ISLNK(st.st_mode) ? "a symbolic link" : "something else");
     *exists = true;
+    *mode = st.st_mode & 07777;
     const int fd = vgg__openat(place->parent, place->name, FOLDER_FLAGS, 0);
     if (fd < 0) return vgg__place_fail(place, "can't open it");
     return check_entries(place, fd);
@@ -79,15 +82,18 @@ static vgg_status look_at_third(const struct vgg__place *place, bool *ours)
 
 /* After a kill between two renames: bring the old folder back to its name. If it has
  * its name, the third one is a leftover. What is not ours stays. */
-static vgg_status recover(const struct vgg__place *place, bool exists)
+static vgg_status recover(struct vgg__place *place)
 {
     bool ours;
     VGG_TRY(look_at_third(place, &ours));
-    if (ours && exists)
+    if (!ours) return VGG_OK;
+    if (place->replaces) {
         vgg__entries_remove(&place->known, place->parent, place->third);
-    else if (ours && rename_in(place, place->third, place->name, 0) != 0)
+        return VGG_OK;
+    }
+    if (rename_in(place, place->third, place->name, 0) != 0)
         return vgg__place_fail(place, "can't bring back the older one");
-    return VGG_OK;
+    return check_place(place, &place->replaces, &place->mode);
 }
 
 vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const char *path,
@@ -95,19 +101,41 @@ vgg_status vgg__atomic_folder_begin(struct vgg__atomic_folder *folder, const cha
 {
     folder->fd = -1;
     struct vgg__place *place = &folder->place;
-    bool exists;
     vgg_status status = vgg__place_open(place, path);
     if (status == VGG_OK) {
         place->known = (struct vgg__names){names, count};
         status = vgg__lock_take(place);
-        if (status == VGG_OK) status = check_place(place, &exists);
-        if (status == VGG_OK) status = recover(place, exists);
+        if (status == VGG_OK)
+            status = check_place(place, &place->replaces, &place->mode);
+        if (status == VGG_OK) status = recover(place);
         if (status == VGG_OK) vgg__place_clean(place);
         vgg__lock_release(place);
     }
     if (status == VGG_OK) status = vgg__place_create(place, true, &folder->fd);
     if (status != VGG_OK) vgg__place_close(place);
     return status;
+}
+
+vgg_status vgg__atomic_folder_create(struct vgg__atomic_folder *folder,
+                                     const char *name, struct vgg__out *out)
+{
+    const struct vgg__place *place = &folder->place;
+    char older[2 * VGG_FILE_NAME_SIZE];
+    struct stat st;
+    vgg__out_begin(out, -1, place->shown);
+    snprintf(older, sizeof older, "%s/%s", place->name, name);
+    bool replaces = false;
+    if (place->replaces) {
+        if (vgg__os->fstatat(place->parent, older, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            replaces = S_ISREG(st.st_mode);
+        else if (errno != ENOENT)
+            return vgg__place_fail(place, "can't look into it");
+    }
+    const mode_t mode = replaces ? st.st_mode & 0777 : 0666;
+    out->fd = vgg__openat(folder->fd, name,
+                          O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (out->fd < 0) return vgg__place_fail(place, "can't create a file of it");
+    return replaces ? vgg__place_give_mode(place, out->fd, mode) : VGG_OK;
 }
 
 /* A rename would put the older folder over an empty one of that name. */
@@ -157,7 +185,8 @@ static vgg_status exchange(const struct vgg__place *place)
 static vgg_status put_in_place(const struct vgg__place *place)
 {
     bool exists;
-    VGG_TRY(check_place(place, &exists));
+    mode_t mode;
+    VGG_TRY(check_place(place, &exists, &mode));
     if (exists) {
         VGG_TRY(exchange(place));
     } else if (rename_in(place, place->temp, place->name, 0) != 0) {
@@ -177,7 +206,8 @@ vgg_status vgg__atomic_folder_commit(struct vgg__atomic_folder *folder)
 {
     struct vgg__place *place = &folder->place;
     vgg_status status = VGG_OK;
-    if (vgg__os->fsync(folder->fd) != 0 && errno != EINVAL)
+    if (place->replaces) status = vgg__place_give_mode(place, folder->fd, place->mode);
+    if (status == VGG_OK && vgg__os->fsync(folder->fd) != 0 && errno != EINVAL)
         status = vgg__place_fail(place, "can't flush the new one to disk");
     if (status == VGG_OK) status = vgg__lock_take(place);
     if (status == VGG_OK) status = put_in_place(place);

@@ -24,6 +24,7 @@ const struct vgg__os vgg__os_real = {
     .close = close,
     .renameat2 = renameat2,
     .unlinkat = unlinkat,
+    .fchmod = fchmod,
     .fstat = fstat,
     .fstatat = fstatat,
 };

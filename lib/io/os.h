@@ -22,6 +22,7 @@ struct vgg__os {
     int (*renameat2)(int from_folder, const char *from, int to_folder, const char *to,
                      unsigned flags);
     int (*unlinkat)(int folder, const char *name, int flags);
+    int (*fchmod)(int fd, mode_t mode);
     int (*fstat)(int fd, struct stat *out);
     int (*fstatat)(int folder, const char *name, struct stat *out, int flags);
 };

@@ -101,10 +101,12 @@ static int lock_new(int folder, const char *name, int fd)
 /* Make the entry and open it; -1 with errno. */
 static int make_new(const struct vgg__place *place, bool folder)
 {
+    const mode_t mode = place->replaces ? place->mode & 0777 : 0777;
     if (!folder)
         return vgg__openat(place->parent, place->temp,
-                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (vgg__os->mkdirat(place->parent, place->temp, 0777) != 0) return -1;
+                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                           place->replaces ? mode | 0600 : 0666);
+    if (vgg__os->mkdirat(place->parent, place->temp, mode | 0700) != 0) return -1;
     const int fd = vgg__openat(place->parent, place->temp,
                                O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
     const int why = errno;
@@ -142,6 +144,16 @@ vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd)
     *fd = -1;
     place->temp[0] = '\0';
     return vgg__place_fail(place, "can't write beside it");
+}
+
+vgg_status vgg__place_give_mode(const struct vgg__place *place, int fd, mode_t mode)
+{
+    struct stat st;
+    if (vgg__os->fstat(fd, &st) != 0)
+        return vgg__place_fail(place, "can't look at the new one");
+    if ((st.st_mode & 07777) == mode || vgg__os->fchmod(fd, mode) == 0) return VGG_OK;
+    if (errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP) return VGG_OK;
+    return vgg__place_fail(place, "can't give the new one the older one's permissions");
 }
 
 void vgg__place_discard(struct vgg__place *place, bool folder)

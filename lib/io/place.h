@@ -16,8 +16,13 @@ vgg_status vgg__place_fail(const struct vgg__place *place, const char *what);
 /* Is the folder's entry `name` what `fd` has open? */
 bool vgg__place_holds(int folder, const char *name, int fd);
 
-/* Make, open and lock a new file or folder with a temporary name. */
+/* Make, open and lock a new file or folder with a temporary name. What replaces another
+ * is open to nobody to whom that is not, but may be written by its owner. */
 vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd);
+
+/* Give what is open exactly these permissions; a file system without any goes without.
+ * VGG_EIO. */
+vgg_status vgg__place_give_mode(const struct vgg__place *place, int fd, mode_t mode);
 
 /* Remove what has the temporary name. */
 void vgg__place_discard(struct vgg__place *place, bool folder);

@@ -75,10 +75,10 @@ static vgg_status save_file(struct saving *saving, uint32_t name,
                             vgg_status (*write)(struct saving *, struct vgg__out *))
 {
     struct vgg__out out;
-    VGG_TRY(vgg__out_create(&out, saving->folder.fd, vgg__checkpoint_names[name],
-                            vgg__text_path(saving->dir)));
+    vgg_status status =
+        vgg__atomic_folder_create(&saving->folder, vgg__checkpoint_names[name], &out);
     out.hashed = true;
-    vgg_status status = write(saving, &out);
+    if (status == VGG_OK) status = write(saving, &out);
     if (status == VGG_OK) status = vgg__out_finish(&out);
     vgg__out_abandon(&out);
     if (status != VGG_OK || name == 0) return status;

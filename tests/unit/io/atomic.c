@@ -85,7 +85,7 @@ static vgg_status save_folder(const char *text)
     vgg_status status = VGG_OK;
     for (int i = 0; i < 2 && status == VGG_OK; i++) {
         struct vgg__out out;
-        status = vgg__out_create(&out, folder.fd, names[i], names[i]);
+        status = vgg__atomic_folder_create(&folder, names[i], &out);
         if (status == VGG_OK) status = vgg__out_write(&out, text, strlen(text));
         if (status == VGG_OK) status = vgg__out_finish(&out);
         vgg__out_abandon(&out);

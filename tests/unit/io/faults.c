@@ -100,6 +100,11 @@ static int fault_unlinkat(int folder, const char *name, int flags)
     return hit() ? -1 : vgg__os_real.unlinkat(folder, name, flags);
 }
 
+static int fault_fchmod(int fd, mode_t mode)
+{
+    return hit() ? -1 : vgg__os_real.fchmod(fd, mode);
+}
+
 static int fault_fstat(int fd, struct stat *out)
 {
     return hit() ? -1 : vgg__os_real.fstat(fd, out);
@@ -121,6 +126,7 @@ static const struct vgg__os failing = {
     .close = fault_close,
     .renameat2 = fault_renameat2,
     .unlinkat = fault_unlinkat,
+    .fchmod = fault_fchmod,
     .fstat = fault_fstat,
     .fstatat = fault_fstatat,
 };

@@ -50,7 +50,7 @@ static void save_file(void)
     ck_ok(vgg__atomic_file_commit(&file));
 }
 
-START_TEST(file)
+START_TEST(files)
 {
     struct vgg__input input;
     struct vgg__file plain;
@@ -64,14 +64,14 @@ START_TEST(file)
 }
 END_TEST
 
-START_TEST(folder)
+START_TEST(folders)
 {
     static const char *const names[] = {"manifest"};
     for (int i = 0; i < 2; i++) {
         struct vgg__atomic_folder folder;
         struct vgg__out out;
         ck_ok(vgg__atomic_folder_begin(&folder, path, names, 1));
-        ck_ok(vgg__out_create(&out, folder.fd, names[0], names[0]));
+        ck_ok(vgg__atomic_folder_create(&folder, names[0], &out));
         ck_ok(vgg__out_finish(&out));
         ck_ok(vgg__atomic_folder_commit(&folder));
     }
@@ -86,8 +86,8 @@ int main(void)
     Suite *suite = suite_create("interrupted");
     TCase *tests = tcase_create("interrupted");
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_test(tests, file);
-    tcase_add_test(tests, folder);
+    tcase_add_test(tests, files);
+    tcase_add_test(tests, folders);
     suite_add_tcase(suite, tests);
     return harness_main(&suite, 1);
 }

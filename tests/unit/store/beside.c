@@ -112,6 +112,47 @@ START_TEST(files_beside_weights)
 }
 END_TEST
 
+static mode_t mode_of(const char *name)
+{
+    struct stat st;
+    ck_assert_int_eq(lstat(in_base(name), &st), 0);
+    return st.st_mode;
+}
+
+/* What only its owner could read, only its owner can. */
+START_TEST(permissions)
+{
+    for (int save = 0; save < 2; save++) {
+        ck_ok(vgg_weights_save(model, in_base("w.safetensors"), NULL));
+        ck_ok(vgg_checkpoint_save(trainer, in_base("ck"), NULL));
+        ck_assert_int_eq(chmod(in_base("w.safetensors"), 0600), 0);
+        ck_assert_int_eq(chmod(in_base("ck/weights.safetensors"), 0600), 0);
+        ck_assert_int_eq(chmod(in_base("ck"), 0700), 0);
+    }
+    ck_ok(vgg_weights_save(model, in_base("w.safetensors"), NULL));
+    ck_ok(vgg_checkpoint_save(trainer, in_base("ck"), NULL));
+    ck_assert_uint_eq(mode_of("w.safetensors") & 07777, 0600);
+    ck_assert_uint_eq(mode_of("ck/weights.safetensors") & 07777, 0600);
+    ck_assert_uint_eq(mode_of("ck") & 07777, 0700);
+}
+END_TEST
+
+/* A link at the path itself is replaced; one on the way to it is followed. */
+START_TEST(links)
+{
+    write_note("note");
+    ck_assert_int_eq(symlink("note", in_base("latest")), 0);
+    ck_assert_int_eq(symlink(".", in_base("here")), 0);
+    ck_ok(vgg_weights_save(model, in_base("here/latest"), NULL));
+    ck_assert(S_ISREG(mode_of("latest")));
+    check_note("note");
+    ck_assert_int_eq(symlink("nowhere", in_base("ck")), 0);
+    ck_fails_with(vgg_checkpoint_save(trainer, in_base("ck"), NULL), VGG_EMISMATCH,
+                  "found a symbolic link");
+    ck_assert(S_ISLNK(mode_of("ck")));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("beside");
@@ -122,6 +163,8 @@ int main(void)
     tcase_add_test(tests, copy_beside_a_checkpoint);
     tcase_add_test(tests, lock_of_the_parent);
     tcase_add_test(tests, files_beside_weights);
+    tcase_add_test(tests, permissions);
+    tcase_add_test(tests, links);
     suite_add_tcase(suite, tests);
     return harness_main(&suite, 1);
 }
