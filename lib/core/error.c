@@ -154,3 +154,13 @@ vgg_status vgg__fail_errno(vgg_status status, int errnum, const char *format, ..
     errno = saved;
     return status;
 }
+
+void vgg__error_keep(struct vgg__error *kept)
+{
+    memcpy(kept->text, last_error, sizeof last_error);
+}
+
+void vgg__error_restore(const struct vgg__error *kept)
+{
+    memcpy(last_error, kept->text, sizeof last_error);
+}

@@ -21,6 +21,15 @@ vgg_status vgg__fail(vgg_status status, const char *format, ...)
 vgg_status vgg__fail_errno(vgg_status status, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The last error, kept over what may fail without a failure of the whole: a public call
+ * that succeeds leaves it as it was. */
+struct vgg__error {
+    char text[VGG_ERROR_SIZE];
+};
+
+void vgg__error_keep(struct vgg__error *kept);
+void vgg__error_restore(const struct vgg__error *kept);
+
 /* Return from the calling function if a call failed. */
 #define VGG_TRY(call)                                                                  \
     do {                                                                               \

@@ -193,9 +193,12 @@ vgg_status vgg_device_open(vgg_context *ctx, const char *name, vgg_device **out)
                          name);
     ctx = vgg__context_ref(ctx);
     bool installed;
+    struct vgg__error kept;
+    vgg__error_keep(&kept);
     const vgg_status status = name == NULL
                                   ? open_best(ctx, out)
                                   : open_engine(ctx, index, name, &installed, out);
+    if (status == VGG_OK) vgg__error_restore(&kept); /* what was passed over */
     vgg__context_unref(ctx);
     return status;
 }

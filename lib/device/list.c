@@ -40,12 +40,15 @@ static vgg_status list_engine(vgg_device_list *list, uint32_t index)
 {
     vgg_device_desc found[VGG_MAX_DEVICES];
     uint32_t count = 0;
+    struct vgg__error kept;
+    vgg__error_keep(&kept);
     const vgg_status status = probe(list->ctx, index, found, &count);
     if (status == VGG_ENOMEM) return status;
     if (status != VGG_OK) {
         struct refusal *refusal = &list->refused[list->refused_count++];
         refusal->engine = vgg__engine_name(index);
         snprintf(refusal->reason, sizeof refusal->reason, "%s", vgg_last_error());
+        vgg__error_restore(&kept);
         return VGG_OK;
     }
     for (uint32_t i = 0; i < count; i++) {

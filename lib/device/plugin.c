@@ -257,6 +257,8 @@ static vgg_status load(const vgg_host *host, const char *path, const char *name,
         return vgg__fail(VGG_EDEVICE,
                          "%s: no function " ENTRY ": not a plugin of libvgg", path);
     memcpy(&entry, &symbol, sizeof entry);
+    struct vgg__error kept;
+    vgg__error_keep(&kept);
     /* The entry may set a reason of its own. */
     vgg__fail(VGG_EDEVICE,
               "does not work with version %d of the engine contract: "
@@ -264,6 +266,7 @@ static vgg_status load(const vgg_host *host, const char *path, const char *name,
               VGG_ENGINE_ABI);
     const vgg_engine *engine = entry(host);
     if (engine == NULL) return vgg__fail(VGG_EDEVICE, "%s: %s", path, vgg_last_error());
+    vgg__error_restore(&kept);
     VGG_TRY(check_table(path, name, engine));
     *out = engine;
     return VGG_OK;

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/error.h"
 #include "core/fpmode.h"
 #include "core/memory.h"
 #include "data/dataset.h"
@@ -96,6 +97,8 @@ static vgg_status make(vgg_device *device, vgg_loader *loader,
     resident->device = vgg__device_ref(device);
     resident->data = vgg__dataset_ref(loader->data);
     resident->spec = spec_of(loader);
+    struct vgg__error kept;
+    vgg__error_keep(&kept);
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status = fill(resident, loader, &reading);
     vgg__fpmode_leave(mode);
@@ -110,6 +113,7 @@ static vgg_status make(vgg_device *device, vgg_loader *loader,
     vgg__log(device->ctx, VGG_LOG_INFO,
              "%s: a data set of %" PRIu64 " images stays with the host: %s",
              device->desc.name, vgg_dataset_count(loader->data), vgg_last_error());
+    vgg__error_restore(&kept);
     return VGG_OK;
 }
 

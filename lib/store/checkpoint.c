@@ -250,8 +250,11 @@ static void close_files(struct loading *loading)
  * meanwhile is no broken one: the new one is looked at. */
 static vgg_status check_files(struct loading *loading)
 {
+    struct vgg__error kept;
+    vgg__error_keep(&kept);
     for (int i = 0; i < MOST_LOOKS; i++) {
         const vgg_status status = look_at_files(loading);
+        if (status == VGG_OK) vgg__error_restore(&kept);
         if (status == VGG_OK || loading->folder < 0 ||
             !vgg__atomic_folder_replaced(loading->dir, loading->folder))
             return status;

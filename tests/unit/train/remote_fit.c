@@ -343,7 +343,11 @@ START_TEST(a_data_set_that_does_not_fit)
     begin(&runs[1], _i, true);
     make_trainer(&runs[1], &opts);
     remote.room = TESTS * SIDE * SIDE; /* the smaller one does */
+    ck_fails(vgg_trainer_fit(NULL, NULL, NULL, NULL), VGG_EINVAL);
+    char before[512];
+    snprintf(before, sizeof before, "%s", vgg_last_error());
     ck_ok(vgg_trainer_fit(runs[1].trainer, runs[1].train, runs[1].test, NULL));
+    ck_assert_str_eq(vgg_last_error(), before); /* nobody's error */
     ck_assert_uint_eq(remote.from_host, EPOCHS * BATCHES);
     ck_assert_uint_eq(remote.from_samples, EPOCHS * TEST_BATCHES);
     char line[256];
