@@ -75,7 +75,8 @@ typedef struct vgg_arch {
  * and "vgg16c" is the paper's C likewise; each also with "_bn" for batch normalisation.
  * The paper's letters "A" to "E" work too.
  *
- * @param out its `size` must be set (start from #VGG_ARCH_INIT); unchanged on failure.
+ * @param out its `size` must be set (start from #VGG_ARCH_INIT) and stays: no more than
+ *            that is written; unchanged on failure.
  * @return VGG_OK, VGG_EINVAL (unknown name; the text lists the known ones).
  */
 VGG_API vgg_status vgg_arch_preset(const char *name, vgg_arch *out);

@@ -39,12 +39,8 @@
 
 VGG_BEGIN_DECLS
 
-/**
- * All status codes: X(name, value, text). Zero is success, failures are negative,
- * and the numbers never change; new ones may be added.
- */
-#define VGG_STATUS_MAP(X)                                                              \
-    X(VGG_OK, 0, "success")                                                            \
+/** All failures: X(name, value, text). See #VGG_STATUS_MAP. */
+#define VGG_FAILURE_MAP(X)                                                             \
     X(VGG_EINVAL, -1, "invalid argument")                                              \
     X(VGG_ENOMEM, -2, "out of memory")                                                 \
     X(VGG_ESHAPE, -3, "shapes do not fit")                                             \
@@ -60,10 +56,17 @@ VGG_BEGIN_DECLS
     X(VGG_ECANCELED, -13, "canceled")                                                  \
     X(VGG_ENONFINITE, -14, "not a finite number")
 
+/**
+ * All status codes: X(name, value, text). Zero is success, failures are negative,
+ * and the numbers never change; new ones may be added.
+ */
+#define VGG_STATUS_MAP(X) X(VGG_OK, 0, "success") VGG_FAILURE_MAP(X)
+
 /** Outcome of a call; see #VGG_STATUS_MAP for the list. */
 typedef enum vgg_status {
-#define VGG_STATUS_ENUM(name, value, text) name = value,
-    VGG_STATUS_MAP(VGG_STATUS_ENUM)
+    VGG_OK = 0 /**< success */
+#define VGG_STATUS_ENUM(name, value, text) , name = value
+    VGG_FAILURE_MAP(VGG_STATUS_ENUM)
 #undef VGG_STATUS_ENUM
 } vgg_status;
 

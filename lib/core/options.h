@@ -20,4 +20,10 @@
 vgg_status vgg__options_read(const char *name, const void *source, size_t first_size,
                              void *out, size_t size);
 
+/* The other way: fill a caller's struct, whose size member is set and stays, from a
+ * whole one of `size` bytes. What an older caller's has no room for is left out, what a
+ * newer one's has more stays as it is. VGG_EINVAL as above. */
+vgg_status vgg__options_write(const char *name, const void *source, size_t size,
+                              size_t first_size, void *out);
+
 #endif

@@ -41,6 +41,9 @@ static const struct {
 
 #define PRESET_COUNT (sizeof presets / sizeof presets[0])
 
+/* Bytes of vgg_arch in its first release. */
+#define FIRST_SIZE VGG_SIZE_UP_TO(vgg_arch, batch_norm)
+
 const char *vgg_arch_preset_name(uint32_t index)
 {
     return index < PRESET_COUNT ? presets[index].name : NULL;
@@ -61,9 +64,6 @@ vgg_status vgg_arch_preset(const char *name, vgg_arch *out)
 {
     VGG_REQUIRE(name != NULL);
     VGG_REQUIRE(out != NULL);
-    if (out->size < sizeof *out)
-        return vgg__fail(VGG_EINVAL, "vgg_arch: size is %zu, needs %zu", out->size,
-                         sizeof *out);
     size_t i = 0;
     while (i < PRESET_COUNT && strcmp(presets[i].name, name) != 0) i++;
     if (i == PRESET_COUNT) return refuse_preset(name);
@@ -79,9 +79,7 @@ vgg_status vgg_arch_preset(const char *name, vgg_arch *out)
         arch.classes = 1000;
         arch.head = VGG_HEAD_ADAPTIVE;
     }
-    arch.size = out->size;
-    *out = arch;
-    return VGG_OK;
+    return vgg__options_write("vgg_arch", &arch, sizeof arch, FIRST_SIZE, out);
 }
 
 /* ---- Checking -------------------------------------------------------------------- */
@@ -215,7 +213,7 @@ static vgg_status walk_head(const vgg_arch *arch, vgg_shape *shape)
 vgg_status vgg__arch_read(const vgg_arch *source, uint32_t ratio, vgg_arch *out)
 {
     if (source == NULL) return vgg__fail(VGG_EINVAL, "vgg_arch: needs one, found NULL");
-    VGG_TRY(vgg__options_read("vgg_arch", source, sizeof *out, out, sizeof *out));
+    VGG_TRY(vgg__options_read("vgg_arch", source, FIRST_SIZE, out, sizeof *out));
     if (!(out->dropout >= 0.0f && out->dropout < 1.0f))
         return vgg__fail(VGG_EINVAL, "dropout is %s, needs 0 <= rate < 1",
                          isnan(out->dropout)   ? "NaN"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every public header compiles alone and twice, in C11 and in C++11 to C++20, pedantic and
+"""Every public header compiles alone and twice, in C11 and in C++98 to C++20, pedantic and
 with warnings as errors, and so does every INIT macro where it is meant to be used.
 
 headers.py INCLUDE_DIR CC... -- [CXX...]"""
@@ -14,7 +14,7 @@ import sys
 STRICT = ["-pedantic", "-Wall", "-Wextra", "-Wshadow", "-Wundef", "-Werror",
           "-fsyntax-only"]
 C_STANDARDS = ["c11", "c17"]
-CXX_STANDARDS = ["c++11", "c++14", "c++17", "c++20"]
+CXX_STANDARDS = ["c++98", "c++11", "c++14", "c++17", "c++20"]
 INIT = re.compile(r"^#define (VGG_\w+_INIT)\b", re.M)
 
 

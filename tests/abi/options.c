@@ -172,6 +172,8 @@ static const vgg_transform transform_init = VGG_TRANSFORM_INIT;
 static const vgg_loader_options loader_init = VGG_LOADER_OPTIONS_INIT;
 static const vgg_weights_options weights_init = {sizeof weights_init, 1, 0, 0, 0};
 
+enum { FIRST_ARCH = 1 }; /* the row of vgg_arch */
+
 /* A function, valid options for it, their size in the first release, and their name as
  * error texts have it. */
 static const struct {
@@ -281,7 +283,12 @@ START_TEST(written_within_its_size)
     ck_assert_uint_eq(out.arch.blocks[4].convs, 3);
     for (size_t i = 0; i < sizeof out.tail; i++) ck_assert_uint_eq(out.tail[i], 0);
     ck_ok(vgg_arch_check(&out.arch, 1));
-    out.arch.size = sizeof out.arch - 8;
+    unsigned char *first = options_of(FIRST_ARCH, 240); /* of the first release */
+    ck_ok(vgg_arch_preset("vgg16", (vgg_arch *)first));
+    ck_assert_mem_eq(first + sizeof(size_t), (char *)&out.arch + sizeof(size_t),
+                     240 - sizeof(size_t));
+    free(first);
+    out.arch.size = 240 - 8; /* of none */
     ck_fails_with(vgg_arch_preset("vgg11", &out.arch), VGG_EINVAL, "vgg_arch");
     ck_assert_uint_eq(out.arch.blocks[4].convs, 3);
 

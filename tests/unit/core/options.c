@@ -5,6 +5,7 @@
 
 #include "harness.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct first { /* the first release */
@@ -124,6 +125,44 @@ START_TEST(size_of_a_release)
 }
 END_TEST
 
+/* Filling a caller's struct of each release from this one's. */
+static vgg_status write_options(void *out)
+{
+    static const struct present source = {sizeof source, 1, 2};
+    return vgg__options_write("vgg_x_options", &source, sizeof source,
+                              sizeof(struct first), out);
+}
+
+START_TEST(written_to_any_caller)
+{
+    struct first *first = malloc(sizeof *first); /* of just its size */
+    ck_assert_ptr_nonnull(first);
+    *first = (struct first){sizeof *first, 7};
+    ck_ok(write_options(first));
+    ck_assert_uint_eq(first->size, sizeof *first);
+    ck_assert_uint_eq(first->a, 1);
+    first->size = sizeof *first - 1;
+    first->a = 7;
+    ck_fails_with(write_options(first), VGG_EINVAL,
+                  "vgg_x_options.size: expected 24, found 15");
+    ck_assert_uint_eq(first->a, 7);
+    free(first);
+
+    struct present present = {sizeof present, 7, 7};
+    ck_ok(write_options(&present));
+    ck_assert_uint_eq(present.size, sizeof present);
+    ck_assert_uint_eq(present.b, 2);
+
+    struct next next = {sizeof next, 7, 7, 7};
+    ck_ok(write_options(&next));
+    ck_assert_uint_eq(next.size, sizeof next);
+    ck_assert_uint_eq(next.b, 2);
+    ck_assert_uint_eq(next.c, 7);
+    next.size = SIZE_MAX;
+    ck_fails(write_options(&next), VGG_EINVAL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("core/options");
@@ -137,6 +176,7 @@ int main(void)
     tcase_add_test(tcase, absurd);
     tcase_add_test(tcase, most_that_is_read);
     tcase_add_test(tcase, size_of_a_release);
+    tcase_add_test(tcase, written_to_any_caller);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }

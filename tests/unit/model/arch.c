@@ -81,7 +81,8 @@ START_TEST(unknown_names_change_nothing)
     ck_fails(vgg_arch_preset("d2l", NULL), VGG_EINVAL);
     ck_assert_mem_eq(&arch, &initial, sizeof arch);
     arch.size = 0;
-    ck_fails_with(vgg_arch_preset("d2l", &arch), VGG_EINVAL, "size is 0");
+    ck_fails_with(vgg_arch_preset("d2l", &arch), VGG_EINVAL,
+                  "size: expected 240, found 0");
 }
 END_TEST
 
