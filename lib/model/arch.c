@@ -135,10 +135,18 @@ static vgg_status check_block(const vgg_arch *arch, uint32_t index, uint32_t rat
     return VGG_OK;
 }
 
-/* Layers of the blocks and the largest head. */
+/* Layers of the head: its pooling and flattening, twice a linear layer with ReLU and
+ * dropout, and the classes. */
+static uint32_t head_layers(const vgg_arch *arch)
+{
+    if (arch->head == VGG_HEAD_NONE) return 0;
+    if (arch->head == VGG_HEAD_GAP) return 3;
+    return (arch->head == VGG_HEAD_ADAPTIVE) + 2 + (arch->hidden > 0 ? 6 : 0);
+}
+
 static vgg_status check_layer_count(const vgg_arch *arch)
 {
-    uint64_t layers = 9;
+    uint64_t layers = head_layers(arch);
     for (uint32_t i = 0; i < arch->block_count; i++)
         layers += (uint64_t)arch->blocks[i].convs * (2 + arch->batch_norm) + 1;
     if (layers > VGG_MAX_LAYERS)

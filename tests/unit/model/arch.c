@@ -5,7 +5,7 @@
 
 #include <math.h>
 #include <string.h>
-#include <vgg/arch.h>
+#include <vgg/model.h>
 
 START_TEST(presets_are_the_papers)
 {
@@ -240,7 +240,7 @@ static const struct {
     {huge_hidden, VGG_ELIMIT, "hidden: a parameter of 1073741824x25088 elements"},
     {huge_classes, VGG_ELIMIT, "classes: 4294967295 output features"},
     {huge_work, VGG_ELIMIT, "block 1: over 2^52 multiplications a sample"},
-    {many_layers, VGG_ELIMIT, "8589934618 layers, limit is 1024"},
+    {many_layers, VGG_ELIMIT, "8589934617 layers, limit is 1024"},
     {size_zero, VGG_EINVAL, "vgg_arch"},
 };
 
@@ -266,6 +266,34 @@ START_TEST(wrong_ratios_are_refused)
     ck_fails_with(vgg_arch_check(&arch, 1024), VGG_EINVAL,
                   "block 5: 512 channels / ratio 1024 = 0, needs at least 1");
     ck_fails(vgg_arch_check(NULL, 1), VGG_EINVAL);
+}
+END_TEST
+
+/* Just as many as a model may have, and one convolution with its ReLU more. */
+START_TEST(most_layers)
+{
+    static const struct {
+        uint32_t head, hidden, head_layers;
+    } heads[] = {{VGG_HEAD_NONE, 5, 0},     {VGG_HEAD_GAP, 5, 3},
+                 {VGG_HEAD_FLATTEN, 5, 8},  {VGG_HEAD_FLATTEN, 0, 2},
+                 {VGG_HEAD_ADAPTIVE, 5, 9}, {VGG_HEAD_ADAPTIVE, 0, 3}};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        const uint32_t rest = 1024 - heads[i].head_layers;
+        vgg_arch arch = VGG_ARCH_INIT;
+        vgg_model *model;
+        arch.block_count = 2 - rest % 2; /* a pooling each */
+        arch.blocks[0] = (vgg_block){(rest - arch.block_count) / 2, 1, 0};
+        arch.blocks[1] = (vgg_block){1, 1, 0};
+        if (arch.block_count == 2) arch.blocks[0].convs--;
+        arch.height = arch.width = 4;
+        arch.head = heads[i].head;
+        arch.hidden = heads[i].hidden;
+        ck_ok(vgg_model_create(NULL, &arch, 1, NULL, &model));
+        ck_assert_uint_eq(vgg_model_layer_count(model), 1024);
+        vgg_model_free(model);
+        arch.blocks[0].convs++;
+        ck_fails_with(vgg_arch_check(&arch, 1), VGG_ELIMIT, "layers, limit is 1024");
+    }
 }
 END_TEST
 
@@ -329,6 +357,7 @@ int main(void)
     tcase_add_loop_test(checks, wrong_ones_are_refused, 0,
                         (int)(sizeof wrong / sizeof wrong[0]));
     tcase_add_test(checks, wrong_ratios_are_refused);
+    tcase_add_test(checks, most_layers);
     tcase_add_test(checks, unused_fields_are_not_checked);
     tcase_add_test(checks, pointwise_ones_are_smaller);
     tcase_add_test(checks, an_unknown_tail_is_refused);
