@@ -32,7 +32,8 @@ VGG_API void vgg_metadata_free(vgg_metadata *metadata);
  * @param key   1 to 255 bytes of UTF-8. Keys that begin with "vgg." are the library's.
  * @param value at most 65535 bytes of UTF-8. A file's metadata and tensor names may
  *              take 16 MiB as JSON, or saving it is VGG_ELIMIT.
- * @return VGG_OK, VGG_EINVAL, VGG_ELIMIT (over 1024 keys), VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL, VGG_ELIMIT (over 1024 keys, `format` and the library's
+ *         own not counted), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_metadata_set(vgg_metadata *metadata, const char *key,
                                     const char *value);

@@ -38,6 +38,11 @@ bool vgg__metadata_is_own(const char *key)
     return strncmp(key, "vgg.", 4) == 0;
 }
 
+bool vgg__metadata_is_beside(const char *key)
+{
+    return vgg__metadata_is_own(key) || strcmp(key, "format") == 0;
+}
+
 static struct vgg__pair *find(const vgg_metadata *metadata, const char *key)
 {
     for (uint32_t i = 0; i < metadata->count; i++)
@@ -45,13 +50,25 @@ static struct vgg__pair *find(const vgg_metadata *metadata, const char *key)
     return NULL;
 }
 
+/* One more key of this kind is not too many: what a user may set can be saved with all
+ * that the library adds, and what was saved can be read. */
+static vgg_status check_count(const vgg_metadata *metadata, const char *key)
+{
+    const bool beside = vgg__metadata_is_beside(key);
+    const uint32_t most = beside ? VGG_METADATA_OWN : VGG_METADATA_KEYS;
+    if (metadata->count < most) return VGG_OK;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < metadata->count; i++)
+        count += vgg__metadata_is_beside(metadata->pairs[i].key) == beside;
+    if (count < most) return VGG_OK;
+    return vgg__fail(VGG_ELIMIT, "metadata has more than %u keys%s", most,
+                     beside ? " of the library" : "");
+}
+
 /* Room for one more pair. */
 static vgg_status grow(vgg_metadata *metadata)
 {
     if (metadata->count < metadata->capacity) return VGG_OK;
-    if (metadata->count == VGG_METADATA_KEYS)
-        return vgg__fail(VGG_ELIMIT, "metadata has more than %d keys",
-                         VGG_METADATA_KEYS);
     const uint32_t capacity = metadata->capacity > 0 ? 2 * metadata->capacity : 8;
     struct vgg__pair *pairs = vgg__calloc(metadata->ctx, capacity, sizeof *pairs);
     if (pairs == NULL) return VGG_ENOMEM;
@@ -66,6 +83,7 @@ static vgg_status grow(vgg_metadata *metadata)
 vgg_status vgg__metadata_put(vgg_metadata *metadata, const char *key, const char *value)
 {
     struct vgg__pair *pair = find(metadata, key);
+    if (pair == NULL) VGG_TRY(check_count(metadata, key));
     if (pair == NULL) VGG_TRY(grow(metadata));
     char *new_value = vgg__strdup(metadata->ctx, value);
     if (new_value == NULL) return VGG_ENOMEM;

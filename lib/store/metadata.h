@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <vgg/weights.h>
 
-#define VGG_METADATA_KEYS  1024  /* most keys */
+#define VGG_METADATA_KEYS  1024  /* most keys of a user's */
+#define VGG_METADATA_OWN   16    /* most keys beside them: vgg__metadata_is_beside() */
 #define VGG_METADATA_KEY   256   /* bytes of a key, with its final zero */
 #define VGG_METADATA_VALUE 65536 /* bytes of a value, with its final zero */
 
@@ -28,5 +29,9 @@ vgg_status vgg__metadata_put(vgg_metadata *metadata, const char *key,
 
 /* Is the key one of the library's? */
 bool vgg__metadata_is_own(const char *key);
+
+/* Is it one of those that saving adds, and that a user's number of keys is counted
+ * without: the library's, and "format"? */
+bool vgg__metadata_is_beside(const char *key);
 
 #endif

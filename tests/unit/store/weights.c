@@ -206,6 +206,32 @@ START_TEST(metadata)
 }
 END_TEST
 
+/* As many keys as can be set can be saved, read and saved again. */
+START_TEST(most_keys)
+{
+    vgg_model *model = build(NULL, 1), *loaded;
+    vgg_metadata *m, *again;
+    char name[16];
+    ck_ok(vgg_metadata_create(NULL, &m));
+    for (int i = 0; i < 1024; i++) {
+        snprintf(name, sizeof name, "key %d", i);
+        ck_ok(vgg_metadata_set(m, name, name));
+    }
+    ck_ok(vgg_metadata_set(m, "format", "pt"));
+    ck_fails(vgg_metadata_set(m, "one more", ""), VGG_ELIMIT);
+    ck_ok(vgg_weights_save(model, path, m));
+    ck_ok(vgg_model_load(NULL, path, &again, &loaded));
+    ck_assert_str_eq(vgg_metadata_get(again, "key 1023"), "key 1023");
+    ck_assert_ptr_nonnull(vgg_metadata_get(again, "vgg.arch"));
+    ck_fails_with(vgg_metadata_set(again, "one more", ""), VGG_ELIMIT, "1024 keys");
+    ck_ok(vgg_weights_save(loaded, path, again));
+    vgg_metadata_free(again);
+    vgg_metadata_free(m);
+    vgg_model_free(loaded);
+    vgg_model_free(model);
+}
+END_TEST
+
 START_TEST(refused)
 {
     vgg_model *model = build_linear(), *made = model;
@@ -361,6 +387,7 @@ int main(void)
     tcase_add_test(tests, layout);
     tcase_add_test(tests, broken_files);
     tcase_add_test(tests, metadata);
+    tcase_add_test(tests, most_keys);
     tcase_add_test(tests, refused);
     tcase_add_loop_test(tests, save_faults, 0, sizeof kinds / sizeof kinds[0]);
     tcase_add_test(tests, load_faults);
