@@ -24,9 +24,12 @@ enum {
     VGG__KEPT
 };
 
+/* Bytes of a stage's name: two layers' of up to 63, ".." between them, and a zero. */
+#define VGG__STAGE_NAME 130
+
 struct vgg__layout_stage {
     vgg_stage stage; /* its name points to `name` */
-    char name[64];
+    char name[VGG__STAGE_NAME];
     const struct vgg__stage_impl *impl;
     struct vgg__stage_need need;
     uint32_t x, y;                /* values */

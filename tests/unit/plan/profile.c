@@ -219,6 +219,32 @@ static void check_sums(const vgg_plan *plan, const vgg_plan_time *total,
                         wall + tiny);
 }
 
+/* Names as long as they may be stand whole in both. */
+START_TEST(longest_names)
+{
+    const vgg_shape in = {3, {1, 8, 8}};
+    char name[64] = "";
+    vgg_plan *plan;
+    vgg_stage_info info;
+    ck_ok(vgg_device_open(NULL, engines[_i], &device));
+    ck_ok(vgg_model_create_empty(NULL, &in, &model));
+    memset(name, 'c', 63);
+    ck_ok(vgg_model_add_conv(model, 4, 3, name));
+    memset(name, 'r', 63);
+    ck_ok(vgg_model_add_relu(model, name));
+    ck_ok(vgg_plan_create(model, device, NULL, &plan));
+    for (uint32_t i = 0; i + 1 < vgg_plan_stage_count(plan); i++) {
+        ck_ok(vgg_plan_stage(plan, i, &info));
+        ck_assert_msg(strstr(vgg_plan_describe(plan), info.name) != NULL, "%s",
+                      vgg_plan_describe(plan));
+    }
+    ck_assert_ptr_nonnull(strstr(vgg_plan_describe(plan), name));
+    vgg_plan_free(plan);
+    vgg_model_free(model);
+    vgg_device_free(device);
+}
+END_TEST
+
 START_TEST(times_add_up)
 {
     open_engine(engines[_i]);
@@ -392,6 +418,7 @@ int main(void)
 {
     Suite *suite = suite_create("profile");
     TCase *tc = tcase_create("stages");
+    tcase_add_loop_test(tc, longest_names, 0, 2);
     tcase_add_loop_test(tc, operations_by_hand, 0, 2);
     tcase_add_loop_test(tc, frozen_layers_do_less, 0, 2);
     tcase_add_loop_test(tc, shapes_and_bytes, 0, 2);
