@@ -70,6 +70,28 @@ START_TEST(warmup_rises_evenly_then_the_rule_holds)
 }
 END_TEST
 
+/* A warm-up is as many steps as are nearest to its epochs. */
+START_TEST(warmup_is_rounded_to_steps)
+{
+    static const struct {
+        double epochs;
+        uint64_t steps;
+    } cases[] = {{0.26, 3}, {0.24, 2}, {0.05, 1}, {0.29, 3}, {1.17, 12}};
+    vgg_schedule schedule = VGG_SCHEDULE_INIT;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const uint64_t steps = cases[i].steps;
+        schedule.warmup_epochs = cases[i].epochs;
+        ck_assert_double_eq_tol(rate(&schedule, 0), 0.8 / (double)steps, 1e-15);
+        ck_assert_double_eq_tol(rate(&schedule, steps - 1), 0.8, 1e-15);
+    }
+    /* 28.999999999999996 steps of an epoch of 100. */
+    double lr;
+    schedule.warmup_epochs = 0.29;
+    ck_ok(vgg_schedule_rate(&schedule, 0.8, 0, 100, 6, &lr));
+    ck_assert_double_eq_tol(lr, 0.8 / 29, 1e-15);
+}
+END_TEST
+
 START_TEST(bad_recipes_are_refused)
 {
     double lr = 1.0;
@@ -119,6 +141,7 @@ int main(void)
     tcase_add_test(tc, multistep_falls_at_milestones);
     tcase_add_test(tc, cosine_goes_from_lr_to_min);
     tcase_add_test(tc, warmup_rises_evenly_then_the_rule_holds);
+    tcase_add_test(tc, warmup_is_rounded_to_steps);
     tcase_add_test(tc, bad_recipes_are_refused);
     suite_add_tcase(suite, tc);
     return harness_main(&suite, 1);
