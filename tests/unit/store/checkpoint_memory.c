@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints when memory runs out at the n-th allocation, for all n: a save leaves the
- * older checkpoint, a load leaves the trainer, and both give back what they took. */
+ * older checkpoint, a load leaves the trainer, and both give back what they took. So
+ * does a load when the device fails at the n-th call. */
+#include "core/error.h"
+#include "device/device.h"
 #include "faults.h"
 #include "harness.h"
 #include "models.h"
@@ -141,6 +144,62 @@ START_TEST(loading)
 }
 END_TEST
 
+/* An engine whose n-th call of these two fails, once. */
+static const vgg_engine *whole;
+static long calls_left;
+
+static vgg_status weak_write(void *store, uint32_t param, vgg_slot slot, const void *in,
+                             vgg_dtype dtype)
+{
+    if (calls_left-- == 0) return vgg__fail(VGG_EDEVICE, "a write failed");
+    return whole->store_write(store, param, slot, in, dtype);
+}
+
+static vgg_status weak_zero_gradients(void *store)
+{
+    if (calls_left-- == 0) return vgg__fail(VGG_EDEVICE, "zeros failed");
+    return whole->store_zero_gradients(store);
+}
+
+/* The trainer has moments of its own, which a load that fails has begun to replace. */
+START_TEST(failing_device)
+{
+    vgg_engine weak = *device->engine;
+    whole = device->engine;
+    weak.store_write = weak_write;
+    weak.store_zero_gradients = weak_zero_gradients;
+    vgg_trainer *saved = make(1);
+    train(saved, 2);
+    ck_ok(vgg_checkpoint_save(saved, dir, NULL));
+    vgg_status status = VGG_EDEVICE;
+    long n = 0;
+    for (; status == VGG_EDEVICE; n++) {
+        vgg_trainer *trainer = make(2), *other = make(2);
+        train(trainer, 1);
+        train(other, 1);
+        const struct state before = state_of(vgg_trainer_model(trainer));
+        device->engine = &weak;
+        calls_left = n;
+        status = vgg_checkpoint_load(trainer, dir, NULL);
+        device->engine = whole;
+        if (status == VGG_EDEVICE) {
+            const struct state after = state_of(vgg_trainer_model(trainer));
+            ck_assert(same(&after, &before));
+            train(trainer, 2); /* goes on as if nobody had tried */
+            train(other, 2);
+            const struct state a = state_of(vgg_trainer_model(trainer));
+            const struct state b = state_of(vgg_trainer_model(other));
+            ck_assert_msg(same(&a, &b), "call %ld failed", n);
+        }
+        vgg_trainer_free(trainer);
+        vgg_trainer_free(other);
+    }
+    ck_ok(status);
+    ck_assert_int_gt(n, 8); /* two moments of each parameter */
+    vgg_trainer_free(saved);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("checkpoint-memory");
@@ -149,6 +208,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, saving);
     tcase_add_test(tests, loading);
+    tcase_add_test(tests, failing_device);
     suite_add_tcase(suite, tests);
     return harness_main(&suite, 1);
 }
