@@ -111,6 +111,40 @@ START_TEST(in_float)
 }
 END_TEST
 
+/* Adam's first moment where the old one and the gradient are far apart: an average that
+ * is taken from the end that is farther away has no digit right. Within two units in
+ * the last place, for three roundings. */
+START_TEST(in_between)
+{
+    static const struct {
+        double beta1, first, gradient;
+    } ends[] = {
+        {0, 0x1p60, 3},          {0x1p-10, 0x1p24, 1}, {0.25, 1e6, -0.7},
+        {0.75, -0.7, 1e6},       {0.9, 0.3, 1e-3},     {1 - 0x1p-10, 1, 0x1p24},
+        {1 - 0x1p-20, 0.3, 1e8},
+    };
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
+        const vgg_update rule = {.kind = VGG_ADAM,
+                                 .lr = 0.01,
+                                 .beta1 = ends[k].beta1,
+                                 .beta2 = 0.999,
+                                 .epsilon = 1e-8,
+                                 .t = 2};
+        float value = 1, g = (float)ends[k].gradient, state[2] = {(float)ends[k].first};
+        double value64 = 1, g64 = g, state64[2] = {state[0]};
+        const long double share = 1 - (long double)rule.beta1;
+        const long double want = (1 - share) * state[0] + share * g;
+        vgg__update_f32(
+            &(struct vgg__update_args){&rule, &value, &g, {&state[0], &state[1]}, 1});
+        vgg__update_f64(&(struct vgg__update_args){
+            &rule, &value64, &g64, {&state64[0], &state64[1]}, 1});
+        const double size = fabs((double)want);
+        ck_assert_double_eq_tol(state[0], (double)want, size * 0x1p-22);
+        ck_assert_double_eq_tol(state64[0], (double)want, size * 0x1p-51);
+    }
+}
+END_TEST
+
 /* Pieces of any size give what the whole gives. */
 START_TEST(in_pieces)
 {
@@ -234,6 +268,7 @@ int main(void)
     TCase *tcase = tcase_create("rules");
     tcase_add_loop_test(tcase, in_double, 0, case_count);
     tcase_add_loop_test(tcase, in_float, 0, case_count);
+    tcase_add_test(tcase, in_between);
     tcase_add_loop_test(tcase, in_pieces, 0, case_count);
     tcase_add_loop_test(tcase, infinite_weight, 0, 2);
     suite_add_tcase(suite, tcase);
