@@ -177,6 +177,20 @@ static void gradient_task(void *arg, uint32_t task, uint32_t worker)
     }
 }
 
+/* dx = scale * dy: statistics that do not depend on x. An xhat times 0 would be NaN
+ * where it is not finite. */
+static void constant_dx_task(void *arg, uint32_t task, uint32_t worker)
+{
+    const struct norm *v = arg;
+    const size_t end = vgg__cpu_part(v->rows, task + 1, v->parts);
+    const float *gamma = v->args->gamma;
+    for (size_t i = vgg__cpu_part(v->rows, task, v->parts); i < end; i++) {
+        float *dx = (float *)v->args->dx + i * v->c;
+        for (size_t j = 0; j < v->c; j++)
+            dx[j] = (float)(gamma[j] * v->inverse[j] * masked(v, i * v->c + j));
+    }
+}
+
 /* dx = scale * (dy - by_mean - xhat * by_spread); the last two terms come from the
  * statistics' own dependence on x. */
 static void dx_task(void *arg, uint32_t task, uint32_t worker)
@@ -199,17 +213,17 @@ static void backward(const struct vgg__stage_args *args)
 {
     struct norm v = norm_of(args);
     float *dgamma = args->dgamma, *dbeta = args->dbeta;
-    const bool train = args->mode == VGG_MODE_TRAIN;
     for_parts(&v, gradient_task);
     reduce(&v, v.part_a, v.a);
     reduce(&v, v.part_b, v.b);
     for (size_t j = 0; j < v.c; j++) {
         if (dgamma) dgamma[j] += (float)v.a[j];
         if (dbeta) dbeta[j] += (float)v.b[j];
-        v.a[j] = train ? v.a[j] / (double)v.rows : 0;
-        v.b[j] = train ? v.b[j] / (double)v.rows : 0;
+        v.a[j] /= (double)v.rows;
+        v.b[j] /= (double)v.rows;
     }
-    if (args->dx) for_parts(&v, dx_task);
+    if (args->dx)
+        for_parts(&v, args->mode == VGG_MODE_TRAIN ? dx_task : constant_dx_task);
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)

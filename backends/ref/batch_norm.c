@@ -98,13 +98,15 @@ static void forward(const struct vgg__stage_args *args)
 }
 
 /* dx = scale * (dy - by_mean - xhat * by_spread), where the last two terms come from
- * the statistics' own dependence on x. */
+ * the batch's statistics and their own dependence on x. With running ones they are left
+ * out: an xhat times 0 would be NaN where it is not finite. */
 static void channel_dx(const struct vgg__stage_args *args, size_t c, double by_mean,
                        double by_spread)
 {
     const real *gamma = args->gamma;
     const struct statistics s = ((const struct statistics *)args->saved)[c];
     const double scale = gamma[c] * s.inverse;
+    const bool train = args->mode == VGG_MODE_TRAIN;
     const size_t plane = plane_size(args->stage);
     for (size_t n = 0; n < args->count; n++) {
         const size_t at = plane_at(args->stage, n, c);
@@ -112,7 +114,8 @@ static void channel_dx(const struct vgg__stage_args *args, size_t c, double by_m
         real *dx = (real *)args->dx + at;
         for (size_t i = 0; i < plane; i++) {
             const double xhat = (x[i] - s.mean) * s.inverse;
-            dx[i] = (real)(scale * (dy[i] - by_mean - xhat * by_spread));
+            const double rest = dy[i] - by_mean - xhat * by_spread;
+            dx[i] = (real)(scale * (train ? rest : dy[i]));
         }
     }
 }
@@ -134,8 +137,7 @@ static void backward_channel(const struct vgg__stage_args *args, size_t c)
     if (args->dbeta) ((real *)args->dbeta)[c] += (real)dbeta;
     if (!args->dx) return;
     const double values = (double)args->count * (double)plane;
-    const bool train = args->mode == VGG_MODE_TRAIN;
-    channel_dx(args, c, train ? dbeta / values : 0, train ? dgamma / values : 0);
+    channel_dx(args, c, dbeta / values, dgamma / values);
 }
 
 static void backward(const struct vgg__stage_args *args)

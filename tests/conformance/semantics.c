@@ -183,6 +183,25 @@ START_TEST(batch_norm)
 }
 END_TEST
 
+/* To the backward with running statistics they are constants: what is not finite gets
+ * the gradient of its neighbours, as in PyTorch. */
+START_TEST(batch_norm_infinite)
+{
+    struct bench b;
+    begin(&b, "1x1x1 bn", 4, (float[]){1, -INFINITY, NAN, 6});
+    set_param(&b, 0, (float[]){2});
+    set_param(&b, 1, (float[]){1});
+    set_param(&b, 2, (float[]){1});
+    set_param(&b, 3, (float[]){2});
+    run(&b, _i, VGG_MODE_GRAD);
+    ck_assert(isinf(b.got.output[1]) && b.got.output[1] < 0 && isnan(b.got.output[2]));
+    for (int i = 0; i < 4; i++)
+        ck_assert_double_eq_tol(b.got.dx[i], 2 / sqrt(2 + 1e-5), tolerance(&b, 2));
+    ck_assert_double_eq(b.got.dparams[1][0], 4);
+    end(&b);
+}
+END_TEST
+
 /* Probabilities 1/4 and 3/4; the second sample has equal ones, and the first class
  * wins. */
 START_TEST(loss)
@@ -221,6 +240,7 @@ int main(void)
     tcase_add_loop_test(tcase, average_pool, 0, (int)target_count);
     tcase_add_loop_test(tcase, adaptive_pool, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm, 0, (int)target_count);
+    tcase_add_loop_test(tcase, batch_norm_infinite, 0, (int)target_count);
     tcase_add_loop_test(tcase, loss, 0, (int)target_count);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);

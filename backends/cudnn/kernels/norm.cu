@@ -286,14 +286,13 @@ template <typename T, int V> struct back_work {
 
     __device__ void begin(uint32_t channel)
     {
-        const double share = a.batch != 0 ? 1 / (double)live : 0;
+        const double share = 1 / (double)live;
         for (int i = 0; i < V; i++) {
             mean[i] = a.mean[channel + i];
             inverse[i] = a.inverse[channel + i];
             scale[i] = a.gamma[channel + i] * inverse[i];
-            by_mean[i] = (float)(a.batch != 0 ? a.total[channel + i] * share : 0);
-            by_spread[i] =
-                (float)(a.batch != 0 ? a.total[a.c + channel + i] * share : 0);
+            by_mean[i] = (float)(a.total[channel + i] * share);
+            by_spread[i] = (float)(a.total[a.c + channel + i] * share);
         }
     }
 
@@ -311,8 +310,8 @@ template <typename T, int V> struct back_work {
 #pragma unroll
         for (int i = 0; i < V; i++) {
             const float xhat = (x[i] - mean[i]) * inverse[i];
-            dy[i] =
-                row < live ? scale[i] * (dy[i] - by_mean[i] - xhat * by_spread[i]) : 0;
+            const float rest = dy[i] - by_mean[i] - xhat * by_spread[i];
+            dy[i] = row < live ? scale[i] * (a.batch != 0 ? rest : dy[i]) : 0;
         }
         vgg::store((T *)a.dx + row * a.c + channel, dy);
     }

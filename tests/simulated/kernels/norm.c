@@ -292,6 +292,22 @@ START_TEST(backward)
 }
 END_TEST
 
+/* With running statistics what is not finite gets a gradient as all the others. */
+START_TEST(backward_not_finite)
+{
+    struct layer l = make(VGG__F32, (struct shape){2, 2, 3, 8});
+    set(VGG__F32, l.x, 8 * 2 + 1, -INFINITY);
+    set(VGG__F32, l.x, 2, NAN);
+    queue_statistics(&l, false);
+    struct gradient g = {.dy = numbers(VGG__F32, 48, 6),
+                         .total = output(16 * sizeof(double))};
+    queue_sums(&l, &g);
+    ck_assert(!isfinite(g.total[8 + 1]) && isnan(g.total[8 + 2]));
+    check_dx(&l, &g, false);
+    buffers_free();
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("norm");
@@ -301,6 +317,7 @@ int main(void)
     tcase_add_loop_test(all, running, 0, SHAPES);
     tcase_add_test(all, not_finite);
     tcase_add_loop_test(all, backward, 0, SHAPES);
+    tcase_add_test(all, backward_not_finite);
     suite_add_tcase(suite, all);
     return harness_main(&suite, 1);
 }
