@@ -97,10 +97,23 @@ static void spread_task(void *arg, uint32_t task, uint32_t worker)
     }
 }
 
-static void batch_statistics(struct norm *v)
+/* Towards the batch's, unless one of the two would not be finite. */
+static void move_running(const struct norm *v, size_t j)
 {
     const double rows = (double)v->rows, momentum = v->args->stage->momentum;
-    float *running_mean = v->args->mean, *running_var = v->args->var;
+    float *mean = &((float *)v->args->mean)[j], *var = &((float *)v->args->var)[j];
+    const float next_mean = (float)((1 - momentum) * *mean + momentum * v->mean[j]);
+    float next_var = *var;
+    if (rows > 1)
+        next_var = (float)((1 - momentum) * *var + momentum * (v->a[j] / (rows - 1)));
+    if (!isfinite(next_mean) || !isfinite(next_var)) return;
+    *mean = next_mean;
+    *var = next_var;
+}
+
+static void batch_statistics(struct norm *v)
+{
+    const double rows = (double)v->rows;
     for_parts(v, sum_task);
     reduce(v, v->part_a, v->a);
     for (size_t j = 0; j < v->c; j++) v->mean[j] = v->a[j] / rows;
@@ -108,12 +121,7 @@ static void batch_statistics(struct norm *v)
     reduce(v, v->part_a, v->a);
     for (size_t j = 0; j < v->c; j++) {
         v->inverse[j] = 1 / sqrt(v->a[j] / rows + v->args->stage->epsilon);
-        if (!isfinite((float)v->mean[j]) || !isfinite((float)v->a[j])) continue;
-        running_mean[j] =
-            (float)((1 - momentum) * running_mean[j] + momentum * v->mean[j]);
-        if (rows > 1)
-            running_var[j] = (float)((1 - momentum) * running_var[j] +
-                                     momentum * (v->a[j] / (rows - 1)));
+        move_running(v, j);
     }
 }
 

@@ -5,8 +5,9 @@
  *
  * Training normalises with the batch's mean and biased variance, and moves the running
  * statistics towards the mean and the unbiased variance. A channel with a single value
- * has no unbiased variance: its running variance stays as it is. The other modes
- * normalise with the running statistics, which are constants to their backward. */
+ * has no unbiased variance: its running variance stays as it is. Where one of the two
+ * would not be finite, both stay. The other modes normalise with the running
+ * statistics, which are constants to their backward. */
 #include <math.h>
 
 #include "ref/ref.h"
@@ -50,19 +51,29 @@ static double channel_spread(const struct vgg__stage_args *args, size_t c, doubl
     return sum;
 }
 
+/* Towards the batch's, unless one of the two would not be finite. */
+static void move_running(const struct vgg__stage_args *args, size_t c, double mean,
+                         double spread)
+{
+    const double values = (double)args->count * (double)plane_size(args->stage);
+    const double momentum = args->stage->momentum;
+    real *running_mean = args->mean, *running_var = args->var;
+    const real next_mean = (real)((1 - momentum) * running_mean[c] + momentum * mean);
+    real next_var = running_var[c];
+    if (values > 1)
+        next_var = (real)((1 - momentum) * running_var[c] +
+                          momentum * (spread / (values - 1)));
+    if (!isfinite(next_mean) || !isfinite(next_var)) return;
+    running_mean[c] = next_mean;
+    running_var[c] = next_var;
+}
+
 static struct statistics batch_statistics(const struct vgg__stage_args *args, size_t c)
 {
     const double values = (double)args->count * (double)plane_size(args->stage);
     const double mean = channel_mean(args, c);
     const double spread = channel_spread(args, c, mean);
-    const double momentum = args->stage->momentum;
-    real *running_mean = args->mean, *running_var = args->var;
-    const bool finite = isfinite((real)mean) && isfinite((real)spread);
-    if (finite)
-        running_mean[c] = (real)((1 - momentum) * running_mean[c] + momentum * mean);
-    if (finite && values > 1)
-        running_var[c] = (real)((1 - momentum) * running_var[c] +
-                                momentum * (spread / (values - 1)));
+    move_running(args, c, mean, spread);
     return (struct statistics){mean, 1 / sqrt(spread / values + args->stage->epsilon)};
 }
 

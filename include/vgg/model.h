@@ -103,8 +103,9 @@ VGG_API vgg_status vgg_model_add_conv(vgg_model *model, uint32_t channels,
 
 /**
  * Add batch normalisation over n, h, w for each channel: eps 1e-5, running statistics
- * updated by 0.1 of the batch's (its unbiased variance), as PyTorch does; statistics
- * that are not finite are left out, so that one bad image can't spoil a model for good.
+ * updated by 0.1 of the batch's (its unbiased variance), as PyTorch does; a channel
+ * whose running mean or variance would not be finite then keeps both, so that one bad
+ * image can't spoil a model for good.
  * Ioffe and Szegedy 2015. Parameters and errors as vgg_model_add_conv().
  */
 VGG_API vgg_status vgg_model_add_batch_norm(vgg_model *model, const char *name);

@@ -202,6 +202,29 @@ START_TEST(batch_norm_infinite)
 }
 END_TEST
 
+/* Large values move the running statistics for as long as these are finite: a variance
+ * of 2^128 / 3 whose sum of squares is no float, then one of 2^140. */
+START_TEST(batch_norm_large)
+{
+    static const struct {
+        double size, mean, var;
+    } cases[] = {{0x1p63, 0.9 * 3, 0.9 * 2 + 0.1 * 0x1p128 / 3}, {0x1p70, 3, 2}};
+    const bool doubles = targets[_i].precision == VGG_FP64; /* which hold both */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases - doubles; i++) {
+        const float x = (float)cases[i].size;
+        struct bench b;
+        begin(&b, "1x1x1 bn", 4, (float[]){x, -x, -x, x});
+        set_param(&b, 2, (float[]){3});
+        set_param(&b, 3, (float[]){2});
+        run(&b, _i, VGG_MODE_TRAIN);
+        const double near = cases[i].var * 1e-6;
+        ck_assert_double_eq_tol(b.got.params[2][0], cases[i].mean, 1e-6);
+        ck_assert_double_eq_tol(b.got.params[3][0], cases[i].var, near);
+        end(&b);
+    }
+}
+END_TEST
+
 /* Probabilities 1/4 and 3/4; the second sample has equal ones, and the first class
  * wins. */
 START_TEST(loss)
@@ -241,6 +264,7 @@ int main(void)
     tcase_add_loop_test(tcase, adaptive_pool, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm_infinite, 0, (int)target_count);
+    tcase_add_loop_test(tcase, batch_norm_large, 0, (int)target_count);
     tcase_add_loop_test(tcase, loss, 0, (int)target_count);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);

@@ -216,8 +216,8 @@ extern const struct vgg__kernel vgg__kernel_dropout[VGG__TYPES];
 /* ---- Batch normalisation ------------------------------------------------------------
  * statistics: two sums over the run's samples in partial [blocks][2][c] doubles: of x
  * and x * x about the channel's first value (x - x[0][c]); `finish` turns them into
- * mean and 1 / sqrt(var + epsilon), and moves the running statistics unless they are
- * not finite. */
+ * mean and 1 / sqrt(var + epsilon), and moves the running statistics unless one of
+ * these would not be finite. */
 struct vgg__norm_sums_args {
     const void *x;
     double *partial;

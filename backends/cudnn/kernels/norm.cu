@@ -97,19 +97,19 @@ __device__ __forceinline__ statistics from_sums(const double (&sums)[2], double 
     return statistics{first + sums[0] / values, spread < 0 ? 0 : spread};
 }
 
-/* Statistics that are not finite leave the running ones as they are; a single value has
- * no unbiased variance. */
+/* Towards the batch's, unless one of the two would not be finite; a single value has no
+ * unbiased variance. */
 __device__ __forceinline__ void move_running(const vgg__norm_finish_args &a,
                                              uint64_t channel, const statistics &s,
                                              double values)
 {
-    if (!isfinite((float)s.mean) || !isfinite((float)s.spread)) return;
     const double keep = 1 - a.momentum;
-    a.running_mean[channel] =
-        (float)(keep * a.running_mean[channel] + a.momentum * s.mean);
-    if (values > 1)
-        a.running_var[channel] = (float)(keep * a.running_var[channel] +
-                                         a.momentum * (s.spread / (values - 1)));
+    const float mean = (float)(keep * a.running_mean[channel] + a.momentum * s.mean);
+    float var = a.running_var[channel];
+    if (values > 1) var = (float)(keep * var + a.momentum * (s.spread / (values - 1)));
+    if (!isfinite(mean) || !isfinite(var)) return;
+    a.running_mean[channel] = mean;
+    a.running_var[channel] = var;
 }
 
 template <typename T>
