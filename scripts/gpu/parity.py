@@ -2,8 +2,10 @@
 """Stage `parity`: does the GPU compute what the processor does?
 
 Rows: what `vgg devices` says; the device's description (kept as DIR/device.json, which the
-plan tests read); losses of 20 steps beside the cpu engine's, in every precision; equal bits
-from equal runs; every test program for the GPU; memory that stays where it was.
+plan tests read); every test program for the GPU; losses of 20 steps beside the cpu engine's,
+in every precision; equal bits from equal runs; memory that stays where it was. Programs that
+tell most in the least time come first, those of minutes after everything but the memory; the
+cpu engine computes its losses while the first ones run.
 """
 import json
 import pathlib
@@ -15,13 +17,17 @@ import trainer as trainers
 
 # Test programs that take the plugin from VGG_PLUGIN_DIR, in tests/ of the pack.
 PROGRAMS = "tests/*/test-gpu-*"
-FIRST = tuple(f"test-gpu-{name}" for name in (  # where not all have the time
-    "conv-mma", "stages-bf16", "stages-fp32", "program", "update", "steps", "linear-step",
-    "semantics", "stages-tf32"))
+# Before anything else: each is of seconds, so that one that takes FIRST_LIMIT hangs.
+FIRST = tuple(f"test-gpu-{name}" for name in (
+    "conv-mma", "steps", "update", "semantics", "linear-step", "stages-bf16"))
+FIRST_LIMIT = 60
+# What the others begin with, where not all have the time; those that are timed come last.
+NEXT = tuple(f"test-gpu-{name}" for name in ("stages-fp32", "stages-tf32", "program"))
 DESCRIBE = "tests/*/gpu-describe"  # prints the device's description as JSON
 CLOSING = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
 TAP = re.compile(r"^(not )?ok \d+ - (.*)$", re.M)
 
+NICE = ("nice", "-n", "10")
 STEPS = 20
 TRACES = {  # recipes; He's start lets losses fall at once
     "d2l": [],  # the chapter's start and rate, dropout on: small gradients, nothing grows
@@ -43,7 +49,8 @@ ALLOWED_BY = {"d2l": {"fp32": 1e-4, "tf32": 5e-4, "bf16": 1e-3},
 
 
 class Reference(threading.Thread):
-    """The cpu engine's losses, computed while the GPU is at other rows."""
+    """The cpu engine's losses, computed while the GPU is at other rows, with what the
+    processors have to spare."""
 
     def __init__(self, trainer, names, limit):
         super().__init__(daemon=True)
@@ -67,7 +74,7 @@ class Reference(threading.Thread):
                 return
             try:
                 out, _, _ = self.trainer.train(
-                    [*flags_of(name), "--device", "cpu"], self.limit)
+                    [*flags_of(name), "--device", "cpu"], self.limit, wrap=NICE)
                 self.found[name] = trainers.losses(out)
                 trainers.drop(out)
             except Exception as error:
@@ -220,28 +227,48 @@ def twice_precisions(args):
     return [p for p in (["bf16"] if args.quick else args.precisions) if p in args.precisions]
 
 
+def of_precisions(path, precisions):
+    """A program of one precision alone is run where that is asked for."""
+    named = [p for p in ("bf16", "tf32", "fp32") if p in path.name.split("-")]
+    return not named or named[0] in precisions
+
+
+def programs_of(args, trainer):
+    """(those that come first, the others), each in order of importance."""
+    found = sorted(p for p in trainer.tree.glob(PROGRAMS)
+                   if args.rehearse or of_precisions(p, args.precisions))
+    first = [p for p in found if p.name in FIRST]
+    others = [p for p in found if p.name not in FIRST]
+    return (sorted(first, key=lambda p: FIRST.index(p.name)),
+            sorted(others, key=lambda p: NEXT.index(p.name) if p.name in NEXT else len(NEXT)))
+
+
+def run_programs(stage, args, trainer, paths, most):
+    most = args.program_limit or (min(40, most) if args.quick else most)
+    for path in paths:
+        stage.do(path.name, lambda left, p=path: program(trainer, p, min(left - 2, most)))
+
+
 def run(stage, args, trainer, memory):
     quick, precisions = args.quick, args.precisions
     traces = ["d2l-he", "quick"] if quick else list(TRACES)
     if args.rehearse:
         traces = [name for name in traces if not name.startswith("d2l")]
-    programs = sorted(trainer.tree.glob(PROGRAMS), key=lambda p: (
-        FIRST.index(p.name) if p.name in FIRST else len(FIRST), p.name))
+    first, others = programs_of(args, trainer)
     trace_rows = [(f"trace-{name}-{p}", name, p) for name in traces
                   for p in (precisions if name != "quick" or not quick else precisions[-1:])]
-    stage.plan(["devices", "describe", *(r[0] for r in trace_rows),
+    stage.plan(["devices", "describe", *[p.name for p in first], *(r[0] for r in trace_rows),
                 *(f"{kind}-{p}" for p in twice_precisions(args) for kind in TWICE),
-                *([p.name for p in programs] or ["programs"]), "leak"])
+                *([p.name for p in others] or ([] if first else ["programs"])), "leak"])
     stage.do("devices", trainer.devices)
     stage.do("describe", lambda left: describe(trainer, args.out, left))
     reference = Reference(trainer, traces, stage.left())
     try:
+        run_programs(stage, args, trainer, first, FIRST_LIMIT)
         compare(stage, args, trainer, reference, trace_rows)
     finally:
         reference.stop()
-    if not programs:
+    if not first and not others:
         stage.row("programs", "failed", reason="the pack has no test program for the GPU")
-    for path in programs:
-        most = args.program_limit or (40 if quick else 150)
-        stage.do(path.name, lambda left, p=path: program(trainer, p, min(left - 2, most)))
+    run_programs(stage, args, trainer, others, 150)
     stage.do("leak", lambda left: leak(trainer, memory, 5, left), need=8)

@@ -284,6 +284,73 @@ def test_reference_ends_with_its_stage(place):
     assert not reference.is_alive() and not alive(int(note.read_text()))
 
 
+# Appends what it is asked to a file `asked`; a run of steps leaves a log of them.
+TRAINS = """echo "$(cut -d' ' -f19 /proc/$$/stat) $*" >>%s/asked
+while [ "$1" != --out ]; do shift; done
+mkdir -p "$2/last"; echo weights >"$2/last/weights.safetensors"; i=0
+while [ $i -lt 20 ]; do i=$((i + 1)); echo '{"row": "step", "loss": 1.0}'; done >"$2/log.jsonl\""""
+
+
+def asked_of(place):
+    """How nice each run was and its words, in the order of their beginnings."""
+    return [line.split(" ", 1) for line in (place.folder / "asked").read_text().splitlines()]
+
+
+@with_place
+def test_order_of_parity(place):
+    """Quick programs of what is new come before the traces, while the processor computes
+    what those are compared with; slow ones when it has ended."""
+    place.vgg(f"echo '{GPU}'", TRAINS % place.folder)
+    for name in ("update", "conv-mma", "steps", "stages-bf16", "stages-bf16-timed", "program",
+                 "stages-fp32", "linear-step", "semantics", "another"):
+        script(place.folder / f"tree/tests/gpu/test-gpu-{name}",
+               f"echo '0 {name}' >>{place.folder}/asked; "
+               f"until grep -q 'device cpu' {place.folder}/asked; do sleep 0.02; done; "
+               "echo 'Checks: 1, Failures: 0, Errors: 0'")
+    place.ask("parity", "--precisions", "bf16", "--deadline", "60")
+    traces = [f"trace-{name}-bf16" for name in parity.TRACES]
+    assert place.rows("parity")["plan"]["rows"] == [
+        "devices", "describe", *(f"test-gpu-{name}" for name in (
+            "conv-mma", "steps", "update", "semantics", "linear-step", "stages-bf16")),
+        *traces, "twice-bf16", "again-bf16",
+        *(f"test-gpu-{name}" for name in ("program", "another", "stages-bf16-timed")), "leak"]
+    found = place.rows("parity")
+    assert all(found[name]["status"] == "ok" for name in traces), found
+    order = asked_of(place)
+    kinds = ["cpu" if "--device cpu" in words else "gpu" if "--device" in words else words
+             for _, words in order]
+    references = [i for i, kind in enumerate(kinds) if kind == "cpu"]
+    assert len(references) == 4 and references[0] < kinds.index("steps"), kinds
+    assert references[-1] < kinds.index("program"), kinds
+    assert kinds.index("stages-bf16") < kinds.index("gpu") < kinds.index("program"), kinds
+    nice = {kind: {int(n) for n, words in order if f"--device {kind}" in words}
+            for kind in ("cpu", "cuda")}
+    assert min(nice["cpu"]) > max(nice["cuda"]) or nice["cuda"] == {19}, nice
+
+
+@with_place
+def test_a_program_that_hangs(place):
+    """It costs its own time, not that of those behind it."""
+    place.vgg(f"echo '{GPU}'", TRAINS % place.folder)
+    for name, text in (("conv-mma", "sleep 60"), ("steps", "echo 'Checks: 1, Failures: 0, '"
+                                                  "'Errors: 0'")):
+        script(place.folder / f"tree/tests/gpu/test-gpu-{name}", text)
+    kept, parity.FIRST_LIMIT = parity.FIRST_LIMIT, 1
+    args = types.SimpleNamespace(quick=False, rehearse=False, precisions=["bf16"],
+                                 program_limit=None, out=place.out)
+    place.out.mkdir()
+    (place.folder / "work").mkdir()
+    try:
+        stage = rows.Stage("parity", place.out, 20, {})
+        parity.run(stage, args, place.trainer(), rows.Memory(None))
+        stage.close()
+    finally:
+        parity.FIRST_LIMIT = kept
+    found = place.rows("parity")
+    assert found["test-gpu-conv-mma"]["reason"].startswith("not ended after 1 s"), found
+    assert found["test-gpu-steps"]["status"] == found["trace-d2l-bf16"]["status"] == "ok", found
+
+
 @with_place
 def test_peers(place):
     def of(text):
