@@ -5,7 +5,7 @@
 `vgg16` is VGG-16 on noise of CIFAR-10's size enlarged to 3x224x224, batch 64. A row of PyTorch
 (tests/bench/torch_vgg.py) is a process that warms up and then waits; libvgg and it take turns,
 so that both see the same hour of the same GPU. The one that waits computes nothing. Both use
-PyTorch's copies of cuDNN and cuBLAS, if it brings some.
+PyTorch's copies of cuDNN and cuBLAS, if it brings some, as every stage does.
 """
 import json
 import os
@@ -18,7 +18,6 @@ import peer
 import rows
 import trainer as trainers
 
-SHARES_LIBRARIES = True  # from before the stage's first row
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TORCH = ROOT / "tests/bench/torch_vgg.py"
 

@@ -11,8 +11,9 @@
 
 Rows go to OUT/STAGE.jsonl as they come; report.py makes docs/results/gpu.md of them. Every
 stage has a deadline of its own and does its most important rows first; together they end
-within 25 minutes (--within), for which each gives up its share. Ends with status 0 if all
-rows are there and ok.
+within 25 minutes (--within), for which each gives up its share. All use the CUDA libraries of
+this Python's packages, which PyTorch has, if it has some. Ends with status 0 if all rows are
+there and ok.
 """
 import argparse
 import fcntl
@@ -186,6 +187,7 @@ def find_gpu(args, trainer):
         return None, None
     if trainer.engine() is None:
         die(f"no GPU to check: {trainer.seen['trouble']}")
+    trainer.share_libraries(LOOK)
     name = trainer.engine().partition(", ")[0]
     return name, machine.smi_choice(name)
 
@@ -194,8 +196,6 @@ def run_stage(name, args, trainer, found, end):
     """One stage; True if all of its rows are there and ok."""
     described, memory = found
     module = STAGES[name][0]
-    if getattr(module, "SHARES_LIBRARIES", False):
-        trainer.share_libraries(LOOK)
     left = max(0.0, end - time.monotonic())
     stage = rows.Stage(name, args.out, deadline(args, name, left), {
         **described, "asked": asked(name, sys.argv[1:]), "rehearse": args.rehearse,

@@ -111,12 +111,18 @@ class Trainer:
         return next((d["text"] for d in listed if d["name"] == self.device), None)
 
     def share_libraries(self, limit):
-        """From here on with the CUDA libraries of this Python's packages, which PyTorch uses."""
+        """From here on with the CUDA libraries of this Python's packages, which PyTorch uses;
+        where the device is listed with those it has, but not with these, with those it has."""
         folders = library_folders()
-        if not folders:
+        if not folders or self.seen.get("libraries_named_by") == "VGG_CUDA_LIBRARIES":
             return
+        seen, env = dict(self.seen), dict(self.env)
         self.env["VGG_CUDA_LIBRARIES"] = every_of(folders)
         self.list_devices("VGG_CUDA_LIBRARIES", limit)
+        if self.engine() is None or "trouble" in self.seen:
+            refused = [r["reason"] for r in self.seen.get("refused", [])]
+            said = self.seen.get("trouble") or "; ".join(refused) or "the device is not listed"
+            self.seen, self.env = dict(seen, libraries_not_shared=said), env
 
     def devices(self, left):
         """The row "devices": what look() saw."""

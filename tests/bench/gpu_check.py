@@ -156,6 +156,32 @@ def test_stages_go_on(place):
 
 
 @with_place
+def test_libraries_are_shared(place):
+    """All stages use PyTorch's libraries, but those that do not work."""
+    kept = trainer.library_folders
+    trainer.library_folders = lambda: ["/site/nvidia/cudnn/lib", "/site/nvidia/cublas/lib"]
+    try:
+        for lists, env, by in (
+                (f"echo '{GPU}'", "/site/nvidia/*/lib", "VGG_CUDA_LIBRARIES"),
+                (f"case $VGG_CUDA_LIBRARIES in '') echo '{GPU}';; *) echo '{NONE}';; esac", None,
+                 "nothing"),
+                (f"case $VGG_CUDA_LIBRARIES in '') echo '{GPU}';; *) exit 3;; esac", None,
+                 "nothing")):
+            place.vgg(lists)
+            one = place.trainer()
+            one.env.pop("VGG_CUDA_LIBRARIES", None)
+            one.look(5)
+            one.share_libraries(5)
+            assert one.engine() and one.env.get("VGG_CUDA_LIBRARIES") == env, one.env
+            row = one.devices(9)
+            assert row["libraries_named_by"] == by, row
+            assert ("libraries_not_shared" in row) == (env is None), row
+        assert row["libraries_not_shared"] == "vgg devices: status 3", row
+    finally:
+        trainer.library_folders = kept
+
+
+@with_place
 def test_a_broken_stage(place):
     """An error of a stage itself is a row of it."""
     place.out.mkdir()
