@@ -50,7 +50,8 @@ class Pack:
         said = self.ask(*words, **env)
         built = asked.exists()
         assert built == ("the fallback build failed" in said), said
-        assert built != ("no 'none'" in said), said
+        refused = "leave --no-build out" in said
+        assert (built or refused) != ("no 'none'" in said), said
         return built, asked.read_text() if built else "", said
 
 
@@ -71,6 +72,8 @@ def test_fits(pack):
     assert not pack.check()[0]
     built, options, _ = pack.check("--rebuild")
     assert built and "-Dcudnn_arch=90 " in options, options
+    assert not pack.check("--no-build")[0]
+    assert "name one of them" in pack.ask("--no-build", "--rebuild")
 
 
 @with_pack("cudnn    refused: no NVIDIA GPU was found\ncpu      32 threads")
@@ -85,6 +88,8 @@ def test_no_code(pack):
     assert "gpu-check: the plugin is made for sm_90, this GPU is sm_80" in said, said
     built, options, _ = pack.check(CUDNN_ARCH="all")
     assert built and "-Dcudnn_arch=all " in options, options
+    built, _, said = pack.check("--no-build")
+    assert not built and "run CUDNN_ARCH=80 scripts/gpu-pack where nvcc is" in said, said
     said = pack.ask(CUDNN_TOOLKIT="/nowhere")
     assert "nvcc is not installed here: run CUDNN_ARCH=80 scripts/gpu-pack" in said, said
 
@@ -93,6 +98,8 @@ def test_no_code(pack):
 def test_does_not_start(pack):
     built, _, said = pack.check()
     assert built and "the packed programs do not start: no libz" in said, said
+    built, _, said = pack.check("--no-build")
+    assert not built and "do not start: no libz; run scripts/gpu-pack again" in said, said
 
 
 def find(path, **env):
