@@ -8,6 +8,7 @@
   accuracy  the chapter's recipe to its end
   sanitize  our kernels under compute-sanitizer
   profile   where a step's time goes, by Nsight Compute
+  first     instead of stages: what matters most of the four, in nine minutes
 
 Rows go to OUT/STAGE.jsonl as they come; report.py makes docs/results/gpu.md of them. Every
 stage has a deadline of its own and does its most important rows first; together they end
@@ -20,6 +21,7 @@ import fcntl
 import math
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -41,12 +43,19 @@ STAGES = {  # module, deadline in seconds, and that of --quick
     "accuracy": (accuracy, 480, 120), "sanitize": (sanitize, 480, 120),
     "profile": (kernels, 300, 100),
 }
-
+# What "first" stands for: its stages with their seconds, where what one leaves is for those
+# after it; and options, for which others may be given.
+FIRST = {"parity": 200, "bench": 180, "profile": 40, "sanitize": 120}
+FIRST_OPTIONS = ["--within", str(sum(FIRST.values())), "--precisions", "bf16",
+                 "--rows", "bf16-graph-compile", "--run-limit", "60"]
 
 LOOK = 20  # seconds for `vgg devices`
 HIDDEN = argparse.SUPPRESS  # gpu-check gives these
-EPILOG = """gpu-check's own: --rebuild builds the packed sources instead of taking the packed programs;
---self-test, alone, tries whether those run here. A plan for 15 minutes stands in docs/gpu.md."""
+EPILOG = f"""first: {','.join(FIRST)} {shlex.join(FIRST_OPTIONS)}
+
+gpu-check's own: --rebuild builds the packed sources instead of taking the packed programs,
+--no-build never builds them; --self-test, alone, tries whether the programs run here. A plan
+for 15 minutes stands in docs/gpu.md."""
 
 
 def items(text):
@@ -89,7 +98,7 @@ def parser():
     p = argparse.ArgumentParser(
         prog="gpu-check", description=__doc__, epilog=EPILOG, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("stages", type=one_of(tuple(STAGES)), metavar="STAGE[,STAGE...]")
+    p.add_argument("stages", type=one_of((*STAGES, "first")), metavar="STAGE[,STAGE...]")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the rows")
     p.add_argument("--tree", required=True, help=HIDDEN)
     p.add_argument("--data", required=True, help=HIDDEN)
@@ -97,9 +106,10 @@ def parser():
     p.add_argument("--built-here", action="store_true", help=HIDDEN)
     p.add_argument("--quick", action="store_true", help="few rows, and short deadlines")
     p.add_argument("--deadline", type=seconds, metavar="S",
-                   help="seconds for each stage (480; profile 300; --quick 90 to 150)")
+                   help="seconds for each stage (480; profile 300; --quick 90 to 150; of first: "
+                   f"{', '.join(map(str, FIRST.values()))})")
     p.add_argument("--within", type=seconds, default=1500, metavar="S",
-                   help="seconds for all stages (1500)")
+                   help=f"seconds for all stages (1500; of first: {sum(FIRST.values())})")
     p.add_argument("--precisions", type=one_of(("bf16", "tf32", "fp32")),
                    default=["bf16", "tf32", "fp32"], metavar="LIST",
                    help="in order of importance (bf16,tf32,fp32)")
@@ -113,7 +123,7 @@ def parser():
     p.add_argument("--run-limit", type=seconds, metavar="S",
                    help="seconds for a run of vgg (150; --quick 45)")
     p.add_argument("--program-limit", type=seconds, metavar="S",
-                   help="seconds for a test program (150; --quick 40)")
+                   help="seconds for a test program (150, those that come first 60; --quick 40)")
     p.add_argument("--fresh-compiler-cache", action="store_true",
                    help="each row of PyTorch compiles anew, so that all cold starts are cold")
     p.add_argument("--seeds", type=whole_numbers, default=["0", "1", "2"], metavar="LIST",
@@ -125,6 +135,12 @@ def parser():
 
 def arguments():
     args = parser().parse_args()
+    args.first = args.stages == ["first"]
+    if args.first:
+        args = parser().parse_args([*FIRST_OPTIONS, *sys.argv[1:]])
+        args.first, args.stages = True, list(FIRST)
+    elif "first" in args.stages:
+        die("first stands for its stages: name it alone")
     args.turns = args.turns or (1 if args.quick else 2)
     args.epochs = args.epochs or 3
     args.run_limit = args.run_limit or (600 if args.rehearse else 45 if args.quick else 150)
@@ -146,15 +162,17 @@ def sizes(args):
         args.vgg16_net = ["--blocks", "1x8,1x16", "--resize", "32"]
         args.vgg16_batch, args.vgg16_steps = 8, 5
         args.epochs = 1
+        args.rows = [re.sub("^(bf16|tf32)-", "fp32-", row) for row in args.rows or []] or None
     if args.rows == ["none"]:
         args.rows = ["none-none"]  # a list that selects nothing
 
 
 def deadline(args, name, left):
     """Seconds for a stage, of `left` for it and those that come after it."""
-    usual = {n: args.deadline or STAGES[n][2 if args.quick else 1] for n in args.stages}
-    rest = sum(usual[n] for n in args.stages[args.stages.index(name):])
-    return usual[name] * min(1.0, left / rest)
+    usual = {n: args.deadline or (FIRST[n] if args.first else STAGES[n][2 if args.quick else 1])
+             for n in args.stages}
+    share = left / sum(usual[n] for n in args.stages[args.stages.index(name):])
+    return usual[name] * (share if args.first else min(1.0, share))
 
 
 def die(text, status=2):
@@ -251,8 +269,8 @@ def asked(stage, words):
             skip = not skip
         elif word == "--built-here" or word.startswith(tuple(f"{g}=" for g in given)):
             continue
-        elif not named and set(word.split(",")) <= {*STAGES, ""}:
-            named = True
+        elif not named and set(word.split(",")) <= {*STAGES, "first", ""}:
+            stage, named = "first" if word == "first" else stage, True
         else:
             kept.append(word)
     return shlex.join(["scripts/gpu-check", stage, *kept])

@@ -93,7 +93,8 @@ def test_options(place):
             (["parity", "--deadline", "0"], "above 0"), (["parity", "--deadline", "nan"], "above 0"),
             (["parity", "--within", "inf"], "above 0"), (["bench", "--turns", "-1"], "above 0"),
             (["bench", "--precisions", "fp64"], "no 'fp64'"), (["bench", "--rows", "x"], "no 'x'"),
-            (["accuracy", "--seeds", "1,x"], "whole numbers"), (["parity", "--reh"], "--reh")):
+            (["accuracy", "--seeds", "1,x"], "whole numbers"), (["parity", "--reh"], "--reh"),
+            (["first,bench"], "name it alone")):
         done = place.ask(*words)
         assert done.returncode == 2 and said in done.stderr, (words, done.stderr)
     assert not place.out.exists()
@@ -156,6 +157,23 @@ def test_stages_go_on(place):
 
 
 @with_place
+def test_first(place):
+    """One word for four stages within a limit that is theirs together."""
+    script(place.folder / "bin/nvidia-smi", "exit 1")
+    began = time.monotonic()
+    done = place.ask("first", "--within", "15",
+                     PATH=f"{place.folder}/bin:{os.environ['PATH']}")
+    assert done.returncode == 1 and time.monotonic() - began < 30, done
+    found = {name: place.rows(name) for name in check.FIRST}
+    assert found["bench"]["plan"]["rows"] == [
+        "cold-bf16", "alone-bf16", "torch-bf16-graph-compile", "vgg-bf16"], found["bench"]
+    assert found["profile"]["plan"]["rows"] == ["plan-bf16", "step-bf16"], found["profile"]
+    assert found["sanitize"]["programs"]["status"] == "failed", found["sanitize"]
+    assert found["parity"]["machine"]["asked"] == "scripts/gpu-check first --within 15", found
+    assert found["parity"]["machine"]["deadline_s"] < 15 * 200 / 540 + 0.1, found["parity"]
+
+
+@with_place
 def test_libraries_are_shared(place):
     """All stages use PyTorch's libraries, but those that do not work."""
     kept = trainer.library_folders
@@ -185,8 +203,8 @@ def test_libraries_are_shared(place):
 def test_a_broken_stage(place):
     """An error of a stage itself is a row of it."""
     place.out.mkdir()
-    args = types.SimpleNamespace(deadline=9, quick=False, stages=["parity"], out=place.out,
-                                 rehearse=False)
+    args = types.SimpleNamespace(deadline=9, quick=False, first=False, stages=["parity"],
+                                 out=place.out, rehearse=False)
     broken = types.SimpleNamespace(run=lambda *_: {}["nothing"])
     kept, check.STAGES["parity"] = check.STAGES["parity"], (broken, 9, 9)
     try:
@@ -465,6 +483,7 @@ def test_asked():
     words = ["parity,bench", "--quick", "--tree", "a b", "--out=x", "--rows", "bf16-graph",
              "--built-here", "--commit", "c"]
     assert check.asked("bench", words) == "scripts/gpu-check bench --quick --rows bf16-graph"
+    assert check.asked("bench", ["--quick", "first"]) == "scripts/gpu-check first --quick"
 
 
 def test_rows_of_both():

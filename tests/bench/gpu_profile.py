@@ -179,7 +179,8 @@ def test_stage(place):
 
 def test_deadlines():
     """Stages that take more than there is give up their shares; what one leaves is the others'."""
-    args = types.SimpleNamespace(deadline=None, quick=False, stages=list(check.STAGES))
+    args = types.SimpleNamespace(deadline=None, quick=False, first=False,
+                                 stages=list(check.STAGES))
     left, given = 1500.0, []
     for name in args.stages:
         given.append(check.deadline(args, name, left))
@@ -190,6 +191,10 @@ def test_deadlines():
     assert check.deadline(args, "parity", 1500) == 480
     args.deadline = 700
     assert check.deadline(args, "parity", 1500) == 700
+    args = types.SimpleNamespace(deadline=None, quick=False, first=True, stages=list(check.FIRST))
+    assert check.deadline(args, "parity", 540) == 200
+    assert check.deadline(args, "bench", 510) == 270  # parity took 30
+    assert check.deadline(args, "sanitize", 30) == 30
 
 
 @with_place
