@@ -145,7 +145,8 @@ void vgg__cudnn_free_pieces(struct vgg__cudnn *device);
 /* A kernel, a product and a convolution that must come out right. */
 vgg_status vgg__cudnn_try(struct vgg__cudnn *device);
 /* The engine's products of warp groups, before the first that is to be timed. Where
- * they come out wrong, the device goes on without them. */
+ * they come out wrong, or can't be run, the device goes on without them, with a
+ * warning; an error is one that loses it. */
 vgg_status vgg__cudnn_try_groups(struct vgg__cudnn *device);
 
 /* ---- data.c, store.c ------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include "cudnn/device.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cudnn/stages.h"
@@ -84,6 +85,30 @@ void vgg__cudnn_text(const struct cudaDeviceProp *prop, char *text, size_t size)
              prop->totalGlobalMem >> 20);
 }
 
+const char *vgg__cudnn_groups(void)
+{
+    const char *const said = secure_getenv("VGG_CUDA_WARP_GROUPS");
+    return said != NULL && said[0] != '\0' ? said : "on";
+}
+
+/* Products of warp groups are what Hopper has, if nobody turns them off. */
+static vgg_status choose_groups(struct vgg__cudnn *device)
+{
+    const vgg_host *host = &device->machine.host;
+    const char *const said = vgg__cudnn_groups();
+    const bool off = strcmp(said, "off") == 0;
+    if (!off && strcmp(said, "on") != 0)
+        return host->fail(VGG_EDEVICE,
+                          "VGG_CUDA_WARP_GROUPS: expected on or off, found '%.40s'",
+                          said);
+    device->mma.wide = device->capability == 90 && !off;
+    if (device->capability == 90 && off)
+        host->log(host->ctx, VGG_LOG_INFO,
+                  "cuda:%d: no products of warp groups, as VGG_CUDA_WARP_GROUPS says",
+                  device->ordinal);
+    return VGG_OK;
+}
+
 static vgg_status read_properties(struct vgg__cudnn *device)
 {
     struct cudaDeviceProp prop;
@@ -95,8 +120,7 @@ static vgg_status read_properties(struct vgg__cudnn *device)
         .capability = (uint32_t)device->capability,
         .multiprocessors = (uint32_t)prop.multiProcessorCount,
         .shared_block = (uint32_t)prop.sharedMemPerBlockOptin,
-        .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor,
-        .wide = device->capability == 90};
+        .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor};
     vgg__cudnn_text(&prop, device->text, sizeof device->text);
     const size_t at = strlen(device->text), dnn = device->api->dnnGetVersion();
     const size_t lt = device->api->ltGetVersion();
@@ -107,7 +131,7 @@ static vgg_status read_properties(struct vgg__cudnn *device)
         return device->machine.host.fail(
             VGG_EDEVICE, "cuda:%d: %s; expected compute capability 7.5 or better",
             device->ordinal, device->text);
-    return VGG_OK;
+    return choose_groups(device);
 }
 
 vgg_status vgg__cudnn_open(const vgg_host *host, uint32_t index, void **out)

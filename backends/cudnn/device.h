@@ -16,4 +16,8 @@ void vgg__cudnn_close(void *device);
 /* One line about a device, as far as CUDA tells. */
 void vgg__cudnn_text(const struct cudaDeviceProp *prop, char *text, size_t size);
 
+/* What the environment's VGG_CUDA_WARP_GROUPS says of the engine's products of warp
+ * groups, "on" without it; "off" where they are not to be used, nor tried. */
+const char *vgg__cudnn_groups(void);
+
 #endif

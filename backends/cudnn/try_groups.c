@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The products of warp groups on a small layer, before a device times them: how these
  * instructions read shared memory is theirs alone, so a GPU on which they should come
- * out otherwise goes on without them.
+ * out otherwise, or which does not take them, goes on without them.
  *
  * All numbers are -1, 0 or 1, so every sum is exact in bfloat16. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cudnn/conv.h"
@@ -135,13 +136,13 @@ static bool weights_right(const struct trial *t)
 /* ---- The trial ------------------------------------------------------------------- */
 
 /* One product by a tile of warp groups; without one nothing comes out. */
-static vgg_status try_product(struct vgg__cudnn *device, enum vgg__conv_mma_what what,
-                              struct trial *there)
+static cudaError_t try_product(struct vgg__cudnn *device, enum vgg__conv_mma_what what,
+                               struct trial *there, const char **tried)
 {
     struct vgg__conv_mma_args args = {
         .n = 1, .h = SIDE, .wd = SIDE, .ic = IC, .oc = OC, .relu = 1, .pool = 1};
     do
-        if (!vgg__conv_mma_fit(what, &device->mma, &args)) return VGG_OK;
+        if (!vgg__conv_mma_fit(what, &device->mma, &args)) return cudaSuccess;
     while (!args.tile.wide && ++args.rank);
     args.x = there->x;
     args.w = there->w;
@@ -151,48 +152,63 @@ static vgg_status try_product(struct vgg__cudnn *device, enum vgg__conv_mma_what
     args.dy = there->dy;
     args.dx = there->dx;
     args.partial = there->partial;
-    return vgg__cudnn_launch(device, device->stream, vgg__conv_mma_kernel(what, &args),
-                             vgg__conv_mma_grid(what, &args),
-                             vgg__conv_mma_shared(what, &args), &args);
+    const struct vgg__kernel *const kernel = vgg__conv_mma_kernel(what, &args);
+    *tried = kernel->name;
+    return device->api->launch(kernel, vgg__conv_mma_grid(what, &args),
+                               vgg__conv_mma_shared(what, &args), &args,
+                               device->stream);
 }
 
-static vgg_status run(struct vgg__cudnn *device, struct trial *here,
-                      struct trial *there)
+/* `tried` is what the error, if it is one, is of. */
+static cudaError_t run(struct vgg__cudnn *device, struct trial *here,
+                       struct trial *there, const char **tried)
 {
     static const enum vgg__conv_mma_what whats[] = {
         VGG__CONV_MMA_FORWARD, VGG__CONV_MMA_DATA, VGG__CONV_MMA_WEIGHTS};
     const struct vgg__api *api = device->api;
-    vgg_status status =
-        vgg__cudnn_check(device,
-                         api->memcpyAsync(there, here, sizeof *here,
-                                          cudaMemcpyHostToDevice, device->stream),
-                         "copy a trial");
-    for (int i = 0; status == VGG_OK && i < 3; i++)
-        status = try_product(device, whats[i], there);
-    if (status == VGG_OK)
-        status =
-            vgg__cudnn_check(device,
-                             api->memcpyAsync(here, there, sizeof *here,
-                                              cudaMemcpyDeviceToHost, device->stream),
-                             "copy a trial");
-    return status == VGG_OK ? vgg__cudnn_wait(device) : status;
+    *tried = "copy a trial";
+    cudaError_t error = api->memcpyAsync(there, here, sizeof *here,
+                                         cudaMemcpyHostToDevice, device->stream);
+    for (int i = 0; error == cudaSuccess && i < 3; i++)
+        error = try_product(device, whats[i], there, tried);
+    if (error != cudaSuccess) return error;
+    *tried = "copy a trial back";
+    error = api->memcpyAsync(here, there, sizeof *here, cudaMemcpyDeviceToHost,
+                             device->stream);
+    if (error == cudaSuccess) error = api->streamSynchronize(device->stream);
+    return error;
+}
+
+/* Whatever the reason, it is not one to refuse a network that other kernels compute. */
+static void go_on_without(struct vgg__cudnn *device, const char *reason)
+{
+    device->mma.wide = 0;
+    device->machine.host.log(
+        device->machine.host.ctx, VGG_LOG_WARNING,
+        "cuda:%d: products of warp groups %s; going on without them", device->ordinal,
+        reason);
 }
 
 vgg_status vgg__cudnn_try_groups(struct vgg__cudnn *device)
 {
     struct trial *const here = device->host_piece[0];
+    const char *tried;
+    char reason[VGG__REASON];
     if (!device->mma.wide || device->groups_tried) return VGG_OK;
     vgg_status status = vgg__cudnn_wait(device); /* the piece may be on its way */
     if (status != VGG_OK) return status;
     fill(here);
-    status = run(device, here, device->device_piece[0]);
-    if (status != VGG_OK) return status;
+    const cudaError_t error = run(device, here, device->device_piece[0], &tried);
+    status = vgg__cudnn_check(device, error, tried);
+    if (device->lost) return status;
     device->groups_tried = true;
-    if (forward_right(here) && data_right(here) && weights_right(here)) return VGG_OK;
-    device->mma.wide = 0;
-    device->machine.host.log(
-        device->machine.host.ctx, VGG_LOG_WARNING,
-        "cuda:%d: products of warp groups come out wrong; going on without them",
-        device->ordinal);
+    if (error != cudaSuccess) {
+        vgg__cudnn_finish(device); /* of what has been queued */
+        snprintf(reason, sizeof reason, "do not run (%s: %.200s, %s)", tried,
+                 device->api->getErrorString(error), device->api->getErrorName(error));
+        go_on_without(device, reason);
+    } else if (!forward_right(here) || !data_right(here) || !weights_right(here)) {
+        go_on_without(device, "come out wrong");
+    }
     return VGG_OK;
 }

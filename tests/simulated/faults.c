@@ -3,6 +3,7 @@
  * device memory at each size, the device itself at each moment. Whatever happens, the
  * engine answers with a status and a reason, misuses nothing and gives back everything;
  * and where all went well in spite of it, the result is right. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "compare.h"
@@ -322,6 +323,84 @@ START_TEST(groups_wrong)
 }
 END_TEST
 
+/* Where they can't be run, likewise, whatever CUDA says, if only the device lives. */
+START_TEST(groups_refused)
+{
+    static const cudaError_t errors[] = {
+        cudaErrorNoKernelImageForDevice, cudaErrorInvalidValue,
+        cudaErrorLaunchOutOfResources, cudaErrorMemoryAllocation,
+        cudaErrorIllegalAddress};
+    static const char *const calls[] = {"launch", "memcpyAsync"};
+    int warnings = 0;
+    const vgg_logger logger = {&warnings, count_warnings};
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.logger = &logger;
+    struct session s = {.target = &targets[0]};
+    session_open_device(&s, &opts);
+    struct vgg__cudnn *const device = s.device;
+    const bool dies = errors[_i / 5] == cudaErrorIllegalAddress;
+    vgg__simulated.fail_name = calls[_i % 5 / 3];
+    vgg__simulated.fail_call = 1 + (uint64_t)(_i % 5 % 3);
+    vgg__simulated.fail_error = errors[_i / 5];
+    vgg__simulated.fail_sticky = dies;
+    for (int round = 0; round < 2 && !device->lost; round++) {
+        ck_ok(vgg__cudnn_enter(device));
+        const vgg_status status = vgg__cudnn_try_groups(device);
+        ck_assert_int_eq(status, dies ? VGG_EDEVICE : VGG_OK);
+        if (!dies) ck_ok(vgg__cudnn_try(device)); /* and so does the rest */
+        vgg__cudnn_leave(device);
+        ck_assert_int_eq(warnings, !dies);
+        ck_assert_uint_eq(device->mma.wide, dies);
+    }
+    ck_assert_int_eq(device->lost, dies);
+    ck_assert_ptr_nonnull(vgg__simulated.failed);
+    s.target->engine->close(s.device);
+    vgg_context_free(s.ctx);
+    ck_assert_ptr_null(vgg__simulated_complaint());
+}
+END_TEST
+
+static void keep_info(void *cookie, vgg_log_level level, const char *line)
+{
+    if (level == VGG_LOG_INFO && strstr(line, "VGG_CUDA_WARP_GROUPS") != NULL)
+        ++*(int *)cookie;
+}
+
+/* Somebody may turn them off: then they are not tried either. */
+START_TEST(groups_off)
+{
+    static const struct {
+        const char *said, *device;
+        bool wide, told;
+    } cases[] = {{NULL, "H100", true, false},  {"", "H100", true, false},
+                 {"on", "H100", true, false},  {"off", "H100", false, true},
+                 {"on", "A100", false, false}, {"off", "A100", false, false}};
+    int told = 0;
+    const vgg_logger logger = {&told, keep_info};
+    vgg_context_options opts = VGG_CONTEXT_OPTIONS_INIT;
+    opts.logger = &logger;
+    if (cases[_i].said != NULL) setenv("VGG_CUDA_WARP_GROUPS", cases[_i].said, 1);
+    vgg__simulated.devices[0] = cases[_i].device;
+    struct session s = {.target = &targets[0]};
+    session_open_device(&s, &opts);
+    struct vgg__cudnn *const device = s.device;
+    ck_assert_uint_eq(device->mma.wide, cases[_i].wide);
+    ck_assert_int_eq(told, cases[_i].told);
+    ck_ok(vgg__cudnn_enter(device));
+    ck_ok(vgg__cudnn_try_groups(device));
+    vgg__cudnn_leave(device);
+    ck_assert_int_eq(device->groups_tried, cases[_i].wide);
+    s.target->engine->close(s.device);
+    const vgg_host host = session_host(s.ctx);
+    void *other = NULL;
+    setenv("VGG_CUDA_WARP_GROUPS", "of", 1);
+    ck_fails_with(s.target->engine->open(&host, 0, &other), VGG_EDEVICE,
+                  "expected on or off, found 'of'");
+    vgg_context_free(s.ctx);
+    unsetenv("VGG_CUDA_WARP_GROUPS");
+}
+END_TEST
+
 /* A program whose algorithms are timed tries them before it is compiled. */
 START_TEST(groups_tried)
 {
@@ -349,6 +428,8 @@ int main(void)
     tcase_add_loop_test(tcase, memory_cap, 0, 2);
     tcase_add_test(tcase, after_too_much);
     tcase_add_loop_test(tcase, groups_wrong, 0, 4);
+    tcase_add_loop_test(tcase, groups_refused, 0, 25);
+    tcase_add_loop_test(tcase, groups_off, 0, 6);
     tcase_add_test(tcase, groups_tried);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
