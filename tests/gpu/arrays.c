@@ -8,6 +8,7 @@
 
 #include "conv.h"
 #include "cudnn/api.h"
+#include "cudnn/device.h"
 
 #define MOST 64
 
@@ -32,7 +33,8 @@ static void __attribute__((constructor)) look_at_device(void)
         .multiprocessors = (uint32_t)prop.multiProcessorCount,
         .shared_block = (uint32_t)prop.sharedMemPerBlockOptin,
         .shared_multiprocessor = (uint32_t)prop.sharedMemPerMultiprocessor,
-        .wide = prop.major == 9 && prop.minor == 0};
+        .wide = prop.major == 9 && prop.minor == 0 &&
+                strcmp(vgg__cudnn_groups(), "off") != 0};
 }
 
 void *array(size_t bytes)
