@@ -72,8 +72,8 @@ typedef struct vgg_arch {
  *
  * "d2l" is the chapter's network (#VGG_ARCH_INIT). "vgg11", "vgg13", "vgg16", "vgg19"
  * are the paper's A, B, D, E with torchvision's head, input 3x224x224 and 1000 classes,
- * and "vgg16c" is the paper's C likewise; each also with "_bn" for batch normalisation.
- * The paper's letters "A" to "E" work too.
+ * and "vgg16c" is the paper's C likewise; each of these also with "_bn" for batch
+ * normalisation. The paper's letters "A" to "E" work too, without "_bn".
  *
  * @param out its `size` must be set (start from #VGG_ARCH_INIT) and stays: no more than
  *            that is written; unchanged on failure.

@@ -59,10 +59,11 @@ typedef enum vgg_gemm {
 } vgg_gemm;
 
 /** How the CPU engine computes 3x3 convolutions. Algorithms differ in speed, and in
- * rounding: F(4x4, 3x3) by about 1e-6 of a map's values on average, and up to 1e-5 of
- * the largest. With Winograd an infinity or a NaN spreads over the tiles that see it
- * (infinities become NaN), and so do values that are too large for its sums, from about
- * a hundredth of FLT_MAX on; columns keep each where it is. */
+ *  rounding: F(4x4, 3x3) by about 2e-6 of a map's values on average, and single ones by
+ *  up to 1.3e-5 of the largest, most of all in the gradient of the input. With Winograd
+ *  an infinity or a NaN spreads over the tiles that see it (infinities become NaN), and
+ *  so do values that are too large for its sums, from about a hundredth of FLT_MAX on;
+ *  columns keep each where it is. */
 typedef enum vgg_conv {
     VGG_CONV_AUTO = 0,      /**< what should be fastest, by the shape alone; a direct
                                  kernel for up to 4 input channels */
@@ -124,7 +125,8 @@ typedef struct vgg_context_options {
 VGG_API vgg_status vgg_context_create(const vgg_context_options *opts,
                                       vgg_context **out);
 
-/** Give a context back. Its threads end with the last object made from it. */
+/** Give a context back. Its threads end with the last device opened in it, which its
+ *  plans and trainers keep open; a loader's own thread ends with the loader. */
 VGG_API void vgg_context_free(vgg_context *ctx);
 
 /** Number of threads that work for a context, at least 1. Thread-safety: safe. */

@@ -4,9 +4,9 @@
  * @brief Labelled images, what is done to them, and how they come in batches.
  *
  * A data set gives u8 images [c][h][w] and a class by index. A transform turns an image
- * into the network's f32 input. A loader shuffles, transforms and gathers batches on
- * threads of its own while the network computes. Everything random follows from one
- * seed and the place of the sample, never from the number of threads.
+ * into the network's f32 input. A loader shuffles, transforms and gathers batches on a
+ * thread of its own while the network computes. Everything random follows from one seed
+ * and the place of the sample, never from threads.
  */
 #ifndef VGG_DATA_H
 #define VGG_DATA_H
@@ -147,7 +147,8 @@ typedef struct vgg_transform {
     uint32_t resize_rule;   /**< a ::vgg_resize_rule */
     uint32_t crop_height;   /**< centre crop after the resize; 0: none */
     uint32_t crop_width;    /**< centre crop after the resize; 0: none */
-    uint32_t shift; /**< shifted crop: move by up to so many pixels, fill with 0 */
+    uint32_t shift; /**< shifted crop: move by up to so many pixels, fill with 0; below
+                         both sides of the image that is moved */
     float flip;     /**< chance of a horizontal flip, 0 to 1 */
     float erase; /**< chance to erase a rectangle (set to 0 after normalising), 0 to 1.
                       Zhong et al. 2017, as torchvision: area 0.02 to 0.33, ratio 0.3
@@ -186,7 +187,8 @@ VGG_API vgg_status vgg_transform_normalize(vgg_transform *transform, const char 
  * @param index  of the sample in its data set; seed, epoch and index fix all that is
  *               random.
  * @param output f32 [c][h'][w'] with the size that the transform gives.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ELIMIT, VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL (also a shift of the image's side or more), VGG_ESHAPE,
+ *         VGG_ELIMIT, VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_transform_apply(const vgg_transform *transform,
                                        const vgg_tensor *input, int train,
@@ -200,7 +202,8 @@ typedef struct vgg_loader_options {
     uint64_t seed;                  /**< of the order and of all that is random */
     uint32_t batch;                 /**< samples a batch, at least 1 */
     uint32_t train;     /**< 1: shuffle every epoch, with shift, flip, erase */
-    uint32_t drop_last; /**< 1: leave out a last batch that is not full */
+    uint32_t drop_last; /**< 1: leave out a last batch that is not full; the data set
+                             must have `batch` samples then */
     uint32_t prefetch;  /**< batches made ahead, at most 1024; 0: made when asked */
 } vgg_loader_options;
 
@@ -223,22 +226,24 @@ typedef struct vgg_batch {
 /**
  * Make a loader. The data set stays alive with it.
  *
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE (crop over the image), VGG_ELIMIT (more
- *         channels than #VGG_MAX_CHANNELS, more samples than can be shuffled, more
- *         batches ahead than 1024),
- *         VGG_ENOMEM, VGG_EDEVICE (no thread can be started).
+ * @return VGG_OK, VGG_EINVAL (an option out of range; a shift of the image's side or
+ *         more; drop_last and fewer samples than a batch), VGG_ESHAPE (crop over the
+ *         image), VGG_ELIMIT (more channels than #VGG_MAX_CHANNELS, more samples than
+ *         can be shuffled, more batches ahead than 1024), VGG_ENOMEM, VGG_EDEVICE (no
+ *         thread can be started).
  */
 VGG_API vgg_status vgg_loader_create(vgg_dataset *data, const vgg_loader_options *opts,
                                      vgg_loader **out);
 
-/** Give a loader back; its threads end before this returns. Its process alone may use
+/** Give a loader back; its thread ends before this returns. Its process alone may use
  *  it: after a fork() the child's copy does nothing. */
 VGG_API void vgg_loader_free(vgg_loader *loader);
 
 /** Number of batches an epoch. */
 VGG_API uint64_t vgg_loader_batches(const vgg_loader *loader);
 
-/** Samples a full batch: as asked for, at most what the data set has. */
+/** Samples a full batch: as asked for, but no more than the data set has (where that is
+ *  less, `drop_last` is refused). */
 VGG_API uint32_t vgg_loader_batch_size(const vgg_loader *loader);
 
 /** Shape of one transformed sample: [c][h][w], borrowed. */

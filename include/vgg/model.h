@@ -114,8 +114,11 @@ VGG_API vgg_status vgg_model_add_batch_norm(vgg_model *model, const char *name);
 VGG_API vgg_status vgg_model_add_relu(vgg_model *model, const char *name);
 
 /**
- * Add 2x2 pooling with stride 2; an odd last row or column is dropped.
- * Errors as vgg_model_add_conv(); VGG_ESHAPE also when a side is below 2.
+ * Add 2x2 pooling with stride 2; an odd last row or column is dropped. Of equal values
+ * the first in row order is the largest, and gets the gradient. The engine `cpu` finds
+ * it before the bias of a convolution in front is added: where only the rounding of
+ * that sum makes two values equal, the one that was larger gets it. Errors as
+ * vgg_model_add_conv(); VGG_ESHAPE also when a side is below 2.
  */
 VGG_API vgg_status vgg_model_add_pool(vgg_model *model, vgg_pool_kind kind,
                                       const char *name);

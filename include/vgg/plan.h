@@ -10,7 +10,10 @@
  *     forward -> loss (or set_output_gradient) -> backward (adds up) -> update -> zero
  *
  * All plans of one model on one device and precision share one set of parameters,
- * gradients and optimiser state, so a training plan and an inference plan agree.
+ * gradients and optimiser state, so a training plan and an inference plan agree. The
+ * set goes with the last of them: the model has the parameters' values then, but
+ * gradients and optimiser state are gone. A plan made afterwards begins with zeros in
+ * both, whatever number of update it goes on with.
  *
  * A GPU may still be at work when a call returns; whatever gives a result (an output, a
  * loss, a gradient, a parameter's value) waits for it, and a failure of the device may
@@ -157,7 +160,8 @@ VGG_API vgg_status vgg_plan_forward(vgg_plan *plan, const vgg_tensor *input,
  *
  * @param labels    one class a sample of the last forward.
  * @param smoothing share of the target given evenly to all classes, 0 <= smoothing < 1.
- *                  Szegedy et al. 2016.
+ *                  Szegedy et al. 2016. It and `scale` are floats under #VGG_FP64 too:
+ *                  0.1f is then a number of its own, 1.5e-9 beside 0.1.
  * @param scale     factor on the gradient: 1 for the gradient of the mean; 1 / parts
  *                  when gradients of several runs add up to one step.
  * @param loss      mean loss; may be NULL.
@@ -239,7 +243,8 @@ typedef struct vgg_optimizer {
  * @param optimizer NULL for plain SGD.
  * @param lr        learning rate, 0 to FLT_MAX.
  * @param t         number of the update, from 1, which starts anew: momentum and
- *                  moments of an earlier training are forgotten.
+ *                  moments of an earlier training are forgotten. They also go with the
+ *                  last plan on the model, device and precision.
  * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (an inference plan), VGG_ENOMEM (optimiser
  *         state, allocated at the first call), VGG_EDEVICE.
  */

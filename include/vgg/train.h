@@ -140,7 +140,7 @@ typedef struct vgg_callbacks {
  * model on that device: one trainer for both at a time. Plans of one's own may go back
  * between two optimiser steps, but not within an accumulation.
  *
- * An engine that can (`cudnn`) does plain SGD, without momentum, clipping or
+ * An engine that can (`cudnn`, `cpu`) does plain SGD, without momentum, clipping or
  * accumulation, as part of the backward: no memory is needed for gradients then.
  *
  * @param opts NULL for the defaults.
@@ -219,8 +219,10 @@ VGG_API const vgg_plan *vgg_trainer_plan(const vgg_trainer *trainer);
 /**
  * Run a model over one epoch of a loader and collect metrics.
  *
- * @param metrics of as many classes as the model has outputs; added to.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, or as vgg_plan_create(), vgg_loader_next().
+ * @param metrics of as many classes as the model has outputs; added to. After a failure
+ *                in the midst they hold the batches before it.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ENONFINITE (an output is not finite), or
+ *         as vgg_plan_create(), vgg_loader_next().
  */
 VGG_API vgg_status vgg_evaluate(vgg_model *model, vgg_device *device,
                                 vgg_loader *loader, vgg_metrics *metrics);
@@ -229,9 +231,10 @@ VGG_API vgg_status vgg_evaluate(vgg_model *model, vgg_device *device,
  * The same with a plan of one's own, and so in its precision.
  *
  * @param plan    not of #VGG_MODE_TRAIN; its batch is at least the loader's.
- * @param metrics of as many classes as the model has outputs; added to.
- * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (a training plan), VGG_EDEVICE, or
- *         as vgg_loader_next().
+ * @param metrics of as many classes as the model has outputs; added to. After a failure
+ *                in the midst they hold the batches before it.
+ * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_ESTATE (a training plan), VGG_ENONFINITE
+ *         (an output is not finite), VGG_ENOMEM, VGG_EDEVICE, or as vgg_loader_next().
  */
 VGG_API vgg_status vgg_plan_evaluate(vgg_plan *plan, vgg_loader *loader,
                                      vgg_metrics *metrics);

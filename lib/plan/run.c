@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a plan: the one place that calls an engine's run, read and store functions.
+/* Running a plan: its phases, what goes in and what comes out. Gradients and values of
+ * parameters are gradients.c's and store.c's.
  *
  * Every call enters the default floating-point mode and leaves the caller's as it
  * was. */
