@@ -45,15 +45,13 @@ typedef struct vgg_schedule {
     double warmup_epochs;                    /**< length of the warm-up, >= 0 */
     uint32_t milestone_count;                /**< of VGG_SCHEDULE_MULTISTEP */
     uint32_t milestones[VGG_MAX_MILESTONES]; /**< epochs, rising */
+    uint32_t reserved;                       /**< must be 0 */
 } vgg_schedule;
 
 /** Constant, no warm-up; step of 30 epochs and gamma 0.1 should they be asked for. */
 #define VGG_SCHEDULE_INIT                                                              \
     {                                                                                  \
-        sizeof(vgg_schedule), VGG_SCHEDULE_CONSTANT, 30, 0.1, 0.0, 0.0, 0,             \
-        {                                                                              \
-            0                                                                          \
-        }                                                                              \
+        sizeof(vgg_schedule), VGG_SCHEDULE_CONSTANT, 30, 0.1, 0.0, 0.0, 0, {0}, 0      \
     }
 
 /**

@@ -29,6 +29,9 @@ static vgg_status check(const vgg_schedule *schedule)
     if (schedule->milestone_count > VGG_MAX_MILESTONES)
         return vgg__fail(VGG_EINVAL, "milestone_count is %u; expected at most %d",
                          schedule->milestone_count, VGG_MAX_MILESTONES);
+    if (schedule->reserved != 0)
+        return vgg__fail(VGG_EINVAL, "vgg_schedule.reserved: must be 0, found %u",
+                         schedule->reserved);
     for (uint32_t i = 1; i < schedule->milestone_count; i++)
         if (schedule->milestones[i] <= schedule->milestones[i - 1])
             return vgg__fail(VGG_EINVAL,

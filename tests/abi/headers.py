@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every public header compiles alone and twice, in C11 and in C++98 to C++20, pedantic and
-with warnings as errors, and so does every INIT macro where it is meant to be used.
+with warnings as errors, and so does every INIT macro where it is meant to be used. No
+struct has padding without a name: what a caller left there would be read when it grows.
 
 headers.py INCLUDE_DIR CC... -- [CXX...]"""
 import concurrent.futures
@@ -56,6 +57,9 @@ def check(include, cc, cxx):
         languages += [cxx + [f"-std={s}", "-x", "c++"] for s in CXX_STANDARDS]
     jobs = [(what, text, include, language + STRICT)
             for what, text in sources(include) for language in languages]
+    everything = "".join(f"#include <vgg/{p.name}>\n"
+                         for p in sorted((include / "vgg").glob("*.h")))
+    jobs += [("padding", everything, include, languages[0] + STRICT + ["-Wpadded"])]
     with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return [p for problems in pool.map(compile_one, jobs) for p in problems]
 

@@ -193,6 +193,7 @@ FIELD(vgg_schedule, min_lr, 24, 8);
 FIELD(vgg_schedule, warmup_epochs, 32, 8);
 FIELD(vgg_schedule, milestone_count, 40, 4);
 FIELD(vgg_schedule, milestones, 44, 32);
+FIELD(vgg_schedule, reserved, 76, 4);
 
 SIZED(vgg_trainer_options, 72);
 FIELD(vgg_trainer_options, size, 0, 8);

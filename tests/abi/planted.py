@@ -44,7 +44,7 @@ def header_problems(text):
 
 
 GUARDED = "#ifndef A_H\n#define A_H\n#include <stddef.h>\n" \
-    "typedef struct vgg_a {\n    size_t size;\n    int b;\n} vgg_a;\n%s\n#endif\n"
+    "typedef struct vgg_a {\n    size_t size;\n    size_t b;\n} vgg_a;\n%s\n#endif\n"
 INIT = "#define VGG_A_INIT { sizeof(vgg_a), 0 }"
 
 # (what, problems of it, a part of one of them; None: there must be none)
@@ -120,6 +120,7 @@ CASES = [
     ("header that needs another", header_problems(GUARDED % "uint32_t x(void);"), "alone"),
     ("header without guard", header_problems("typedef struct vgg_a { int b; } vgg_a;\n"),
      "twice"),
+    ("padding", header_problems(GUARDED.replace("size_t b", "int b") % INIT), "padding"),
     ("wrong INIT", header_problems(GUARDED % "#define VGG_A_INIT { 0, \"\" }"), "INIT"),
     ("short INIT", header_problems(GUARDED % "#define VGG_A_INIT { sizeof(vgg_a) }"),
      "INIT"),

@@ -125,6 +125,10 @@ START_TEST(bad_recipes_are_refused)
     schedule.min_lr = 0.2;
     ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL,
                   "min_lr is 0.2, above lr 0.1");
+    schedule = (vgg_schedule)VGG_SCHEDULE_INIT;
+    schedule.reserved = 7;
+    ck_fails_with(vgg_schedule_rate(&schedule, 0.1, 0, 1, 1, &lr), VGG_EINVAL,
+                  "vgg_schedule.reserved: must be 0, found 7");
     ck_fails(vgg_schedule_rate(NULL, -0.1, 0, 1, 1, &lr), VGG_EINVAL);
     ck_fails(vgg_schedule_rate(NULL, 0.1, 0, 0, 1, &lr), VGG_EINVAL);
     ck_fails(vgg_schedule_rate(NULL, 0.1, 0, 1, 0, &lr), VGG_EINVAL);
