@@ -147,7 +147,7 @@ def test_suggestions():
 
 
 def test_every_other_name_is_of_a_flag():
-    with open(f"{ROOT}/examples/vgg/help.c", encoding="ascii") as file:
+    with open(f"{ROOT}/examples/vgg/nearest.c", encoding="ascii") as file:
         table = re.search(r"aliases\[\]\[2\] = \{\n(.*?)\n\};", file.read(), re.S).group(1)
     names = re.findall(r'\{"([a-z-]+)", "([a-z-]+)"\}', table)
     assert names == sorted(names) and len(names) == len(table.splitlines())
