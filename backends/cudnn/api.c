@@ -14,17 +14,24 @@
 
 /* ---- The table ------------------------------------------------------------------- */
 
+static cudaError_t func_get_attributes(struct cudaFuncAttributes *about,
+                                       const struct vgg__kernel *kernel)
+{
+    return cudaFuncGetAttributes(about, kernel->function);
+}
+
+static cudaError_t func_set_attribute(const struct vgg__kernel *kernel,
+                                      enum cudaFuncAttribute name, int value)
+{
+    return cudaFuncSetAttribute(kernel->function, name, value);
+}
+
 static cudaError_t launch(const struct vgg__kernel *kernel, struct vgg__grid grid,
                           size_t shared, const void *args, cudaStream_t stream)
 {
     const dim3 blocks = {grid.blocks[0], grid.blocks[1], grid.blocks[2]};
     const dim3 threads = {grid.threads[0], grid.threads[1], grid.threads[2]};
     void *list[] = {(void *)args};
-    if (shared > 48 * 1024) {
-        const cudaError_t error = cudaFuncSetAttribute(
-            kernel->function, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-        if (error != cudaSuccess) return error;
-    }
     return cudaLaunchKernel(kernel->function, blocks, threads, list, shared, stream);
 }
 
@@ -34,6 +41,7 @@ static struct vgg__api table = {
     .getDeviceProperties = cudaGetDeviceProperties,
     .getDevice = cudaGetDevice,
     .setDevice = cudaSetDevice,
+    .deviceGetAttribute = cudaDeviceGetAttribute,
     .driverGetVersion = cudaDriverGetVersion,
     .memGetInfo = cudaMemGetInfo,
     .malloc = cudaMalloc,
@@ -60,6 +68,8 @@ static struct vgg__api table = {
     .getLastError = cudaGetLastError,
     .getErrorName = cudaGetErrorName,
     .getErrorString = cudaGetErrorString,
+    .funcGetAttributes = func_get_attributes,
+    .funcSetAttribute = func_set_attribute,
     .launch = launch,
 };
 

@@ -30,6 +30,7 @@ struct vgg__api {
     cudaError_t (*getDeviceProperties)(struct cudaDeviceProp *prop, int device);
     cudaError_t (*getDevice)(int *device);
     cudaError_t (*setDevice)(int device);
+    cudaError_t (*deviceGetAttribute)(int *value, enum cudaDeviceAttr name, int device);
     cudaError_t (*driverGetVersion)(int *version);
     cudaError_t (*memGetInfo)(size_t *available, size_t *total);
     cudaError_t (*malloc)(void **memory, size_t size);
@@ -60,7 +61,12 @@ struct vgg__api {
     cudaError_t (*getLastError)(void);
     const char *(*getErrorName)(cudaError_t error);
     const char *(*getErrorString)(cudaError_t error);
-    /* A kernel of ours: `args` is its one argument, copied. `shared`: dynamic bytes. */
+    cudaError_t (*funcGetAttributes)(struct cudaFuncAttributes *about,
+                                     const struct vgg__kernel *kernel);
+    cudaError_t (*funcSetAttribute)(const struct vgg__kernel *kernel,
+                                    enum cudaFuncAttribute name, int value);
+    /* A kernel of ours: `args` is its one argument, copied. `shared`: dynamic bytes, of
+     * which each may have no more than its function: vgg__launch() sees to that. */
     cudaError_t (*launch)(const struct vgg__kernel *kernel, struct vgg__grid grid,
                           size_t shared, const void *args, cudaStream_t stream);
 
@@ -128,6 +134,11 @@ struct vgg__api {
                                const cublasLtMatmulAlgo_t *algo, void *workspace,
                                size_t workspace_size, cudaStream_t stream);
 };
+
+/* launch.c: a launch on the thread's current device, whatever memory it takes. */
+cudaError_t vgg__launch(const struct vgg__api *api, const struct vgg__kernel *kernel,
+                        struct vgg__grid grid, size_t shared, const void *args,
+                        cudaStream_t stream);
 
 /* The machine's own libraries; opened once a process. On failure NULL, and `reason`
  * (VGG__REASON bytes) says in one line what is missing and what to do. Thread-safe. */

@@ -153,7 +153,8 @@ vgg_status vgg__cudnn_launch(struct vgg__cudnn *device, cudaStream_t stream,
                              size_t shared, const void *args)
 {
     return vgg__cudnn_check_launch(
-        device, device->api->launch(kernel, grid, shared, args, stream), kernel->name);
+        device, vgg__launch(device->api, kernel, grid, shared, args, stream),
+        kernel->name);
 }
 
 /* ---- Pieces ---------------------------------------------------------------------- */

@@ -154,9 +154,8 @@ static cudaError_t try_product(struct vgg__cudnn *device, enum vgg__conv_mma_wha
     args.partial = there->partial;
     const struct vgg__kernel *const kernel = vgg__conv_mma_kernel(what, &args);
     *tried = kernel->name;
-    return device->api->launch(kernel, vgg__conv_mma_grid(what, &args),
-                               vgg__conv_mma_shared(what, &args), &args,
-                               device->stream);
+    return vgg__launch(device->api, kernel, vgg__conv_mma_grid(what, &args),
+                       vgg__conv_mma_shared(what, &args), &args, device->stream);
 }
 
 /* `tried` is what the error, if it is one, is of. */

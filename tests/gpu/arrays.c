@@ -54,7 +54,7 @@ void arrays_free(void)
 void launch(const struct vgg__kernel *kernel, struct vgg__grid grid, size_t shared,
             const void *args)
 {
-    cudaError_t error = api()->launch(kernel, grid, shared, args, NULL);
+    cudaError_t error = vgg__launch(api(), kernel, grid, shared, args, NULL);
     if (error == cudaSuccess) error = api()->streamSynchronize(NULL);
     ck_assert_msg(error == cudaSuccess, "%s: %s", kernel->name,
                   api()->getErrorString(error));

@@ -151,6 +151,7 @@ void vgg__simulated_reset(void)
     sim_dnn_reset();
     sim_lt_reset();
     sim_memory_reset();
+    sim_launch_reset();
     sim_device_reset();
     vgg__simulated = at_start;
     complaint[0] = '\0';

@@ -302,6 +302,20 @@ static struct exec *exec_of(cudaGraphExec_t handle)
     return NULL;
 }
 
+/* What was allowed when it was recorded must be so still. */
+static cudaError_t check_nodes(const struct sim_graph *graph, const char *what)
+{
+    for (uint32_t i = 0; i < graph->count; i++) {
+        const struct sim_op *op = graph->nodes[i].op;
+        if (op->fits && !op->fits(op))
+            return sim_refuse(cudaErrorInvalidValue,
+                              "%s: %s needs more shared memory than its function may "
+                              "have by now",
+                              what, op->name);
+    }
+    return cudaSuccess;
+}
+
 static cudaError_t graph_instantiate(cudaGraphExec_t *handle, cudaGraph_t graph_handle,
                                      unsigned long long flags)
 {
@@ -311,6 +325,7 @@ static cudaError_t graph_instantiate(cudaGraphExec_t *handle, cudaGraph_t graph_
     if (!error && (!graph || flags != 0))
         error = sim_refuse(cudaErrorInvalidValue,
                            "graphInstantiate: no graph, or flags %llu", flags);
+    if (!error) error = check_nodes(graph, "graphInstantiate");
     if (!error) {
         struct exec *exec = sim_new(sizeof *exec);
         *exec = (struct exec){execs, sim_device(), graph, NULL};
@@ -333,6 +348,7 @@ static cudaError_t graph_launch(cudaGraphExec_t handle, cudaStream_t stream)
     if (!error && sim_stream_captures(stream))
         error = sim_refuse(cudaErrorStreamCaptureUnsupported,
                            "graphLaunch in a stream that captures");
+    if (!error) error = check_nodes(exec->graph, "graphLaunch");
     if (!error) error = sim_queue_replay(stream, exec->graph, &exec->last);
     return sim_leave(error);
 }

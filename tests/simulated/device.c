@@ -134,6 +134,20 @@ static cudaError_t set_device(int device)
     return sim_leave(error);
 }
 
+static cudaError_t device_get_attribute(int *value, enum cudaDeviceAttr name,
+                                        int device)
+{
+    cudaError_t error = sim_enter("deviceGetAttribute");
+    const struct cudaDeviceProp *prop = sim_properties(device);
+    if (!error) error = absence();
+    if (!error && (!prop || name != cudaDevAttrMaxSharedMemoryPerBlockOptin))
+        error = sim_refuse(cudaErrorInvalidValue,
+                           "deviceGetAttribute: no device %d, or attribute %d", device,
+                           (int)name);
+    if (!error) *value = (int)prop->sharedMemPerBlockOptin;
+    return sim_leave(error);
+}
+
 static cudaError_t driver_get_version(int *version)
 {
     const cudaError_t error = sim_enter("driverGetVersion");
@@ -160,6 +174,7 @@ void sim_device_table(struct vgg__api *api)
     api->getDeviceProperties = get_device_properties;
     api->getDevice = get_device;
     api->setDevice = set_device;
+    api->deviceGetAttribute = device_get_attribute;
     api->driverGetVersion = driver_get_version;
     api->memGetInfo = mem_get_info;
 }

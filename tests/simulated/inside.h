@@ -79,6 +79,8 @@ struct sim_op {
     void (*drop)(struct sim_op *op); /* what it holds; NULL: nothing */
     /* Does it read or write host memory there? NULL: it does not. */
     bool (*uses)(const struct sim_op *op, const void *memory, size_t size);
+    /* Is it still allowed, when a graph that has it is used? NULL: always. */
+    bool (*fits)(const struct sim_op *op);
 };
 
 /* A new piece of work of `size` bytes with one step. */
@@ -152,6 +154,10 @@ void sim_ticket_drop(struct sim_ticket *ticket);
 int sim_device(void); /* the thread's */
 const struct cudaDeviceProp *sim_properties(int device);
 void sim_device_reset(void);
+
+/* ---- Launches (launch.c) --------------------------------------------------------- */
+
+void sim_launch_reset(void);
 
 /* ---- The rest -------------------------------------------------------------------- */
 

@@ -1,17 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Launches of the engine's kernels: limits and pointers are looked at when they are
- * queued, the host's build of the kernel runs when they are carried out. */
+ * queued, the host's build of the kernel runs when they are carried out. How much
+ * dynamic shared memory its function may have is looked at again when a graph is made
+ * executable and when that is launched, since nothing says that CUDA does not. */
 #include "inside.h"
 
 #include "host_run.h"
 
+#define ALWAYS 49152 /* bytes of dynamic shared memory that need no asking */
+#define OWN    128   /* bytes that every kernel has beside them */
+
+/* What a function may have on a device. */
+struct room {
+    struct room *next;
+    const struct vgg__kernel *kernel;
+    int device;
+    size_t bytes;
+};
+
+static struct room *rooms;
+
 struct launch {
     struct sim_op op;
+    int device;
     const struct vgg__kernel *kernel;
     struct vgg__grid grid;
     size_t shared;
     void *args;
 };
+
+static size_t room_of(const struct vgg__kernel *kernel, int device)
+{
+    for (const struct room *r = rooms; r; r = r->next)
+        if (r->kernel == kernel && r->device == device) return r->bytes;
+    return ALWAYS;
+}
+
+static bool fits(const struct sim_op *op)
+{
+    const struct launch *launch = (const struct launch *)op;
+    return launch->shared <= room_of(launch->kernel, launch->device);
+}
 
 static void run_launch(struct sim_op *op, uint32_t step, void **state)
 {
@@ -66,11 +95,11 @@ static cudaError_t check_grid(const struct vgg__kernel *kernel,
         return sim_refuse(cudaErrorInvalidConfiguration,
                           "launch of %s: %llu threads a block", kernel->name,
                           (unsigned long long)threads);
-    if (shared > prop->sharedMemPerBlockOptin)
+    if (shared > room_of(kernel, sim_device()))
         return sim_refuse(cudaErrorInvalidValue,
-                          "launch of %s: %zu bytes of shared memory, %s has %zu",
-                          kernel->name, shared, prop->name,
-                          prop->sharedMemPerBlockOptin);
+                          "launch of %s: %zu bytes of shared memory, the function may "
+                          "have %zu",
+                          kernel->name, shared, room_of(kernel, sim_device()));
     return cudaSuccess;
 }
 
@@ -96,6 +125,8 @@ static cudaError_t launch_kernel(const struct vgg__kernel *kernel,
     if (error) return sim_leave(error);
     struct launch *launch = sim_op_new(sizeof *launch, kernel->name, run_launch);
     launch->op.drop = drop_launch;
+    launch->op.fits = fits;
+    launch->device = sim_device();
     launch->op.cost = 2000 + sim_hash_text(kernel->name) % 1000;
     launch->kernel = kernel;
     launch->grid = grid;
@@ -108,7 +139,61 @@ static cudaError_t launch_kernel(const struct vgg__kernel *kernel,
     return sim_leave(sim_queue(stream, &launch->op));
 }
 
+/* ---- Attributes of functions ----------------------------------------------------- */
+
+static cudaError_t func_get_attributes(struct cudaFuncAttributes *about,
+                                       const struct vgg__kernel *kernel)
+{
+    cudaError_t error = sim_enter("funcGetAttributes");
+    if (!error && !has_code()) error = cudaErrorNoKernelImageForDevice;
+    if (!error)
+        *about = (struct cudaFuncAttributes){.sharedSizeBytes = OWN,
+                                             .maxThreadsPerBlock = (int)kernel->threads,
+                                             .maxDynamicSharedSizeBytes =
+                                                 (int)room_of(kernel, sim_device())};
+    return sim_leave(error);
+}
+
+static cudaError_t func_set_attribute(const struct vgg__kernel *kernel,
+                                      enum cudaFuncAttribute name, int value)
+{
+    cudaError_t error = sim_enter("funcSetAttribute");
+    const int device = sim_device();
+    const struct cudaDeviceProp *prop = sim_properties(device);
+    if (!error && name != cudaFuncAttributeMaxDynamicSharedMemorySize)
+        error = sim_refuse(cudaErrorInvalidValue, "funcSetAttribute: attribute %d",
+                           (int)name);
+    if (!error && (value < 0 || (size_t)value + OWN > prop->sharedMemPerBlockOptin))
+        error = sim_refuse(cudaErrorInvalidValue,
+                           "funcSetAttribute: %d bytes of shared memory for %s beside "
+                           "its own %d, %s has %zu",
+                           value, kernel->name, OWN, prop->name,
+                           prop->sharedMemPerBlockOptin);
+    if (error) return sim_leave(error);
+    struct room *room = rooms;
+    while (room && (room->kernel != kernel || room->device != device))
+        room = room->next;
+    if (!room) {
+        room = sim_new(sizeof *room);
+        *room = (struct room){.next = rooms, .kernel = kernel, .device = device};
+        rooms = room;
+    }
+    room->bytes = (size_t)value;
+    return sim_leave(cudaSuccess);
+}
+
+void sim_launch_reset(void)
+{
+    while (rooms) {
+        struct room *next = rooms->next;
+        free(rooms);
+        rooms = next;
+    }
+}
+
 void sim_launch_table(struct vgg__api *api)
 {
+    api->funcGetAttributes = func_get_attributes;
+    api->funcSetAttribute = func_set_attribute;
     api->launch = launch_kernel;
 }

@@ -38,7 +38,7 @@ static const struct {
     {{{1, 1, 65536}, {32, 1, 1}}, 0, cudaErrorInvalidConfiguration, "axis 2"},
     {{{0, 1, 1}, {32, 1, 1}}, 0, cudaErrorInvalidConfiguration, "empty"},
     {{{1, 1, 1}, {32, 0, 1}}, 0, cudaErrorInvalidConfiguration, "empty"},
-    {{{1, 1, 1}, {32, 1, 1}}, 232449, cudaErrorInvalidValue, "shared memory"},
+    {{{1, 1, 1}, {32, 1, 1}}, 49153, cudaErrorInvalidValue, "may have 49152"},
 };
 
 START_TEST(limit)
@@ -50,15 +50,55 @@ START_TEST(limit)
 }
 END_TEST
 
-/* What fits one GPU is too much for another. */
+static const enum cudaFuncAttribute most = cudaFuncAttributeMaxDynamicSharedMemorySize;
+
+/* What fits one GPU is too much for another, and each has a figure of its own. */
 START_TEST(other_gpu)
 {
     const uint64_t args[8] = {0};
     const struct vgg__grid grid = {{1, 1, 1}, {32, 1, 1}};
-    ck_good(api->launch(&idle, grid, 232448, args, new_stream()));
-    vgg__simulated.devices[0] = "T4";
-    ck_refused(api->launch(&idle, grid, 65537, args, new_stream()),
-               cudaErrorInvalidValue, "Tesla T4 has 65536");
+    struct cudaFuncAttributes about;
+    ck_good(api->funcSetAttribute(&idle, most, 232320));
+    ck_good(api->funcGetAttributes(&about, &idle));
+    ck_assert_int_eq(about.maxDynamicSharedSizeBytes, 232320);
+    ck_assert_uint_eq(about.sharedSizeBytes, 128);
+    ck_good(api->launch(&idle, grid, 232320, args, new_stream()));
+    ck_refused(api->funcSetAttribute(&idle, most, 232321), cudaErrorInvalidValue,
+               "beside its own 128, NVIDIA H200 has 232448");
+    ck_refused(api->funcSetAttribute(&idle, most, -1), cudaErrorInvalidValue, "-1");
+    ck_refused(
+        api->funcSetAttribute(&idle, cudaFuncAttributePreferredSharedMemoryCarveout, 1),
+        cudaErrorInvalidValue, "attribute");
+    vgg__simulated.devices[1] = "T4";
+    ck_good(api->setDevice(1));
+    ck_refused(api->launch(&idle, grid, 49153, args, new_stream()),
+               cudaErrorInvalidValue, "may have 49152");
+    ck_refused(api->funcSetAttribute(&idle, most, 65409), cudaErrorInvalidValue,
+               "Tesla T4 has 65536");
+}
+END_TEST
+
+/* A graph is not used once its kernels may have less than they were recorded with. */
+START_TEST(less_room)
+{
+    const uint64_t args[8] = {0};
+    const struct vgg__grid grid = {{1, 1, 1}, {32, 1, 1}};
+    cudaStream_t stream = new_stream();
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    ck_good(api->funcSetAttribute(&idle, most, 100000));
+    ck_good(api->streamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    ck_good(api->launch(&idle, grid, 100000, args, stream));
+    ck_good(api->streamEndCapture(stream, &graph));
+    ck_good(api->funcSetAttribute(&idle, most, 99999));
+    ck_refused(api->graphInstantiate(&exec, graph, 0), cudaErrorInvalidValue,
+               "graphInstantiate: idle needs more shared memory");
+    ck_good(api->funcSetAttribute(&idle, most, 100000));
+    ck_good(api->graphInstantiate(&exec, graph, 0));
+    ck_good(api->graphLaunch(exec, stream));
+    ck_good(api->funcSetAttribute(&idle, most, 60000));
+    ck_refused(api->graphLaunch(exec, stream), cudaErrorInvalidValue,
+               "graphLaunch: idle needs more shared memory");
 }
 END_TEST
 
@@ -112,6 +152,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, planted_begin, NULL);
     tcase_add_loop_test(tcase, limit, 0, sizeof limits / sizeof *limits);
     tcase_add_test(tcase, other_gpu);
+    tcase_add_test(tcase, less_room);
     tcase_add_test(tcase, launch_bounds);
     tcase_add_test(tcase, unjoined_barrier);
     tcase_add_test(tcase, pointers);
