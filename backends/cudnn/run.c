@@ -67,16 +67,18 @@ static vgg_status queue(struct vgg__cudnn_program *p, int which, cudaStream_t st
                                           : queue_backward(p, stream);
 }
 
-/* The calls of a phase as a graph that can be launched. */
+/* The calls of a phase as a graph that can be launched. The side stream, which becomes
+ * part of the recording, has nothing else to do then: the answer may be on its way. */
 static vgg_status record(struct vgg__cudnn_program *p, int which)
 {
     struct vgg__cudnn *device = p->device;
     const struct vgg__api *api = device->api;
     cudaGraph_t graph = NULL;
-    vgg_status status = vgg__cudnn_check(
-        device,
-        api->streamBeginCapture(device->capture, cudaStreamCaptureModeThreadLocal),
-        "begin recording");
+    cudaError_t begun = api->streamSynchronize(device->side);
+    if (begun == cudaSuccess)
+        begun =
+            api->streamBeginCapture(device->capture, cudaStreamCaptureModeThreadLocal);
+    vgg_status status = vgg__cudnn_check(device, begun, "begin recording");
     if (status != VGG_OK) return status;
     const vgg_status queued = queue(p, which, device->capture);
     const cudaError_t ended = api->streamEndCapture(device->capture, &graph);

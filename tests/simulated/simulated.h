@@ -45,6 +45,9 @@ struct vgg__simulated {
     /* Where the host waits for an event that keeps time, work that is queued before it
      * many times over is done once: nobody looks at the results of what is timed. */
     bool hurry;
+    /* A stream that joins a capture while it has work left is a misuse, though CUDA
+     * seems to allow it. */
+    bool idle_joins;
 
     /* The fail_call'th call from now fails, 1 being the next; counted are the calls of
      * `fail_name` ("malloc", "dnnExecute"), or of all if it is NULL. 0: none fails. */

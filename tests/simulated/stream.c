@@ -338,7 +338,12 @@ static cudaError_t stream_wait_event(cudaStream_t handle, cudaEvent_t event_hand
                            "streamWaitEvent: no event, or flags %u", flags);
     if (error) return sim_leave(error);
     struct stream *stream = stream_of(handle);
-    if (event->front.capture) {
+    const bool joins = event->front.capture && !stream->front.capture;
+    if (joins && stream->first && vgg__simulated.idle_joins) {
+        error = sim_refuse(cudaErrorStreamCaptureImplicit,
+                           "streamWaitEvent: the stream that joins a capture has work "
+                           "left");
+    } else if (event->front.capture) {
         error = sim_capture_wait(&stream->front, &event->front);
     } else if (stream->front.capture) {
         error = sim_capture_spoil(&stream->front, cudaErrorStreamCaptureIsolation,

@@ -47,7 +47,7 @@ __attribute__((constructor)) static void seed(void)
     if (text) vgg__simulated.seed = strtoull(text, NULL, 10);
     vgg__simulated.flush = getenv("VGG_SIMULATED_FLUSH") != NULL;
     setenv("VGG_CACHE_DIR", "", 1);
-    vgg__simulated.hurry = true;
+    vgg__simulated.hurry = vgg__simulated.idle_joins = true;
 }
 
 static int sessions; /* that are open */

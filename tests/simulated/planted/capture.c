@@ -190,6 +190,28 @@ START_TEST(unjoined)
 }
 END_TEST
 
+/* A stream with work left may join; where the tests ask for it, it may not. */
+START_TEST(busy_join)
+{
+    struct record r;
+    cudaGraph_t graph;
+    vgg__simulated.idle_joins = _i;
+    begin(&r);
+    ck_good(add(r.side, NULL, r.memory, 1));
+    ck_good(api->eventRecord(r.event, r.stream));
+    if (_i == 0) {
+        ck_good(api->streamWaitEvent(r.side, r.event, 0));
+        ck_good(api->eventRecord(r.joined, r.side));
+        ck_good(api->streamWaitEvent(r.stream, r.joined, 0));
+    } else {
+        ck_refused(api->streamWaitEvent(r.side, r.event, 0),
+                   cudaErrorStreamCaptureImplicit, "has work left");
+    }
+    ck_good(api->streamEndCapture(r.stream, &graph));
+    ck_good(api->graphDestroy(graph));
+}
+END_TEST
+
 START_TEST(from_outside)
 {
     struct record r;
@@ -352,6 +374,7 @@ int main(void)
     tcase_add_test(tcase, begin_and_end);
     tcase_add_test(tcase, another_thread);
     tcase_add_test(tcase, unjoined);
+    tcase_add_loop_test(tcase, busy_join, 0, 2);
     tcase_add_test(tcase, from_outside);
     tcase_add_test(tcase, event_in_capture);
     tcase_add_test(tcase, two_captures);
