@@ -44,7 +44,9 @@ typedef enum vgg_log_level {
     VGG_LOG_WARNING = 2 /**< something works, but not as it should */
 } vgg_log_level;
 
-/** Where log lines go. Frozen layout. The function must be thread-safe. */
+/** Where log lines go. Frozen layout. The function must be thread-safe. What a line
+ *  is about may be locked meanwhile: it must not use the device, plan, loader or
+ *  trainer of the call that it comes from, which would wait for it. */
 typedef struct vgg_logger {
     void *cookie; /**< handed to the function */
     /** One line without newline. */

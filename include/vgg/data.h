@@ -83,7 +83,9 @@ typedef struct vgg_source {
     uint32_t classes;  /**< number of classes */
     /** Write sample `index` to `image` (u8 [c][h][w]) and its class to `label`; return
      *  0, anything else to stop. The same sample each time: an engine with memory of
-     *  its own reads it once. Called from several threads at once. */
+     *  its own reads it once. Called from several threads at once, and while the loader
+     *  and the device that it reads for are locked: it must not use them, nor what
+     *  works with them (plans, trainers, vgg_evaluate()), which would wait for it. */
     int (*read)(void *cookie, uint64_t index, uint8_t *image, uint32_t *label);
     void (*close)(void *cookie); /**< called when the data set goes; may be NULL */
 } vgg_source;

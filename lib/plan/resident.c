@@ -87,7 +87,8 @@ static vgg_status fill(struct vgg__resident *resident, vgg_loader *loader,
     return status;
 }
 
-/* *out stays NULL if the data set is to stay with the host. */
+/* *out stays NULL if the data set is to stay with the host, for lack of room: the
+ * reason is the thread's error text then. */
 static vgg_status make(vgg_device *device, vgg_loader *loader,
                        struct vgg__resident **out)
 {
@@ -97,8 +98,6 @@ static vgg_status make(vgg_device *device, vgg_loader *loader,
     resident->device = vgg__device_ref(device);
     resident->data = vgg__dataset_ref(loader->data);
     resident->spec = spec_of(loader);
-    struct vgg__error kept;
-    vgg__error_keep(&kept);
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status = fill(resident, loader, &reading);
     vgg__fpmode_leave(mode);
@@ -109,12 +108,7 @@ static vgg_status make(vgg_device *device, vgg_loader *loader,
     release(resident);
     const bool no_room =
         status == VGG_ENOMEM || status == VGG_ELIMIT || status == VGG_EUNSUPPORTED;
-    if (!reading.asked || reading.status != VGG_OK || !no_room) return status;
-    vgg__log(device->ctx, VGG_LOG_INFO,
-             "%s: a data set of %" PRIu64 " images stays with the host: %s",
-             device->desc.name, vgg_dataset_count(loader->data), vgg_last_error());
-    vgg__error_restore(&kept);
-    return VGG_OK;
+    return reading.asked && reading.status == VGG_OK && no_room ? VGG_OK : status;
 }
 
 /* ---- Sharing it ------------------------------------------------------------------ */
@@ -125,6 +119,8 @@ vgg_status vgg__resident_attach(vgg_device *device, vgg_loader *loader,
     *out = NULL;
     if (device->engine->data_create == NULL) return VGG_OK;
     VGG_TRY(vgg__loader_prepare_names(loader));
+    struct vgg__error kept;
+    vgg__error_keep(&kept);
     pthread_mutex_lock(&device->lock);
     struct vgg__resident *resident = find(device, loader);
     vgg_status status = VGG_OK;
@@ -137,6 +133,13 @@ vgg_status vgg__resident_attach(vgg_device *device, vgg_loader *loader,
     }
     if (resident != NULL) resident->users++;
     pthread_mutex_unlock(&device->lock);
+    /* Without the lock: whoever takes the line may use the device. */
+    if (status == VGG_OK && resident == NULL) {
+        vgg__log(device->ctx, VGG_LOG_INFO,
+                 "%s: a data set of %" PRIu64 " images stays with the host: %s",
+                 device->desc.name, vgg_dataset_count(loader->data), vgg_last_error());
+        vgg__error_restore(&kept);
+    }
     *out = resident;
     return status;
 }

@@ -55,10 +55,15 @@ static struct run runs[2];
 static uint32_t batch_norm = 1;
 static char log_text[1024];
 
+static void (*at_log)(void); /* called once */
+
 static void take_log(void *cookie, vgg_log_level level, const char *line)
 {
     const size_t length = strlen(log_text);
     snprintf(log_text + length, sizeof log_text - length, "%d:%s\n", (int)level, line);
+    void (*const call)(void) = at_log;
+    at_log = NULL;
+    if (call != NULL) call();
 }
 
 static vgg_dataset *make_data(vgg_context *ctx, uint64_t count, void *cookie)
@@ -361,6 +366,35 @@ START_TEST(a_data_set_that_does_not_fit)
 }
 END_TEST
 
+static void evaluate_tests(void)
+{
+    vgg_metrics *metrics;
+    ck_ok(vgg_metrics_create(NULL, CLASSES, &metrics));
+    ck_ok(vgg_evaluate(runs[1].model, runs[1].device, runs[1].test, metrics));
+    ck_assert_uint_eq(vgg_metrics_count(metrics), TESTS);
+    vgg_metrics_free(metrics);
+}
+
+/* The line about it comes when the device is free again. */
+START_TEST(a_log_that_uses_the_device)
+{
+    begin(&runs[1], _i, true);
+    const vgg_trainer_options opts = plain_recipe();
+    make_trainer(&runs[1], &opts);
+    vgg_metrics *metrics;
+    ck_ok(vgg_metrics_create(NULL, CLASSES, &metrics));
+    remote.room = TESTS * SIDE * SIDE;
+    at_log = evaluate_tests;
+    ck_ok(vgg_evaluate(runs[1].model, runs[1].device, runs[1].train, metrics));
+    ck_assert(at_log == NULL);
+    ck_assert_uint_eq(vgg_metrics_count(metrics), SAMPLES);
+    ck_assert_uint_eq(remote.from_host, BATCHES);
+    ck_assert_uint_eq(remote.from_samples, TEST_BATCHES);
+    vgg_metrics_free(metrics);
+    end(&runs[1]);
+}
+END_TEST
+
 /* A sample that can't be read ends the fit before its first batch; what was attached is
  * given back, and the next one works. */
 START_TEST(a_sample_that_can_not_be_read)
@@ -482,5 +516,9 @@ int main(void)
     tcase_add_loop_test(tc, infinite_loss_changes_nothing, 0, 2);
     tcase_add_loop_test(tc, precision_and_determinism, 0, 4);
     suite_add_tcase(suite, tc);
+    TCase *locks = tcase_create("locks"); /* where one is held, it waits for ever */
+    tcase_set_timeout(locks, 20);
+    tcase_add_loop_test(locks, a_log_that_uses_the_device, 0, 2);
+    suite_add_tcase(suite, locks);
     return harness_main(&suite, 1);
 }
