@@ -479,6 +479,42 @@ def test_ended_from_outside(place):
         assert not alive(int(note.read_text())) and not list(temporary.iterdir())
 
 
+# A row of PyTorch on 40 images; prints how many each of its steps had.
+ROW = """
+import sys, torch_vgg
+counts, one, epoch = [], torch_vgg.Row.one, torch_vgg.Row.epoch
+torch_vgg.Row.one = lambda self, index: counts.append(index.numel()) or one(self, index)
+torch_vgg.Row.epoch = lambda self: counts.append("epoch") or epoch(self)
+sys.argv[1:] = ["--row", "fp32-graph-eager", "--device", "cpu", "--limit", "40", "--batch", "16",
+                "--ratio", "16", "--hidden", "16", "--size", "32", "--epochs", "1", "--data", "."]
+torch_vgg.main()
+print(counts)
+"""
+
+
+@with_place
+def test_both_batches_are_warm(place):
+    """Before the epoch whose seconds say how many turns there is time for."""
+    python = checks.ROOT / ".venv/bin/python3"  # scripts/peers has made it
+    python = python if python.exists() else pathlib.Path(sys.executable)
+    if subprocess.run([python, "-c", "import torch"], capture_output=True).returncode != 0:
+        print("skipped both_batches_are_warm: PyTorch is not installed (scripts/peers)")
+        return
+    for name, dims in (("images-idx3", (40, 28, 28)), ("labels-idx1", (40,))):
+        head = bytes([0, 0, 8, len(dims)]) + b"".join(d.to_bytes(4, "big") for d in dims)
+        body = bytes(i % 10 for i in range(40 * (784 if len(dims) > 1 else 1)))
+        (place.folder / f"train-{name}-ubyte").write_bytes(head + body)
+    done = subprocess.run([python, "-B", "-c", ROW], cwd=place.folder, text=True, timeout=100,
+                          capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(checks.ROOT / "tests/bench")})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert json.loads(lines[-1].replace("'", '"')) == [
+        16, 8, 8, 8, "epoch", 16, 16, 8, "epoch", 16, 16, 8], lines
+    ready = json.loads(lines[0])
+    assert ready["event"] == "ready" and ready["tail_s"] > 0, ready
+
+
 def test_asked():
     words = ["parity,bench", "--quick", "--tree", "a b", "--out=x", "--rows", "bf16-graph",
              "--built-here", "--commit", "c"]

@@ -12,7 +12,8 @@ brought from 28x28 to 224x224 (bilinear) and summed up (loss, hits) there. `--ne
 VGG-16 with ten classes on noise of CIFAR-10's size, brought to 3x224x224, batch 64; 50 steps
 are an epoch.
 
-A row goes: first step (cold start), a check against eager, an epoch to warm up, timed epochs.
+A row goes: first step (cold start), a check against eager, steps on the last, smaller batch
+(which is compiled and recorded for itself), an epoch to warm up, timed epochs.
 stdout has one JSON object a line: "ready", one "epochs" a turn, "end". With --serve the turns
 are asked for on stdin (`epochs N`), so that two programs can be measured turn about.
 """
@@ -288,9 +289,24 @@ class Row:
                 "check_loss_difference": loss, "check_update_difference": update,
                 "check_losses": mine}
 
+    def seen(self):
+        """Images of an epoch."""
+        count, args = self.work.labels.numel(), self.args
+        return count if args.net == "main" else args.batch * args.steps
+
+    def tail_steps(self):
+        """Steps on as many images as an epoch's last batch has, if they are fewer: what these
+        need to be compiled and recorded is no epoch's time. Three, since the compiler's own
+        graphs are recorded at the second. Seconds."""
+        rest = self.seen() % self.args.batch
+        began = time.perf_counter()
+        for _ in range(3 if rest else 0):
+            float(self.one(torch.arange(rest, device=self.args.device)))
+        return time.perf_counter() - began
+
     def epoch(self):
         """One pass over the images; (device seconds, wall seconds, mean loss, accuracy)."""
-        args, count = self.args, self.work.labels.numel()
+        args, count, seen = self.args, self.work.labels.numel(), self.seen()
         begin, end = None, None
         if self.gpu:
             torch.cuda.synchronize()
@@ -301,7 +317,6 @@ class Row:
         self.total.zero_()
         self.hits.zero_()
         order = torch.randperm(count, device=args.device)
-        seen = count if args.net == "main" else args.batch * args.steps
         for first in range(0, seen, args.batch):
             self.one(order[first:first + args.batch])
         if end:
@@ -340,12 +355,14 @@ def run(args):
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+    tail = row.tail_steps()
     began = time.time()
     warm = row.epoch()
     say(event="ready", row=args.row, net=args.net, torch=torch.__version__,
         cudnn=torch.backends.cudnn.version(), device=name_of(args.device),
         batch=args.batch, tail=args.tail, cold_s=round(cold - args.started, 3),
         import_and_data_s=round(built - args.started, 3), first_loss=first,
+        tail_s=round(tail, 3),
         warm_up_s=round(time.time() - began, 3), warm_epoch_s=round(warm[1], 4), **checked)
     seconds = []
     if args.serve:
