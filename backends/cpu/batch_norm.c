@@ -18,9 +18,10 @@
 struct norm {
     const struct vgg__stage_args *args;
     size_t c, rows, parts;
-    double *mean, *inverse;  /* [c]: 1 / sqrt(var + epsilon); saved */
-    double *a, *b;           /* [c]: sums; backward: the statistics' part in dx */
-    double *part_a, *part_b; /* [parts][c] */
+    double *mean, *inverse;        /* [c]: 1 / sqrt(var + epsilon); saved */
+    double *a, *b;                 /* [c]: sums; backward: the statistics' part in dx */
+    double *part_a, *part_b;       /* [parts][c] */
+    float *centre, *scale, *shift; /* [c]: y = (x - centre) * scale + shift */
 };
 
 static size_t part_count(size_t rows)
@@ -29,10 +30,11 @@ static size_t part_count(size_t rows)
     return parts < MOST_PARTS ? parts : MOST_PARTS;
 }
 
-/* Doubles after the saved ones: sums, and those of the parts. */
-static size_t scratch_count(size_t c, size_t rows)
+/* Bytes after the saved ones: sums, those of the parts, and what makes y. */
+static size_t scratch_bytes(size_t c, size_t rows)
 {
-    return vgg__size_mul(vgg__size_mul(2 * (part_count(rows) + 1), c), sizeof(double));
+    const size_t sums = 2 * (part_count(rows) + 1) * sizeof(double);
+    return vgg__size_mul(sums + 3 * sizeof(float), c);
 }
 
 static struct norm norm_of(const struct vgg__stage_args *args)
@@ -52,6 +54,9 @@ static struct norm norm_of(const struct vgg__stage_args *args)
     v.b = scratch + v.c;
     v.part_a = scratch + 2 * v.c;
     v.part_b = v.part_a + v.parts * v.c;
+    v.centre = (float *)(v.part_b + v.parts * v.c);
+    v.scale = v.centre + v.c;
+    v.shift = v.scale + v.c;
     return v;
 }
 
@@ -134,17 +139,31 @@ static void running_statistics(struct norm *v)
     }
 }
 
+/* What a float leaves of a mean goes into the shift, so that all of it is taken away,
+ * be it thousands of times the spread. Where nothing is left it may be infinite. */
+static void fold(struct norm *v)
+{
+    const float *gamma = v->args->gamma, *beta = v->args->beta;
+    for (size_t j = 0; j < v->c; j++) {
+        const double scale = gamma[j] * v->inverse[j];
+        const float centre = (float)v->mean[j];
+        const double left = centre == v->mean[j] ? 0 : v->mean[j] - centre;
+        v->centre[j] = centre;
+        v->scale[j] = (float)scale;
+        v->shift[j] = (float)(beta[j] - left * scale);
+    }
+}
+
 static void normalise_task(void *arg, uint32_t task, uint32_t worker)
 {
     const struct norm *v = arg;
     const size_t end = vgg__cpu_part(v->rows, task + 1, v->parts);
-    const float *gamma = v->args->gamma, *beta = v->args->beta;
+    const float *centre = v->centre, *scale = v->scale, *shift = v->shift;
     for (size_t i = vgg__cpu_part(v->rows, task, v->parts); i < end; i++) {
         const float *x = (const float *)v->args->x + i * v->c;
         float *y = (float *)v->args->y + i * v->c;
         for (size_t j = 0; j < v->c; j++)
-            y[j] = (x[j] - (float)v->mean[j]) * (float)(gamma[j] * v->inverse[j]) +
-                   beta[j];
+            y[j] = (x[j] - centre[j]) * scale[j] + shift[j];
         if (v->args->stage->relu)
             for (size_t j = 0; j < v->c; j++) y[j] = y[j] <= 0 ? 0 : y[j];
     }
@@ -157,6 +176,7 @@ static void forward(const struct vgg__stage_args *args)
         batch_statistics(&v);
     else
         running_statistics(&v);
+    fold(&v);
     for_parts(&v, normalise_task);
 }
 
@@ -242,7 +262,7 @@ static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *ne
     need->algorithm = "two passes over parts";
     need->reads_x = true;
     need->reads_y = s->relu != 0;
-    need->forward_scratch = need->backward_scratch = scratch_count(s->in.c, rows);
+    need->forward_scratch = need->backward_scratch = scratch_bytes(s->in.c, rows);
     if (env->mode != VGG_MODE_INFER)
         need->saved = saved;
     else

@@ -3,10 +3,11 @@
  * kernels: sums over a batch, what follows from them, one pass over the elements. */
 #include "cudnn/stages.h"
 
-/* Of one channel each: mean and 1 / sqrt(var + epsilon), kept for the backward. */
+/* Of one channel each: mean, 1 / sqrt(var + epsilon) and the offset that goes with
+ * them, kept for the backward. */
 static size_t statistics_bytes(const vgg_stage *s)
 {
-    return 2 * (size_t)s->in.c * sizeof(float);
+    return 3 * (size_t)s->in.c * sizeof(float);
 }
 
 /* Partial sums [rows][2][c] of double, and the total. */
@@ -44,7 +45,7 @@ static vgg_status forward(const struct vgg__cudnn_call *call)
     const vgg_stage *s = call->stage;
     const uint32_t c = s->in.c, hw = s->in.h * s->in.w;
     const bool batch = call->mode == VGG_MODE_TRAIN;
-    float *mean = statistics(call), *inverse = mean + c;
+    float *mean = statistics(call), *inverse = mean + c, *offset = inverse + c;
     const struct vgg__grid grid = vgg__grid_rows(rows_of(call), c);
     vgg_status status = VGG_OK;
     if (batch) {
@@ -56,6 +57,7 @@ static vgg_status forward(const struct vgg__cudnn_call *call)
                                                  .partial = call->scratch,
                                                  .mean = mean,
                                                  .inverse = inverse,
+                                                 .offset = offset,
                                                  .running_mean = call->mean,
                                                  .running_var = call->var,
                                                  .rows = grid.blocks[0],
@@ -72,6 +74,7 @@ static vgg_status forward(const struct vgg__cudnn_call *call)
                                                .y = call->y,
                                                .mean = mean,
                                                .inverse = inverse,
+                                               .offset = offset,
                                                .gamma = call->gamma,
                                                .beta = call->beta,
                                                .rows = rows_of(call),
@@ -87,7 +90,7 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
 {
     const vgg_stage *s = call->stage;
     const uint32_t c = s->in.c, hw = s->in.h * s->in.w;
-    const float *mean = call->saved, *inverse = mean + c;
+    const float *mean = call->saved, *inverse = mean + c, *offset = inverse + c;
     const void *y = s->relu && !call->dy_masked ? call->y : NULL;
     double *total = call->scratch, *partial = total + 2 * (size_t)c;
     const struct vgg__grid grid = vgg__grid_rows(rows_of(call), c);
@@ -96,7 +99,7 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
     vgg_status status =
         vgg__queue(call, &vgg__kernel_norm_back_sums[call->type], grid, &sums);
     const struct vgg__norm_back_finish_args finish = {
-        partial, total, call->dgamma, call->dbeta, grid.blocks[0], c};
+        partial, total, offset, call->dgamma, call->dbeta, grid.blocks[0], c};
     if (status == VGG_OK)
         status = vgg__queue(call, &vgg__kernel_norm_back_finish, vgg__grid_columns(c),
                             &finish);
@@ -107,6 +110,7 @@ static vgg_status backward(const struct vgg__cudnn_call *call)
                                              .dx = call->dx,
                                              .mean = mean,
                                              .inverse = inverse,
+                                             .offset = offset,
                                              .gamma = call->gamma,
                                              .total = total,
                                              .n = call->batch,

@@ -87,12 +87,13 @@ static struct statistics running_statistics(const struct vgg__stage_args *args,
 static void normalise(const struct vgg__stage_args *args, size_t c, struct statistics s)
 {
     const real *gamma = args->gamma, *beta = args->beta;
-    const real mean = (real)s.mean, scale = (real)(gamma[c] * s.inverse);
+    const double scale = gamma[c] * s.inverse;
     const size_t plane = plane_size(args->stage);
     for (size_t n = 0; n < args->count; n++) {
         const real *x = (const real *)args->x + plane_at(args->stage, n, c);
         real *y = (real *)args->y + plane_at(args->stage, n, c);
-        for (size_t i = 0; i < plane; i++) y[i] = (x[i] - mean) * scale + beta[c];
+        for (size_t i = 0; i < plane; i++)
+            y[i] = (real)((x[i] - s.mean) * scale + beta[c]);
     }
 }
 

@@ -183,6 +183,29 @@ START_TEST(batch_norm)
 }
 END_TEST
 
+/* A mean of 16385 1/3, which no float holds, and a variance of 14 / 9: the whole of the
+ * mean is taken away. What is left are some roundings of numbers below 4. */
+START_TEST(batch_norm_far)
+{
+    const double inverse = 1 / sqrt(14. / 9 + 1e-5), dgamma = 3 * inverse;
+    struct bench b;
+    if (targets[_i].keeps < 24) return; /* the inputs are no such numbers */
+    begin(&b, "1x1x1 bn", 3, (float[]){16384, 16385, 16387});
+    set_param(&b, 0, (float[]){2});
+    set_param(&b, 1, (float[]){1});
+    memcpy(b.data.dy, (float[]){1, 2, 3}, 3 * sizeof(float));
+    run(&b, _i, VGG_MODE_TRAIN);
+    ck_assert_double_eq_tol(b.got.dparams[0][0], dgamma, 1e-6 * dgamma);
+    for (int i = 0; i < 3; i++) {
+        const double xhat = (b.data.input[i] - (16384 + 4. / 3)) * inverse;
+        const double dx = 2 * inverse * (i + 1 - 2 - xhat * dgamma / 3);
+        ck_assert_double_eq_tol(b.got.output[i], 2 * xhat + 1, 2e-6);
+        ck_assert_double_eq_tol(b.got.dx[i], dx, 2e-6);
+    }
+    end(&b);
+}
+END_TEST
+
 /* To the backward with running statistics they are constants: what is not finite gets
  * the gradient of its neighbours, as in PyTorch. */
 START_TEST(batch_norm_infinite)
@@ -198,6 +221,10 @@ START_TEST(batch_norm_infinite)
     for (int i = 0; i < 4; i++)
         ck_assert_double_eq_tol(b.got.dx[i], 2 / sqrt(2 + 1e-5), tolerance(&b, 2));
     ck_assert_double_eq(b.got.dparams[1][0], 4);
+    outcome_free(&b.got);
+    set_param(&b, 2, (float[]){INFINITY}); /* a mean that takes everything away */
+    run(&b, _i, VGG_MODE_GRAD);
+    ck_assert(isinf(b.got.output[0]) && b.got.output[0] < 0);
     end(&b);
 }
 END_TEST
@@ -263,6 +290,7 @@ int main(void)
     tcase_add_loop_test(tcase, average_pool, 0, (int)target_count);
     tcase_add_loop_test(tcase, adaptive_pool, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm, 0, (int)target_count);
+    tcase_add_loop_test(tcase, batch_norm_far, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm_infinite, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm_large, 0, (int)target_count);
     tcase_add_loop_test(tcase, loss, 0, (int)target_count);

@@ -217,7 +217,8 @@ extern const struct vgg__kernel vgg__kernel_dropout[VGG__TYPES];
  * statistics: two sums over the run's samples in partial [blocks][2][c] doubles: of x
  * and x * x about the channel's first value (x - x[0][c]); `finish` turns them into
  * mean and 1 / sqrt(var + epsilon), and moves the running statistics unless one of
- * these would not be finite. */
+ * these would not be finite. What a float leaves of the mean is `offset`, in units of
+ * the spread: xhat = (x - mean) * inverse - offset. */
 struct vgg__norm_sums_args {
     const void *x;
     double *partial;
@@ -229,7 +230,7 @@ extern const struct vgg__kernel vgg__kernel_norm_sums[VGG__TYPES];
 struct vgg__norm_finish_args {
     const void *x; /* for the first values */
     const double *partial;
-    float *mean, *inverse; /* out, [c] */
+    float *mean, *inverse, *offset; /* out, [c] */
     float *running_mean, *running_var;
     uint32_t rows, hw, c; /* rows of partial */
     uint32_t batch;       /* 1: the batch's statistics; 0: the running ones */
@@ -238,18 +239,18 @@ struct vgg__norm_finish_args {
 };
 extern const struct vgg__kernel vgg__kernel_norm_finish[VGG__TYPES];
 
-/* y = (x - mean) * (gamma * inverse) + beta, then ReLU if asked for. */
+/* y = xhat * gamma + beta, then ReLU if asked for. */
 struct vgg__norm_apply_args {
     const void *x;
     void *y;
-    const float *mean, *inverse, *gamma, *beta;
+    const float *mean, *inverse, *offset, *gamma, *beta;
     uint64_t rows;
     uint32_t c, relu;
 };
 extern const struct vgg__kernel vgg__kernel_norm_apply[VGG__TYPES];
 
-/* Sums of dy and dy * xhat (dy masked where y is given and not above 0) over the run's
- * samples, partial [blocks][2][c] doubles. */
+/* Sums of dy and dy * (xhat + offset) (dy masked where y is given and not above 0) over
+ * the run's samples, partial [blocks][2][c] doubles. */
 struct vgg__norm_back_sums_args {
     const void *x, *dy, *y;
     const float *mean, *inverse;
@@ -264,6 +265,7 @@ extern const struct vgg__kernel vgg__kernel_norm_back_sums[VGG__TYPES];
 struct vgg__norm_back_finish_args {
     const double *partial;
     double *total;
+    const float *offset;
     float *dgamma, *dbeta;
     uint32_t rows, c;
 };
@@ -274,7 +276,7 @@ extern const struct vgg__kernel vgg__kernel_norm_back_finish;
 struct vgg__norm_back_args {
     const void *x, *dy, *y;
     void *dx;
-    const float *mean, *inverse, *gamma;
+    const float *mean, *inverse, *offset, *gamma;
     const double *total;
     uint32_t n, hw, c, batch;
     const struct vgg__step *step;

@@ -125,13 +125,17 @@ __global__ void __launch_bounds__(threads) norm_finish(const vgg__norm_finish_ar
         if (s.row != 0 || channel >= a.c) continue;
         if (a.batch == 0) {
             a.mean[channel] = a.running_mean[channel];
+            a.offset[channel] = 0;
             a.inverse[channel] = (float)(1 / sqrt(a.running_var[channel] + a.epsilon));
             continue;
         }
         const double origin = vgg::to_float(((const T *)a.x)[channel]);
         const statistics of = from_sums(sums, origin, values);
-        a.mean[channel] = (float)of.mean;
-        a.inverse[channel] = (float)(1 / sqrt(of.spread / values + a.epsilon));
+        const double inverse = 1 / sqrt(of.spread / values + a.epsilon);
+        const float mean = (float)of.mean;
+        a.mean[channel] = mean;
+        a.inverse[channel] = (float)inverse;
+        a.offset[channel] = (float)((of.mean - (double)mean) * inverse);
         move_running(a, channel, of, values);
     }
 }
@@ -141,14 +145,15 @@ __global__ void __launch_bounds__(threads) norm_finish(const vgg__norm_finish_ar
 template <typename T, int V> struct apply_work {
     using held = packet<T, V>;
     const vgg__norm_apply_args &a;
-    float mean[V], scale[V], beta[V];
+    float mean[V], scale[V], shift[V];
 
     __device__ void begin(uint32_t channel)
     {
         for (int i = 0; i < V; i++) {
             mean[i] = a.mean[channel + i];
             scale[i] = a.gamma[channel + i] * a.inverse[channel + i];
-            beta[i] = a.beta[channel + i];
+            shift[i] =
+                a.beta[channel + i] - a.gamma[channel + i] * a.offset[channel + i];
         }
     }
 
@@ -163,7 +168,7 @@ template <typename T, int V> struct apply_work {
         vgg::unpack(x, v);
 #pragma unroll
         for (int i = 0; i < V; i++) {
-            v[i] = (v[i] - mean[i]) * scale[i] + beta[i];
+            v[i] = (v[i] - mean[i]) * scale[i] + shift[i];
             if (a.relu != 0 && v[i] <= 0) v[i] = 0;
         }
         vgg::store((T *)a.y + row * a.c + channel, v);
@@ -238,9 +243,9 @@ template <typename T, int V> struct back_sums_work {
         masked_dy(h, a.y != nullptr, dy);
 #pragma unroll
         for (int i = 0; i < V; i++) {
-            const float xhat = (x[i] - mean[i]) * inverse[i];
+            const float distance = (x[i] - mean[i]) * inverse[i];
             sums[i] += (double)dy[i];
-            sums[V + i] += (double)dy[i] * (double)xhat;
+            sums[V + i] += (double)dy[i] * (double)distance;
         }
     }
 };
@@ -269,6 +274,8 @@ __global__ void __launch_bounds__(threads)
         double sums[2];
         add_rows(s, a.partial, a.rows, channel, a.c, sums);
         if (s.row != 0 || channel >= a.c) continue;
+        const double offset = a.offset[channel];
+        if (offset != 0) sums[1] -= offset * sums[0];
         a.total[channel] = sums[0];
         a.total[a.c + channel] = sums[1];
         if (a.dbeta != nullptr) a.dbeta[channel] += (float)sums[0];
@@ -291,8 +298,10 @@ template <typename T, int V> struct back_work {
             mean[i] = a.mean[channel + i];
             inverse[i] = a.inverse[channel + i];
             scale[i] = a.gamma[channel + i] * inverse[i];
-            by_mean[i] = (float)(a.total[channel + i] * share);
-            by_spread[i] = (float)(a.total[a.c + channel + i] * share);
+            const double spread = a.total[a.c + channel + i] * share;
+            by_mean[i] =
+                (float)(a.total[channel + i] * share - a.offset[channel + i] * spread);
+            by_spread[i] = (float)spread;
         }
     }
 
@@ -309,8 +318,8 @@ template <typename T, int V> struct back_work {
         masked_dy(h, a.y != nullptr, dy);
 #pragma unroll
         for (int i = 0; i < V; i++) {
-            const float xhat = (x[i] - mean[i]) * inverse[i];
-            const float rest = dy[i] - by_mean[i] - xhat * by_spread[i];
+            const float distance = (x[i] - mean[i]) * inverse[i];
+            const float rest = dy[i] - by_mean[i] - distance * by_spread[i];
             dy[i] = row < live ? scale[i] * (a.batch != 0 ? rest : dy[i]) : 0;
         }
         vgg::store((T *)a.dx + row * a.c + channel, dy);

@@ -20,7 +20,7 @@ struct layer {
     struct vgg__grid rows; /* the grid of sums */
     const struct vgg__step *step;
     void *x;
-    float *mean, *inverse, *running_mean, *running_var;
+    float *mean, *inverse, *offset, *running_mean, *running_var;
     const float *gamma, *beta;
 };
 
@@ -37,6 +37,7 @@ static struct layer make(enum vgg__type type, struct shape s)
                       .x = input(count * type_bytes(type)),
                       .mean = output(s.c * sizeof(float)),
                       .inverse = output(s.c * sizeof(float)),
+                      .offset = output(s.c * sizeof(float)),
                       .running_mean = output(s.c * sizeof(float)),
                       .running_var = output(s.c * sizeof(float)),
                       .gamma = numbers(VGG__F32, s.c, 2),
@@ -77,6 +78,7 @@ static void queue_statistics(struct layer *l, bool batch)
                                                  .partial = partial,
                                                  .mean = l->mean,
                                                  .inverse = l->inverse,
+                                                 .offset = l->offset,
                                                  .running_mean = l->running_mean,
                                                  .running_var = l->running_var,
                                                  .rows = l->rows.blocks[0],
@@ -108,8 +110,11 @@ static void check_statistics(const struct layer *l)
         statistics(l, c, of);
         const double before[2] = {(double)number(4, c), 1.5 + (double)number(5, c)};
         const double unbiased = values > 1 ? of[1] / (values - 1) : before[1];
+        const double inverse = 1 / sqrt(of[1] / values + epsilon);
+        const double left = (of[0] - (double)l->mean[c]) * inverse;
         expect_near(near, l->mean, c, of[0]);
-        expect_near(near, l->inverse, c, 1 / sqrt(of[1] / values + epsilon));
+        expect_near(near, l->inverse, c, inverse);
+        expect_within((double)l->offset[c], left, 1e-10 * inverse, c);
         expect_near(near, l->running_mean, c, 0.9 * before[0] + 0.1 * of[0]);
         expect_near(near, l->running_var, c, 0.9 * before[1] + 0.1 * unbiased);
     }
@@ -118,7 +123,8 @@ static void check_statistics(const struct layer *l)
 static double xhat(const struct layer *l, size_t i)
 {
     const size_t c = i % l->s.c;
-    return ((double)get(l->type, l->x, i) - (double)l->mean[c]) * (double)l->inverse[c];
+    const double distance = (double)get(l->type, l->x, i) - (double)l->mean[c];
+    return distance * (double)l->inverse[c] - (double)l->offset[c];
 }
 
 /* With ReLU, or without. */
@@ -129,6 +135,7 @@ static void *check_apply(const struct layer *l, bool relu)
                                               .y = output(all * type_bytes(l->type)),
                                               .mean = l->mean,
                                               .inverse = l->inverse,
+                                              .offset = l->offset,
                                               .gamma = l->gamma,
                                               .beta = l->beta,
                                               .rows = (uint64_t)l->s.n * l->s.hw,
@@ -163,6 +170,7 @@ START_TEST(running)
     queue_statistics(&l, false);
     for (size_t c = 0; c < l.s.c; c++) {
         expect_same(VGG__F32, l.mean, c, number(4, c));
+        expect_same(VGG__F32, l.offset, c, 0);
         expect_same(VGG__F32, l.running_mean, c, number(4, c));
         expect_same(VGG__F32, l.running_var, c, 1.5f + number(5, c));
         expect_near((struct near){VGG__F32, 1e-7, 0}, l.inverse, c,
@@ -218,7 +226,7 @@ static void queue_sums(const struct layer *l, const struct gradient *g)
                                                   l->s.c,     l->step};
     launch(&vgg__kernel_norm_back_sums[l->type], l->rows, &sums);
     const struct vgg__norm_back_finish_args finish = {
-        partial, g->total, g->dgamma, g->dbeta, l->rows.blocks[0], l->s.c};
+        partial, g->total, l->offset, g->dgamma, g->dbeta, l->rows.blocks[0], l->s.c};
     launch(&vgg__kernel_norm_back_finish, some_columns(l->s.c), &finish);
 }
 
@@ -250,6 +258,7 @@ static void check_dx(const struct layer *l, const struct gradient *g, bool batch
                                              .dx = output(all * type_bytes(l->type)),
                                              .mean = l->mean,
                                              .inverse = l->inverse,
+                                             .offset = l->offset,
                                              .gamma = l->gamma,
                                              .total = g->total,
                                              .n = l->s.n,
