@@ -10,7 +10,9 @@
 
 /* ---- One dimension --------------------------------------------------------- */
 
-/* B^T d, from n to n. */
+/* B^T d, from n to n. For m = 4 as differences, which are exactly 0 where all pixels
+ * are equal: a single frequency is left then, and its outputs are equal, be products
+ * rounded (SSE2) or not (FMA). A maximum behind it sees the ties that there are. */
 INLINE void window_1d(const int m, const vec *d, vec *r)
 {
     if (m == 2) {
@@ -22,12 +24,12 @@ INLINE void window_1d(const int m, const vec *d, vec *r)
     }
     const vec even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
     const vec far = d[4] - d[2], step = d[3] - d[1];
-    r[0] = 4 * d[0] + (d[4] - 5 * d[2]);
+    r[0] = far + 4 * (d[0] - d[2]);
     r[1] = even + odd;
     r[2] = even - odd;
     r[3] = far + 2 * step;
     r[4] = far - 2 * step;
-    r[5] = 4 * d[1] + (d[5] - 5 * d[3]);
+    r[5] = (d[5] - d[3]) - 4 * step;
 }
 
 /* A d, from m to n. */
