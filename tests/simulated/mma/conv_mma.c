@@ -231,9 +231,12 @@ END_TEST
 int main(void)
 {
     Suite *const suite = suite_create("conv_mma");
+    TCase *const fit = tcase_create("fit");
+    tcase_set_timeout(fit, 300);
+    tcase_add_loop_test(fit, fitted, 0, LAYERS * 3);
+    suite_add_tcase(suite, fit);
     TCase *const exact = tcase_create("exact");
     tcase_set_timeout(exact, 300);
-    tcase_add_loop_test(exact, fitted, 0, LAYERS * 3);
     tcase_add_loop_test(exact, other_tiles, 0, TILES * 3);
     tcase_add_loop_test(exact, bare, 0, 2);
     tcase_add_loop_test(exact, odd_numbers, 0, 18);
