@@ -66,9 +66,9 @@ typedef enum vgg_gemm {
  *  an infinity or a NaN spreads over the tiles that see it (infinities become NaN), and
  *  so do values that are too large for its sums, from about a hundredth of FLT_MAX on;
  *  columns keep each where it is. Where the pixels of such a tile's window (4x4 or 6x6)
- *  are all the same, so are its outputs, to the last bit, and a maximum behind it sees a
- *  tie; where they are the same in part only, rounding may decide which of equal outputs
- *  is the maximum, and gets the gradient. */
+ *  are all the same, so are its outputs, to the last bit, and a maximum behind it sees
+ *  a tie; where they are the same in part only, rounding may decide which of equal
+ *  outputs is the maximum, and gets the gradient. */
 typedef enum vgg_conv {
     VGG_CONV_AUTO = 0,      /**< what should be fastest, by the shape alone; a direct
                                  kernel for up to 4 input channels */
