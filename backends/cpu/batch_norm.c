@@ -140,17 +140,18 @@ static void running_statistics(struct norm *v)
 }
 
 /* What a float leaves of a mean goes into the shift, so that all of it is taken away,
- * be it thousands of times the spread. Where nothing is left it may be infinite. */
+ * be it thousands of times the spread. Where nothing is left, mean or scale may be
+ * infinite. */
 static void fold(struct norm *v)
 {
     const float *gamma = v->args->gamma, *beta = v->args->beta;
     for (size_t j = 0; j < v->c; j++) {
         const double scale = gamma[j] * v->inverse[j];
         const float centre = (float)v->mean[j];
-        const double left = centre == v->mean[j] ? 0 : v->mean[j] - centre;
+        const double left = v->mean[j] - centre;
         v->centre[j] = centre;
         v->scale[j] = (float)scale;
-        v->shift[j] = (float)(beta[j] - left * scale);
+        v->shift[j] = centre == v->mean[j] ? beta[j] : (float)(beta[j] - left * scale);
     }
 }
 

@@ -13,7 +13,7 @@
  * While `NAME` is saved, its parent folder has an entry `.NAME.new-` with three
  * numbers, and, where the file system can't exchange two names in one step,
  * `.NAME.vgg-old` for a moment. What a killed process left of these goes away with the
- * next save. An entry of such a name that holds anything but a checkpoint's files is
+ * next save. A folder of such a name that holds anything but a checkpoint's files is
  * someone else's and stays.
  */
 #ifndef VGG_CHECKPOINT_H
@@ -43,9 +43,9 @@ VGG_BEGIN_DECLS
  *                 folder) is an error.
  * @param metadata more strings for the weights' file; may be NULL.
  * @return VGG_OK, VGG_EINVAL, VGG_ESTATE (gradients are being accumulated), VGG_EIO,
- *         VGG_EMISMATCH (something else is at `dir`, or at `.NAME.vgg-old` where that
- *         is needed), VGG_ELIMIT (too much metadata), VGG_ENOMEM. After a failure the
- *         older checkpoint is still there.
+ *         VGG_EMISMATCH (something else is at `dir`, or at `.NAME.vgg-lock`, or at
+ *         `.NAME.vgg-old` where that is needed), VGG_ELIMIT (too much metadata),
+ *         VGG_ENOMEM. After a failure the older checkpoint is still there.
  */
 VGG_API vgg_status vgg_checkpoint_save(vgg_trainer *trainer, const char *dir,
                                        const vgg_metadata *metadata);

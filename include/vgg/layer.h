@@ -87,9 +87,9 @@ VGG_API int vgg_param_trainable(const vgg_param *param);
 
 /**
  * Freeze (0) or unfreeze (1) a parameter. A frozen one has no gradient.
- * Plans see the change when they are made: set it before. While a plan or trainer of
- * the model is there for which the parameter was frozen, none can be made on that
- * device that trains it (VGG_ESTATE).
+ * Plans see the change when they are made: set it before. Those that keep gradients
+ * share them, so all that are there at a time, on one device and in one precision,
+ * train the same parameters: another one is VGG_ESTATE.
  *
  * @return VGG_OK, VGG_EINVAL (a buffer).
  */

@@ -94,7 +94,7 @@ typedef struct vgg_plan_options {
  * @param opts NULL for the defaults.
  * @return VGG_OK; VGG_EINVAL (an option out of range, unknown tap); VGG_EUNSUPPORTED
  *         (the engine can't: the text says what); VGG_ELIMIT (over max_bytes);
- *         VGG_ESTATE (trains what was frozen for a plan that is still there:
+ *         VGG_ESTATE (a plan that is still there trains other parameters:
  *         vgg_param_set_trainable()); VGG_ENOMEM; VGG_EDEVICE. After a failure layers
  *         can be added as before.
  */

@@ -180,7 +180,8 @@ VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch
 
 /**
  * Train until the options' number of epochs is complete, from where the trainer stands.
- * An incomplete accumulation at an epoch's end makes a step of its own.
+ * An incomplete accumulation at an epoch's end makes a step of its own, that of a loop
+ * of one's own before it too.
  *
  * An engine with memory of its own (`cudnn`) takes the loaders' data sets there if they
  * fit: every sample is then read once, before the first batch, and the loaders make no
@@ -199,7 +200,8 @@ VGG_API vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train,
 
 /**
  * Ask vgg_trainer_fit() to stop after the present optimiser step; asked while none
- * runs, the next one stops before its first batch. Safe from any thread and a signal
+ * runs, the next one stops before its first batch, or with the step that a loop of
+ * one's own has begun. Safe from any thread and a signal
  * handler.
  */
 VGG_API void vgg_trainer_cancel(vgg_trainer *trainer);

@@ -12,8 +12,8 @@
  *
  * The last component of a path is never followed if it is a symbolic link: a file
  * replaces the link itself, a folder refuses it. What replaces another has its
- * permissions, and no more than these while it is written (but the owner's own); other
- * hard links keep the old content.
+ * permissions, and no more than these while it is written (but the owner's own); its
+ * owner and group are those of anything new. Other hard links keep the old content.
  *
  * A failed fsync() is never tried again: the kernel may have dropped the pages. */
 #ifndef VGG_IO_ATOMIC_H

@@ -21,13 +21,20 @@
 
 #define MOST_WAITS 10000 /* of a millisecond: 10 s */
 
-/* The file, made where there is none. */
-static int open_lock(const struct vgg__place *place)
+/* The file, made where there is none. For writing where that may be: NFS gives an
+ * exclusive lock to nobody else. */
+static int open_lock(const struct vgg__place *place, bool *made)
 {
-    const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW;
-    const int fd = vgg__openat(place->parent, place->lock_name, flags, 0);
+    const int flags = O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW;
+    const char *const name = place->lock_name;
+    *made = false;
+    int fd = vgg__openat(place->parent, name, O_RDWR | flags, 0);
+    if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS))
+        fd = vgg__openat(place->parent, name, O_RDONLY | flags, 0);
     if (fd >= 0 || errno != ENOENT) return fd;
-    return vgg__openat(place->parent, place->lock_name, flags | O_CREAT | O_EXCL, 0666);
+    fd = vgg__openat(place->parent, name, O_RDWR | flags | O_CREAT | O_EXCL, 0666);
+    *made = fd >= 0;
+    return fd;
 }
 
 static vgg_status not_ours(const struct vgg__place *place)
@@ -38,13 +45,15 @@ static vgg_status not_ours(const struct vgg__place *place)
                      place->shown, place->lock_name);
 }
 
-/* *own: this user's empty file, which may be removed. */
-static vgg_status check_file(const struct vgg__place *place, int fd, bool *own)
+/* *own: an empty file of this user's, whoever its file system says that is, and which
+ * may be removed. */
+static vgg_status check_file(const struct vgg__place *place, int fd, bool made,
+                             bool *own)
 {
     struct stat st;
     if (vgg__os->fstat(fd, &st) != 0)
         return vgg__place_fail(place, "can't look beside it");
-    *own = st.st_uid == geteuid();
+    *own = made || st.st_uid == geteuid();
     return S_ISREG(st.st_mode) && st.st_size == 0 ? VGG_OK : not_ours(place);
 }
 
@@ -52,16 +61,16 @@ static vgg_status check_file(const struct vgg__place *place, int fd, bool *own)
 static vgg_status try_lock(struct vgg__place *place, bool *taken)
 {
     *taken = false;
-    const int fd = open_lock(place);
+    bool made;
+    const int fd = open_lock(place, &made);
     if (fd < 0 && errno == EEXIST) return VGG_OK;
-    if (fd < 0 && (errno == ELOOP || errno == ENXIO)) return not_ours(place);
+    if (fd < 0 && (errno == ELOOP || errno == ENXIO || errno == EISDIR))
+        return not_ours(place);
     if (fd < 0) return vgg__place_fail(place, "can't make a lock beside it");
-    const vgg_status status = check_file(place, fd, &place->lock_own);
-    if (status == VGG_OK) {
-        const bool busy =
-            vgg__os->flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-        *taken = !busy && vgg__place_holds(place->parent, place->lock_name, fd);
-    }
+    const vgg_status status = check_file(place, fd, made, &place->lock_own);
+    if (status == VGG_OK)
+        *taken =
+            vgg__try_flock(fd) && vgg__place_holds(place->parent, place->lock_name, fd);
     if (*taken)
         place->lock = fd;
     else

@@ -39,3 +39,11 @@ int vgg__openat(int folder, const char *name, int flags, mode_t mode)
     } while (fd < 0 && errno == EINTR);
     return fd;
 }
+
+bool vgg__try_flock(int fd)
+{
+    int result;
+    do result = vgg__os->flock(fd, LOCK_EX | LOCK_NB);
+    while (result != 0 && errno == EINTR);
+    return result == 0 || errno != EWOULDBLOCK;
+}

@@ -6,6 +6,7 @@
 #ifndef VGG_IO_OS_H
 #define VGG_IO_OS_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
@@ -33,5 +34,9 @@ extern const struct vgg__os *vgg__os; /* &vgg__os_real */
 /* openat() of the table, again when a signal interrupts it. Whatever lib opens in a
  * folder is opened by this. */
 int vgg__openat(int folder, const char *name, int flags, mode_t mode);
+
+/* flock() of the table without waiting, likewise. False: somebody else has the lock. A
+ * file system without locks goes without. */
+bool vgg__try_flock(int fd);
 
 #endif

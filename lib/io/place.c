@@ -91,8 +91,7 @@ bool vgg__place_holds(int folder, const char *name, int fd)
  * goes without. */
 static int lock_new(int folder, const char *name, int fd)
 {
-    if (vgg__os->flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return EEXIST;
+    if (!vgg__try_flock(fd)) return EEXIST;
     errno = 0;
     if (vgg__place_holds(folder, name, fd)) return 0;
     return errno == 0 || errno == ENOENT ? EEXIST : errno;

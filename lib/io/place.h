@@ -17,7 +17,8 @@ vgg_status vgg__place_fail(const struct vgg__place *place, const char *what);
 bool vgg__place_holds(int folder, const char *name, int fd);
 
 /* Make, open and lock a new file or folder with a temporary name. What replaces another
- * is open to nobody to whom that is not, but may be written by its owner. */
+ * has no permissions that that has not, but may be written by its owner; owner and
+ * group are those of anything new. */
 vgg_status vgg__place_create(struct vgg__place *place, bool folder, int *fd);
 
 /* Give what is open exactly these permissions; a file system without any goes without.

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/fpmode.h"
 #include "core/options.h"
+#include "plan/lower.h"
 #include "plan/plan.h"
 #include "tensor/tensor.h"
 
@@ -19,6 +20,11 @@ vgg_status vgg__plan_check_trains(const vgg_plan *plan)
         return vgg__fail(VGG_ESTATE,
                          "this plan updates as it goes back, and keeps no gradients");
     return VGG_OK;
+}
+
+bool vgg__plan_trains(const vgg_plan *plan, uint32_t param)
+{
+    return plan->lowered->params[param].trainable != 0;
 }
 
 vgg_status vgg_plan_zero_gradients(vgg_plan *plan)
@@ -164,7 +170,7 @@ vgg_status vgg_plan_param_gradient(vgg_plan *plan, const vgg_param *param,
         return vgg__fail(VGG_ESHAPE, "gradient of %s: tensor is %s; expected %s",
                          param->name, found, expected);
     }
-    if (!param->trainable)
+    if (!vgg__plan_trains(plan, param->index))
         return vgg__fail(VGG_ESTATE, "%s has no gradient: it is %s", param->name,
                          vgg_param_is_buffer(param) ? "a buffer" : "frozen");
     return read_slot(plan, param->index, VGG_SLOT_GRADIENT, vgg_tensor_data(out),

@@ -196,8 +196,11 @@ static vgg_status compile(vgg_plan *plan)
         plan->handed = vgg__alloc(plan->ctx, handed_bytes(plan->model, desc));
         if (plan->handed == NULL) return VGG_ENOMEM;
     }
+    struct vgg__error kept; /* a choice that fails is no failure of the whole */
+    vgg__error_keep(&kept);
     VGG_TRY(plan->device->engine->compile(plan->device->state, plan->store->handle,
                                           desc, &plan->program));
+    vgg__error_restore(&kept);
     plan->text = vgg__plan_text(plan);
     return plan->text != NULL ? VGG_OK : VGG_ENOMEM;
 }

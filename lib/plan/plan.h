@@ -26,9 +26,8 @@ struct vgg__store {
 };
 
 /* Find or make the store, one plan more. With `gradients` it has those of the model's
- * trainable parameters afterwards. They are shared: an update changes whatever has a
- * gradient. So they stay as they are while a plan needs them, and what those plans took
- * as frozen can't be trained beside them (VGG_ESTATE). */
+ * trainable parameters afterwards. They are shared, and an update changes whatever has
+ * a gradient: so while a plan needs them, others must train the same (VGG_ESTATE). */
 vgg_status vgg__store_acquire(vgg_model *model, vgg_device *device, uint32_t precision,
                               bool gradients, struct vgg__store **out);
 
@@ -94,6 +93,10 @@ vgg_status vgg__plan_forward_samples(vgg_plan *plan,
                                      const struct vgg__resident *resident,
                                      const vgg_sample *samples, uint32_t count,
                                      vgg_tensor *output);
+
+/* Is the parameter trained by the plan? Settled when it was made, whatever became of
+ * vgg_param_trainable() since. */
+bool vgg__plan_trains(const vgg_plan *plan, uint32_t param);
 
 /* An element type that plans read into and write from. */
 static inline bool vgg__is_real(const vgg_tensor *tensor)

@@ -123,11 +123,12 @@ static void destroy(struct vgg__store *store)
 static vgg_status add_gradients(vgg_model *model, struct vgg__store *store)
 {
     for (uint32_t i = 0; store->training > 0 && i < model->param_count; i++)
-        if (model->params[i]->trainable && !store->trained[i])
+        if (model->params[i]->trainable != (store->trained[i] != 0))
             return vgg__fail(VGG_ESTATE,
-                             "%s was frozen for a plan or trainer of this model that "
-                             "is still there: free that before it is trained",
-                             model->params[i]->name);
+                             "%s was %s for a plan or trainer of this model that is "
+                             "still there: free that first",
+                             model->params[i]->name,
+                             store->trained[i] ? "not frozen" : "frozen");
     if (store->training == 0) {
         vgg_param_desc *descs = vgg__store_describe(model);
         if (descs == NULL) return VGG_ENOMEM;

@@ -35,7 +35,8 @@ static vgg_status begin(struct vgg__moments *moments, vgg_trainer *trainer)
                     sizeof *moments->values);
     if (moments->values == NULL) return VGG_ENOMEM;
     for (uint32_t i = 0; i < model->param_count; i++)
-        for (uint32_t s = 0; s < moments->slots && model->params[i]->trainable; s++) {
+        for (uint32_t s = 0; s < moments->slots && vgg__plan_trains(trainer->plan, i);
+             s++) {
             float *values =
                 vgg__calloc(trainer->ctx, model->params[i]->count, sizeof *values);
             if (values == NULL) return VGG_ENOMEM;

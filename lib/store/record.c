@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "io/json.h"
 #include "model/model.h"
+#include "plan/plan.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -113,7 +114,8 @@ void vgg__record_take(const vgg_trainer *trainer, struct vgg__record *record)
     record->steps_per_epoch = trainer->steps_per_epoch;
     record->batches_tracked = model->batches_tracked;
     for (uint32_t i = 0; i < model->param_count; i++)
-        if (model->params[i]->trainable) record->trainable += model->params[i]->count;
+        if (vgg__plan_trains(trainer->plan, i))
+            record->trainable += model->params[i]->count;
 }
 
 /* ---- Writing --------------------------------------------------------------------- */

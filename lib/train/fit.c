@@ -24,14 +24,15 @@ struct fit {
     vgg_metrics *metrics;           /* with a test loader */
 };
 
-/* Train what is left of the present epoch. Stops only between two optimiser steps,
- * where a checkpoint can be made. */
+/* Train what is left of the present epoch; of a loop of the caller's own that may be no
+ * more than to end its accumulation. Stops only between two optimiser steps, where a
+ * checkpoint can be made. */
 static vgg_status train_epoch(struct fit *fit)
 {
     vgg_trainer *trainer = fit->trainer;
     vgg_progress *progress = &trainer->progress;
     const vgg_callbacks *callbacks = fit->callbacks;
-    if (progress->batch >= progress->batches) return VGG_OK;
+    if (progress->batch >= progress->batches) return vgg__trainer_finish(trainer);
     VGG_TRY(vgg_loader_seek(fit->train.loader, progress->epoch, progress->batch));
     bool stop = false;
     for (;;) {

@@ -256,13 +256,31 @@ static vgg_status step_by_phases(vgg_trainer *trainer, const struct vgg__fed *fe
 {
     const bool last =
         trainer->fitting && fed->batch.index + 1 == trainer->progress.batches;
+    double lr;
+    VGG_TRY(rate_now(trainer, &lr));
     VGG_TRY(accumulate(trainer, fed, loss, correct));
     if (trainer->pending < trainer->opts.accumulate && !last) return VGG_OK;
+    VGG_TRY(update(trainer, lr));
+    count_step(trainer, lr);
+    return VGG_OK;
+}
+
+static vgg_status finish(vgg_trainer *trainer)
+{
     double lr;
+    if (trainer->pending == 0) return VGG_OK;
     VGG_TRY(rate_now(trainer, &lr));
     VGG_TRY(update(trainer, lr));
     count_step(trainer, lr);
     return VGG_OK;
+}
+
+vgg_status vgg__trainer_finish(vgg_trainer *trainer)
+{
+    const uint64_t mode = vgg__fpmode_enter();
+    const vgg_status status = finish(trainer);
+    vgg__fpmode_leave(mode);
+    return status;
 }
 
 /* What a batch adds to the epoch's sums; its first one starts them anew. How long an

@@ -19,7 +19,7 @@ struct vgg_trainer {
     vgg_model *model;
     vgg_device *device;
     vgg_plan *plan;           /* training */
-    vgg_plan *eval_plan;      /* inference, made at the first evaluation */
+    vgg_plan *eval_plan;      /* inference, made by each fit that evaluates */
     vgg_trainer_options opts; /* its pointers lead to the two copies below */
     vgg_optimizer optimizer;
     vgg_schedule schedule;
@@ -45,5 +45,8 @@ vgg_plan_options vgg__trainer_plan_options(const vgg_trainer *trainer);
 
 /* Train on one batch, wherever its images are. */
 vgg_status vgg__trainer_step(vgg_trainer *trainer, const struct vgg__fed *fed);
+
+/* Make an optimiser step of what is pending, if there is something. */
+vgg_status vgg__trainer_finish(vgg_trainer *trainer);
 
 #endif

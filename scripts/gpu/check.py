@@ -172,7 +172,8 @@ def deadline(args, name, left):
     usual = {n: args.deadline or (FIRST[n] if args.first else STAGES[n][2 if args.quick else 1])
              for n in args.stages}
     share = left / sum(usual[n] for n in args.stages[args.stages.index(name):])
-    return usual[name] * (share if args.first else min(1.0, share))
+    grows = args.first and not args.deadline
+    return usual[name] * (share if grows else min(1.0, share))
 
 
 def die(text, status=2):

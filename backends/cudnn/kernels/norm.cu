@@ -152,8 +152,9 @@ template <typename T, int V> struct apply_work {
         for (int i = 0; i < V; i++) {
             mean[i] = a.mean[channel + i];
             scale[i] = a.gamma[channel + i] * a.inverse[channel + i];
-            shift[i] =
-                a.beta[channel + i] - a.gamma[channel + i] * a.offset[channel + i];
+            const float left = a.offset[channel + i]; /* gamma may be infinite */
+            shift[i] = a.beta[channel + i];
+            if (left != 0) shift[i] -= a.gamma[channel + i] * left;
         }
     }
 

@@ -3,7 +3,9 @@
 #include "io/lock.h"
 #include "faults.h"
 #include "harness.h"
+#include "io/os.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,6 +94,45 @@ START_TEST(of_others)
 }
 END_TEST
 
+/* flock() as over NFS: an exclusive lock is for who may write. Every other call is
+ * interrupted. */
+static int flock_of_nfs(int fd, int operation)
+{
+    static unsigned calls;
+    if (calls++ % 2 == 0) {
+        errno = EINTR;
+        return -1;
+    }
+    if ((operation & LOCK_EX) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+        errno = EBADF;
+        return -1;
+    }
+    return flock(fd, operation);
+}
+
+/* A second save finds the lock taken, whether it makes the file or finds it. */
+START_TEST(over_nfs)
+{
+    const struct vgg__os *const plain = vgg__os;
+    struct vgg__os nfs = *plain;
+    nfs.flock = flock_of_nfs;
+    vgg__os = &nfs;
+    ck_ok(vgg__lock_take(&place));
+    vgg__os = plain;
+    ck_fails(vgg__lock_take(&other), VGG_EIO);
+    vgg__os = &nfs;
+    vgg__lock_release(&place);
+    const int fd = open(lock_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_ok(vgg__lock_take(&other));
+    vgg__os = plain;
+    ck_fails(vgg__lock_take(&place), VGG_EIO);
+    vgg__lock_release(&other);
+    ck_assert_int_eq(faults_entries(base, ""), 0);
+}
+END_TEST
+
 /* Whatever call fails, no descriptor is lost, and the next one has its way. */
 START_TEST(faults)
 {
@@ -121,6 +162,7 @@ int main(void)
     tcase_add_test(tests, removed_by_hand);
     tcase_add_test(tests, leftover);
     tcase_add_test(tests, of_others);
+    tcase_add_test(tests, over_nfs);
     tcase_add_test(tests, faults);
     suite_add_tcase(suite, tests);
     return harness_main(&suite, 1);

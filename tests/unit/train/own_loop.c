@@ -218,34 +218,44 @@ START_TEST(gradients_of_others_do_not_train)
 }
 END_TEST
 
-/* What a trainer trains is settled when it is made. */
+/* What a trainer trains is settled when it is made: plans that train something else are
+ * refused until it is gone, be a parameter frozen meanwhile (1) or no more (0). */
 START_TEST(freezing_is_for_later_plans)
 {
+    const int freeze = _i % 2;
     float before[MOST], after[MOST];
-    set_up(engines[_i]);
+    set_up(engines[_i / 2]);
     vgg_param *weight = vgg_model_find_param(model, "first.weight");
+    ck_ok(vgg_param_set_trainable(weight, freeze));
     vgg_trainer *trainer = make(0.9, 1, 0.0);
-    ck_ok(vgg_param_set_trainable(weight, 0));
     vgg_plan *plan = plan_gradients();
-    const size_t count = read_param(weight, before);
-    train(trainer, 0, 0);
-    read_param(weight, after);
-    ck_assert_mem_ne(before, after, count * sizeof(float));
-
-    /* The other way round it is refused, until nobody relies on it any more. */
-    vgg_trainer_free(trainer);
     vgg_plan_free(plan);
-    trainer = make(0.9, 1, 0.0);
-    ck_ok(vgg_param_set_trainable(weight, 1));
+    ck_ok(vgg_param_set_trainable(weight, !freeze));
     vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
     opts.mode = VGG_MODE_GRAD;
     ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_ESTATE,
-                  "first.weight was frozen");
-    read_param(weight, before);
+                  freeze ? "first.weight was not frozen" : "first.weight was frozen");
+    const size_t bytes = read_param(weight, before) * sizeof(float);
     train(trainer, 0, 0);
     read_param(weight, after);
-    ck_assert_mem_eq(before, after, count * sizeof(float));
-    opts.mode = VGG_MODE_INFER;
+    ck_assert(freeze == (memcmp(before, after, bytes) != 0));
+
+    /* So is what a checkpoint of it carries. */
+    char dir[64], path[80];
+    harness_mkdtemp(dir);
+    snprintf(path, sizeof path, "%s/saved", dir);
+    ck_ok(vgg_checkpoint_save(trainer, path, NULL));
+    vgg_trainer_free(trainer);
+    trainer = make(0.9, 1, 0.0);
+    ck_fails_with(vgg_checkpoint_load(trainer, path, NULL), VGG_EMISMATCH, "trainable");
+    vgg_trainer_free(trainer);
+    ck_ok(vgg_param_set_trainable(weight, freeze));
+    trainer = make(0.9, 1, 0.0);
+    ck_ok(vgg_checkpoint_load(trainer, path, NULL));
+    harness_rmdir(dir);
+
+    opts.mode = VGG_MODE_INFER; /* trains nothing */
+    ck_ok(vgg_param_set_trainable(weight, !freeze));
     ck_ok(vgg_plan_create(model, device, &opts, &plan));
     vgg_trainer_free(trainer);
     vgg_plan_free(plan);
@@ -368,6 +378,34 @@ START_TEST(own_epochs_have_no_known_end)
 }
 END_TEST
 
+/* A fit behind a whole epoch of the caller's own ends what that has begun. */
+START_TEST(a_fit_ends_what_a_loop_began)
+{
+    set_up("cpu");
+    take_images();
+    vgg_trainer_options opts = VGG_TRAINER_OPTIONS_INIT;
+    opts.batch = COUNT;
+    opts.accumulate = 3;
+    opts.epochs = 1;
+    vgg_trainer *trainer;
+    vgg_loader *loader = load_rows();
+    float before[MOST] = {0}, after[MOST] = {0};
+    ck_ok(vgg_trainer_create(model, device, &opts, &trainer));
+    const vgg_progress *progress = vgg_trainer_progress(trainer);
+    for (int i = 0; i < 4; i++) train(trainer, i, (uint64_t)i);
+    ck_assert_uint_eq(progress->step, 1);
+    read_all(before);
+    ck_ok(vgg_trainer_fit(trainer, loader, NULL, NULL));
+    ck_assert_uint_eq(progress->epoch, 1);
+    ck_assert_uint_eq(progress->step, 2);
+    read_all(after);
+    ck_assert_mem_ne(before, after, sizeof before);
+    vgg_loader_free(loader);
+    vgg_trainer_free(trainer);
+    tear_down();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("own loop");
@@ -375,9 +413,10 @@ int main(void)
     tcase_add_loop_test(tc, a_bad_loss_is_passed_over, 0, 6);
     tcase_add_loop_test(tc, a_bad_norm_changes_no_parameter, 0, 2);
     tcase_add_loop_test(tc, gradients_of_others_do_not_train, 0, 4);
-    tcase_add_loop_test(tc, freezing_is_for_later_plans, 0, 2);
+    tcase_add_loop_test(tc, freezing_is_for_later_plans, 0, 4);
     tcase_add_loop_test(tc, a_schedule_needs_its_steps, 0, 2);
     tcase_add_test(tc, own_epochs_have_no_known_end);
+    tcase_add_test(tc, a_fit_ends_what_a_loop_began);
     suite_add_tcase(suite, tc);
     return harness_main(&suite, 1);
 }
