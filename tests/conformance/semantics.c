@@ -206,6 +206,23 @@ START_TEST(batch_norm_far)
 }
 END_TEST
 
+/* An infinite factor makes what it multiplies infinite, and no NaN: the mean is exact,
+ * so that nothing of it is left to be multiplied. */
+START_TEST(batch_norm_infinite_gamma)
+{
+    struct bench b;
+    begin(&b, "1x1x1 bn", 2, (float[]){1, 6});
+    set_param(&b, 0, (float[]){INFINITY});
+    set_param(&b, 1, (float[]){1});
+    set_param(&b, 2, (float[]){2});
+    set_param(&b, 3, (float[]){2});
+    run(&b, _i, VGG_MODE_GRAD);
+    ck_assert(isinf(b.got.output[0]) && b.got.output[0] < 0);
+    ck_assert(isinf(b.got.output[1]) && b.got.output[1] > 0);
+    end(&b);
+}
+END_TEST
+
 /* To the backward with running statistics they are constants: what is not finite gets
  * the gradient of its neighbours, as in PyTorch. */
 START_TEST(batch_norm_infinite)
@@ -292,6 +309,7 @@ int main(void)
     tcase_add_loop_test(tcase, batch_norm, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm_far, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm_infinite, 0, (int)target_count);
+    tcase_add_loop_test(tcase, batch_norm_infinite_gamma, 0, (int)target_count);
     tcase_add_loop_test(tcase, batch_norm_large, 0, (int)target_count);
     tcase_add_loop_test(tcase, loss, 0, (int)target_count);
     suite_add_tcase(suite, tcase);
