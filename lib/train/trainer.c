@@ -186,7 +186,14 @@ static vgg_status rate_now(const vgg_trainer *trainer, double *lr)
                              trainer->opts.epochs, lr);
 }
 
-/* Change the parameters by what has been accumulated. */
+static void count_step(vgg_trainer *trainer, double lr)
+{
+    trainer->progress.step++;
+    trainer->progress.lr = lr;
+    trainer->pending = trainer->pending_samples = 0;
+}
+
+/* Make an optimiser step of what has been accumulated. */
 static vgg_status update(vgg_trainer *trainer, double lr)
 {
     const uint32_t accumulate = trainer->opts.accumulate;
@@ -197,15 +204,10 @@ static vgg_status update(vgg_trainer *trainer, double lr)
                                          (double)accumulate / trainer->pending));
     const vgg_status status = clip(trainer);
     if (status != VGG_OK) return abandon(trainer, status);
-    return vgg_plan_update(trainer->plan, &trainer->optimizer, lr,
-                           trainer->progress.step + 1);
-}
-
-static void count_step(vgg_trainer *trainer, double lr)
-{
-    trainer->progress.step++;
-    trainer->progress.lr = lr;
-    trainer->pending = trainer->pending_samples = 0;
+    VGG_TRY(vgg_plan_update(trainer->plan, &trainer->optimizer, lr,
+                            trainer->progress.step + 1));
+    count_step(trainer, lr);
+    return VGG_OK;
 }
 
 static vgg_status forward(vgg_trainer *trainer, const struct vgg__fed *fed)
@@ -260,25 +262,16 @@ static vgg_status step_by_phases(vgg_trainer *trainer, const struct vgg__fed *fe
     VGG_TRY(rate_now(trainer, &lr));
     VGG_TRY(accumulate(trainer, fed, loss, correct));
     if (trainer->pending < trainer->opts.accumulate && !last) return VGG_OK;
-    VGG_TRY(update(trainer, lr));
-    count_step(trainer, lr);
-    return VGG_OK;
-}
-
-static vgg_status finish(vgg_trainer *trainer)
-{
-    double lr;
-    if (trainer->pending == 0) return VGG_OK;
-    VGG_TRY(rate_now(trainer, &lr));
-    VGG_TRY(update(trainer, lr));
-    count_step(trainer, lr);
-    return VGG_OK;
+    return update(trainer, lr);
 }
 
 vgg_status vgg__trainer_finish(vgg_trainer *trainer)
 {
+    double lr;
+    if (trainer->pending == 0) return VGG_OK;
     const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status = finish(trainer);
+    vgg_status status = rate_now(trainer, &lr);
+    if (status == VGG_OK) status = update(trainer, lr);
     vgg__fpmode_leave(mode);
     return status;
 }
