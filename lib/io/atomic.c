@@ -95,11 +95,15 @@ vgg_status vgg__atomic_file_commit(struct vgg__atomic_file *file)
     vgg_status status = VGG_OK;
     if (place->replaces)
         status = vgg__place_give_mode(place, file->out.fd, place->mode);
+    /* Closing tells of errors, and gives up the lock by which other saves know that
+     * this is no leftover: a second descriptor keeps it until the file has its name. */
+    const int held = fcntl(file->out.fd, F_DUPFD_CLOEXEC, 0);
     if (status == VGG_OK) status = vgg__out_finish(&file->out);
     vgg__out_abandon(&file->out);
     if (status == VGG_OK && vgg__os->renameat2(place->parent, place->temp,
                                                place->parent, place->name, 0) != 0)
         status = vgg__place_fail(place, "can't rename the new file to it");
+    if (held >= 0) close(held);
     if (status == VGG_OK) {
         place->temp[0] = '\0';
         status = vgg__place_sync(place);
