@@ -21,7 +21,9 @@
  *     ref, double   logits 2e-15, loss 2e-16, NMSE 4e-29
  *     ref, single   logits 3e-6,  loss 9e-8,  NMSE 8e-13, losses in training 2e-7
  *     cpu, columns  logits 3e-6,  loss 1e-7,  NMSE 1e-12, losses in training 2e-7
- *     cpu, Winograd logits 3e-6,  loss 1e-7,  NMSE 1e-11, losses in training 4e-7 */
+ *     cpu, Winograd logits 4e-6,  loss 1e-6,  NMSE 5e-11, losses in training 2e-6
+ *
+ * the last without FMA (with it, its losses are off by 5e-7). */
 struct engine {
     const char *device;
     vgg_conv conv;
@@ -31,7 +33,8 @@ struct engine {
     double nmse;     /* of gradients: sum of squared errors over sum of squares */
     double training; /* relative, of losses, logits and parameters after ten steps */
     /* The same of Adam, which divides a gradient by its own size: where sums are
-     * exactly zero, what a transform's rounding leaves of them moves a parameter. */
+     * exactly zero, what a transform's rounding leaves of them moves a parameter. Auto
+     * takes Winograd for the fixtures' few channels where vectors are short. */
     double adaptive;
 };
 
@@ -39,8 +42,8 @@ static const struct engine engines[] = {
     {"ref", VGG_CONV_AUTO, VGG_FP64, 1e-13, 1e-14, 1e-27, 1e-13, 1e-13},
     {"ref", VGG_CONV_AUTO, VGG_FP32, 1e-5, 1e-6, 1e-11, 3e-5, 3e-5},
     {"cpu", VGG_CONV_COLUMNS, VGG_FP32, 1e-5, 1e-6, 1e-11, 3e-5, 3e-5},
-    {"cpu", VGG_CONV_AUTO, VGG_FP32, 1e-5, 1e-6, 1e-10, 3e-5, 3e-5},
-    {"cpu", VGG_CONV_WINOGRAD4, VGG_FP32, 1e-5, 1e-6, 1e-10, 3e-5, 1e-2},
+    {"cpu", VGG_CONV_AUTO, VGG_FP32, 1e-5, 1e-6, 1e-10, 3e-5, 1e-2},
+    {"cpu", VGG_CONV_WINOGRAD4, VGG_FP32, 1e-5, 5e-6, 1e-10, 3e-5, 1e-2},
 };
 
 static const char *const names[] = {"plain", "batch_norm", "average", "adaptive",

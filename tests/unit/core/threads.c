@@ -319,9 +319,10 @@ static int use_in_child(vgg_context *ctx)
     vgg__pool_release(ctx);
     vgg__pool_release(ctx); /* the parent's */
     if (vgg_context_bytes(ctx) != 0) return 4;
+    const int before = thread_count(); /* 1, or more where an emulator has some */
     if (vgg__pool_acquire(ctx) != VGG_OK)
         return 5; /* and now with threads of its own */
-    if (thread_count() != 3) return 6;
+    if (thread_count() != before + 2) return 6;
     if (!runs_once(ctx, &record, 100)) return 7;
     vgg__pool_release(ctx);
     if (vgg_context_bytes(ctx) != 0) return 8;
