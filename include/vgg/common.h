@@ -4,8 +4,9 @@
  * @brief What every header needs: linkage, status codes, the last error.
  *
  * Conventions of the whole interface:
- *  - A function that can fail returns a ::vgg_status; its outputs come last and are
- *    NULL or zero after a failure.
+ *  - A function that can fail returns a ::vgg_status; its outputs come last. Objects
+ *    and numbers that it gives are NULL or zero after a failure; what a buffer or
+ *    tensor of the caller's holds then is undefined.
  *  - A pointer that a function *returns* is borrowed from the object it was asked of
  *    (vgg_build() is the one exception); a pointer stored *through an out-parameter*
  *    belongs to the caller.

@@ -77,7 +77,7 @@ VGG_API vgg_status vgg_dataset_from_arrays(vgg_context *ctx, vgg_tensor *images,
 typedef struct vgg_source {
     void *cookie;      /**< handed to the functions */
     uint64_t count;    /**< number of samples */
-    uint32_t channels; /**< of every image */
+    uint32_t channels; /**< of every image; a loader takes up to #VGG_MAX_CHANNELS */
     uint32_t height;   /**< of every image */
     uint32_t width;    /**< of every image */
     uint32_t classes;  /**< number of classes */
@@ -85,7 +85,9 @@ typedef struct vgg_source {
      *  0, anything else to stop. The same sample each time: an engine with memory of
      *  its own reads it once. Called from several threads at once, and while the loader
      *  and the device that it reads for are locked: it must not use them, nor what
-     *  works with them (plans, trainers, vgg_evaluate()), which would wait for it. */
+     *  works with them (plans, trainers, vgg_evaluate()), which would wait for it.
+     *  Threads of the library's own block every signal: where `read` starts another
+     *  program, that should unblock them before exec. */
     int (*read)(void *cookie, uint64_t index, uint8_t *image, uint32_t *label);
     void (*close)(void *cookie); /**< called when the data set goes; may be NULL */
 } vgg_source;
@@ -118,7 +120,7 @@ VGG_API const char *vgg_dataset_class_name(const vgg_dataset *data, uint32_t ind
 /**
  * Read one sample as it is stored.
  *
- * @param image u8 [c][h][w], receives the pixels.
+ * @param image u8 [c][h][w], receives the pixels; undefined after a failure.
  * @param label receives the class.
  * @return VGG_OK, VGG_EINVAL, VGG_EIO (the source's `read` failed), VGG_EMISMATCH (it
  *         gave a label that is no class).
@@ -258,8 +260,10 @@ VGG_API const vgg_dataset *vgg_loader_dataset(const vgg_loader *loader);
  * Go to batch `first` of an epoch: the next batch is the one that an uninterrupted run
  * would have given there.
  *
+ * @param epoch below 2^48.
  * @param first at most the number of batches; that is the epoch's end.
- * @return VGG_OK, VGG_EINVAL (past the epoch's end), VGG_ESTATE (a child after fork()).
+ * @return VGG_OK, VGG_EINVAL (one of these is more), VGG_ESTATE (a child after fork(),
+ *         or vgg_trainer_fit() or an evaluation is taking the loader's batches).
  */
 VGG_API vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first);
 
@@ -268,7 +272,7 @@ VGG_API vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t 
  * epoch.
  *
  * @return VGG_OK, or what reading a sample gave: then the next call tries the same
- *         batch again; VGG_EINVAL, VGG_ESTATE (a child after fork()).
+ *         batch again; VGG_EINVAL, VGG_ESTATE (as vgg_loader_seek()).
  */
 VGG_API vgg_status vgg_loader_next(vgg_loader *loader, vgg_batch *out);
 

@@ -11,7 +11,8 @@
  * suffix: `relu1_1_b`, `relu1_1_c`.
  * A parameter is named `<layer>.weight`, `.bias`, `.running_mean`, `.running_var`.
  *
- * Pointers are borrowed from the model. Thread-safety: reading is safe.
+ * Pointers are borrowed from the model. Thread-safety: reading is safe, but for values
+ * while another thread trains the model.
  */
 #ifndef VGG_LAYER_H
 #define VGG_LAYER_H
@@ -86,7 +87,9 @@ VGG_API int vgg_param_is_buffer(const vgg_param *param);
 VGG_API int vgg_param_trainable(const vgg_param *param);
 
 /**
- * Freeze (0) or unfreeze (1) a parameter. A frozen one has no gradient.
+ * Freeze (0) or unfreeze (not 0) a parameter. A frozen one has no gradient. Buffers are
+ * never frozen: a training plan normalises by the batch's statistics and moves the
+ * running ones, whether batch normalisation's parameters are trainable or not.
  * Plans see the change when they are made: set it before. Those that keep gradients
  * share them, so all that are there at a time, on one device and in one precision,
  * train the same parameters: another one is VGG_ESTATE.
@@ -97,6 +100,7 @@ VGG_API vgg_status vgg_param_set_trainable(vgg_param *param, int trainable);
 
 /**
  * Copy a parameter's values out, refreshed from the device that trained it last.
+ * Thread-safety: not while another thread trains the model.
  *
  * @param out an f32 or f64 tensor of the parameter's shape. Values are stored as f32.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_EDEVICE.
@@ -107,7 +111,8 @@ VGG_API vgg_status vgg_param_read(vgg_param *param, vgg_tensor *out);
  * Set a parameter's values; every plan of the model uses them from its next run on.
  * Thread-safety: not while another thread runs a plan of the model.
  *
- * @param values an f32 or f64 tensor of the parameter's shape.
+ * @param values an f32 or f64 tensor of the parameter's shape. They are rounded to f32
+ *               and not looked at: what is no float becomes infinite.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_param_write(vgg_param *param, const vgg_tensor *values);

@@ -29,7 +29,10 @@ VGG_BEGIN_DECLS
 
 /**
  * A compiled network. Thread-safety: one thread at a time; different inference plans of
- * one model may run at once; nothing else may run beside a training plan of that model.
+ * one model may run at once; nothing else may run beside a plan of #VGG_MODE_TRAIN or
+ * #VGG_MODE_GRAD of that model, which share its gradients. To change weights while
+ * others serve, load them into a second model, make plans of that and hand these out;
+ * the older ones may be freed by any thread once no run uses them.
  */
 typedef struct vgg_plan vgg_plan;
 
@@ -92,8 +95,10 @@ typedef struct vgg_plan_options {
  * Make a plan. From then on no layer can be added to the model.
  *
  * @param opts NULL for the defaults.
- * @return VGG_OK; VGG_EINVAL (an option out of range, unknown tap); VGG_EUNSUPPORTED
- *         (the engine can't: the text says what); VGG_ELIMIT (over max_bytes);
+ * @return VGG_OK; VGG_EINVAL (an option out of range, a batch above 2^31 - 1, unknown
+ *         tap, more than 256 taps); VGG_EUNSUPPORTED (the engine can't: the text says
+ *         what); VGG_ELIMIT (over max_bytes, or an activation of more than 2^44
+ *         elements);
  *         VGG_ESTATE (a plan that is still there trains other parameters:
  *         vgg_param_set_trainable()); VGG_ENOMEM; VGG_EDEVICE. After a failure layers
  *         can be added as before.

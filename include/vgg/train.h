@@ -97,7 +97,8 @@ typedef struct vgg_trainer_options {
             VGG_FP32, 0                                                                \
     }
 
-/** Where a training stands, and what it has measured. Frozen layout. */
+/** Where a training stands, and what it has measured. A checkpoint has all of it, so
+ *  best_epoch serves to stop early, also after a resume. Frozen layout. */
 typedef struct vgg_progress {
     uint64_t epoch;       /**< epochs completed */
     uint64_t batch;       /**< batches done in the present epoch */
@@ -120,9 +121,12 @@ typedef struct vgg_progress {
  *  accumulated, after the optimiser step that they are for; the trainer can go on from
  *  there.
  *
- *  A function may look at the trainer, its model and plan, save a checkpoint of it, and
- *  cancel it. It must not take batches of the fit's loaders; vgg_trainer_fit(),
- *  vgg_trainer_step() and vgg_checkpoint_load() on the trainer are VGG_ESTATE. */
+ *  A function is called by the thread that called vgg_trainer_fit(). It may look at the
+ *  trainer, its model and plan, save a checkpoint of it, and cancel it. A checkpoint can
+ *  be saved when progress->step has changed since the last call (without accumulation,
+ *  always). VGG_ESTATE are vgg_trainer_fit(), vgg_trainer_step() and
+ *  vgg_checkpoint_load() on the trainer, and whatever would take batches of the fit's
+ *  loaders. */
 typedef struct vgg_callbacks {
     void *cookie; /**< handed to the functions */
     /** After every batch. */
@@ -193,7 +197,9 @@ VGG_API vgg_status vgg_trainer_step(vgg_trainer *trainer, const vgg_batch *batch
  * @return VGG_OK; VGG_EMISMATCH (it stands in the middle of an epoch of another length
  *         than the loader's, or behind more batches than that has); VGG_ECANCELED (by a
  *         callback or vgg_trainer_cancel(), between two optimiser steps or during the
- *         evaluation); as vgg_trainer_step(); or what the loaders gave.
+ *         evaluation); VGG_ESTATE (called from a callback, or another fit or evaluation
+ *         is taking a loader's batches); as vgg_trainer_step(); or what the loaders
+ *         gave.
  */
 VGG_API vgg_status vgg_trainer_fit(vgg_trainer *trainer, vgg_loader *train,
                                    vgg_loader *test, const vgg_callbacks *callbacks);

@@ -51,6 +51,8 @@ VGG_API const char *vgg_metadata_get(const vgg_metadata *metadata, const char *k
  * link, the link is replaced and what it leads to stays as it is: to save through a
  * link, give the path that it leads to. Another hard link keeps the older content.
  *
+ * Values are written as they are, finite or not.
+ *
  * @param metadata more strings for the file; may be NULL. The library adds
  *                 `vgg.arch` (what vgg_model_load() needs) for a model made from an
  *                 architecture, and `format` = "pt" unless it is set. Keys that begin
@@ -66,7 +68,9 @@ typedef struct vgg_weights_options {
     uint32_t allow_missing;  /**< 1: parameters that the file lacks stay as they are */
     uint32_t allow_extra;    /**< 1: tensors that the model lacks are skipped */
     uint32_t allow_infinite; /**< 1: take values that are not finite */
-    uint32_t reserved;       /**< must be 0 */
+    uint32_t allow_reshaped; /**< 1: parameters whose tensor has another shape stay as
+                                  they are, and the context's log hears of each: for a
+                                  head of other classes than the file's */
 } vgg_weights_options;
 
 /** Strict: the file has exactly the model's tensors, all finite. */
@@ -82,8 +86,11 @@ typedef struct vgg_weights_options {
  * absent, as in older files of PyTorch; the largest one counts.
  *
  * @param opts     NULL for the defaults.
- * @param metadata receives the file's strings, owned; may be NULL.
- * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ELIMIT: a broken file;
+ * @param metadata receives the file's strings, owned; may be NULL. Then those beyond the
+ *                 limits of vgg_metadata_set() are passed over, else they are
+ *                 VGG_ELIMIT.
+ * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ELIMIT: a broken file, or
+ *         one with a header over 16 MiB or more than 100000 tensors;
  *         VGG_EMISMATCH: a sound one that does not fit; VGG_ENONFINITE; VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_weights_load(vgg_model *model, const char *path,
@@ -98,7 +105,8 @@ VGG_API vgg_status vgg_weights_load_memory(vgg_model *model, const void *data,
                                            vgg_metadata **metadata);
 
 /**
- * Build a model from a file that vgg_weights_save() wrote, and load its weights.
+ * Build a model from a file that vgg_weights_save() wrote, and load its weights, all of
+ * which must be finite.
  *
  * @param metadata receives the file's strings, owned; may be NULL.
  * @return as vgg_weights_load(); VGG_EMISMATCH if the file does not say its

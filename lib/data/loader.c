@@ -358,20 +358,35 @@ vgg_status vgg__loader_check(const vgg_loader *loader)
                      "loader was made before fork(), its thread is not here");
 }
 
-vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first)
+vgg_status vgg__loader_check_free(const vgg_loader *loader)
 {
-    VGG_REQUIRE(loader != NULL);
-    if (epoch >= VGG_MAX_EPOCH || first > loader->batches)
+    if (loader->lent == 0) return VGG_OK;
+    return vgg__fail(VGG_ESTATE, "a fit or an evaluation is taking the loader's "
+                                 "batches; make another loader of the data set");
+}
+
+vgg_status vgg__loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first)
+{
+    if (epoch >= VGG_MAX_EPOCH)
+        return vgg__fail(VGG_EINVAL, "epoch %" PRIu64 ": expected one below 2^48",
+                         epoch);
+    if (first > loader->batches)
         return vgg__fail(VGG_EINVAL,
-                         "epoch %" PRIu64 ", batch %" PRIu64 ": an epoch has %" PRIu64
-                         " batches",
-                         epoch, first, loader->batches);
+                         "batch %" PRIu64 ": an epoch has %" PRIu64 " batches", first,
+                         loader->batches);
     VGG_TRY(vgg__loader_check(loader));
     /* What was made ahead for this very place is kept. */
     if (loader->next.epoch == epoch && loader->next.index == first) return VGG_OK;
     loader->next = (struct vgg__cursor){epoch, first};
     if (loader->has_thread) restart(loader);
     return VGG_OK;
+}
+
+vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first)
+{
+    VGG_REQUIRE(loader != NULL);
+    VGG_TRY(vgg__loader_check_free(loader));
+    return vgg__loader_seek(loader, epoch, first);
 }
 
 /* The epoch is over: an empty batch, made of nothing. */
@@ -387,6 +402,13 @@ vgg_status vgg_loader_next(vgg_loader *loader, vgg_batch *out)
     VGG_REQUIRE(out != NULL);
     *out = (vgg_batch){0};
     VGG_REQUIRE(loader != NULL);
+    VGG_TRY(vgg__loader_check_free(loader));
+    return vgg__loader_next(loader, out);
+}
+
+vgg_status vgg__loader_next(vgg_loader *loader, vgg_batch *out)
+{
+    *out = (vgg_batch){0};
     VGG_TRY(vgg__loader_check(loader));
     if (loader->next.index == loader->batches) {
         give_end(loader, out);

@@ -51,6 +51,8 @@ struct vgg_loader {
     vgg_sample *named;       /* [batch], NULL: its samples were never named */
     uint32_t *named_labels;  /* [batch] */
 
+    uint32_t lent; /* to fits and evaluations: nobody else may take batches */
+
     bool has_thread;
     pid_t owner; /* a process that forked off has no thread */
     struct vgg__thread thread;
@@ -67,6 +69,13 @@ struct vgg_loader {
 
 /* VGG_ESTATE in a process that has forked off. */
 vgg_status vgg__loader_check(const vgg_loader *loader);
+
+/* VGG_ESTATE while a fit or an evaluation takes its batches. */
+vgg_status vgg__loader_check_free(const vgg_loader *loader);
+
+/* vgg_loader_seek() and vgg_loader_next() for whom the loader is lent to. */
+vgg_status vgg__loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first);
+vgg_status vgg__loader_next(vgg_loader *loader, vgg_batch *out);
 
 /* Samples of an epoch's batch number `index`. */
 uint32_t vgg__loader_samples_at(const vgg_loader *loader, uint64_t index);

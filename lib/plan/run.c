@@ -167,22 +167,22 @@ static void begin_loss(const vgg_plan *plan, const uint32_t *labels, float smoot
     loss->run.correct = &loss->correct;
 }
 
-/* The phase's status, in the caller's words where the loss is not finite. */
-static vgg_status end_loss(vgg_plan *plan, const struct loss *loss, vgg_status status)
+/* What the phase has given, in the mode in which it computed; its status in the
+ * caller's words where the loss is not finite. */
+static vgg_status end_loss(vgg_plan *plan, const struct loss *loss, vgg_status status,
+                           double *mean, uint32_t *correct)
 {
     if (status != VGG_OK && status != VGG_ENONFINITE) return status;
     plan->spent.losses++;
-    if (status == VGG_OK && isfinite(loss->sum)) return VGG_OK;
+    if (status == VGG_OK && isfinite(loss->sum)) {
+        if (mean != NULL) *mean = loss->sum / loss->run.count;
+        if (correct != NULL) *correct = loss->correct;
+        return VGG_OK;
+    }
     return vgg__fail(VGG_ENONFINITE,
                      "the loss is not finite (%s): weights or input have grown out "
                      "of range",
                      isnan(loss->sum) ? "nan" : "inf");
-}
-
-static void tell_loss(const struct loss *loss, double *mean, uint32_t *correct)
-{
-    if (mean != NULL) *mean = loss->sum / loss->run.count;
-    if (correct != NULL) *correct = loss->correct;
 }
 
 vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing,
@@ -200,12 +200,11 @@ vgg_status vgg_plan_loss(vgg_plan *plan, const uint32_t *labels, float smoothing
     struct loss found;
     begin_loss(plan, labels, smoothing, scale, &found);
     const uint64_t mode = vgg__fpmode_enter();
-    const vgg_status status =
-        engine_of(plan)->run(plan->program, VGG_PHASE_LOSS, &found.run);
+    vgg_status status = engine_of(plan)->run(plan->program, VGG_PHASE_LOSS, &found.run);
+    status = end_loss(plan, &found, status, loss, correct);
     vgg__fpmode_leave(mode);
     plan->has_gradient = false;
-    VGG_TRY(end_loss(plan, &found, status));
-    tell_loss(&found, loss, correct);
+    VGG_TRY(status);
     plan->has_gradient = plan->opts.mode != VGG_MODE_INFER && !plan->consumed;
     plan->output_gradient = NULL;
     return VGG_OK;
@@ -225,13 +224,13 @@ vgg_status vgg__plan_step(vgg_plan *plan, const uint32_t *labels, float smoothin
     vgg_status status = vgg__store_refresh(plan->store);
     const bool began = status == VGG_OK;
     if (began) status = engine_of(plan)->run(plan->program, VGG_PHASE_STEP, &found.run);
+    /* A step that fails halfway has changed some parameters all the same. */
+    if (began && status != VGG_ENONFINITE) vgg__store_touched(plan->store);
+    status = end_loss(plan, &found, status, loss, correct);
     vgg__fpmode_leave(mode);
     plan->has_gradient = false;
     plan->consumed = true;
-    /* A step that fails halfway has changed some parameters all the same. */
-    if (began && status != VGG_ENONFINITE) vgg__store_touched(plan->store);
-    VGG_TRY(end_loss(plan, &found, status));
-    tell_loss(&found, loss, correct);
+    VGG_TRY(status);
     plan->spent.backwards++;
     plan->spent.updates++;
     return VGG_OK;

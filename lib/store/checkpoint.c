@@ -192,7 +192,7 @@ static vgg_status stage_weights(struct loading *loading)
     opts.allow_infinite = 1;
     struct vgg__safetensors st;
     VGG_TRY(vgg__safetensors_open(&st, loading->trainer->ctx,
-                                  &loading->inputs[1 + VGG_FILE_WEIGHTS]));
+                                  &loading->inputs[1 + VGG_FILE_WEIGHTS], true));
     const vgg_status status =
         vgg__staged_read(&loading->staged, loading->trainer->model, &st, &opts);
     loading->metadata = st.metadata;
@@ -222,7 +222,7 @@ static vgg_status stage_moments(struct loading *loading)
     }
     struct vgg__safetensors st;
     VGG_TRY(vgg__safetensors_open(&st, loading->trainer->ctx,
-                                  &loading->inputs[1 + VGG_FILE_OPTIMIZER]));
+                                  &loading->inputs[1 + VGG_FILE_OPTIMIZER], true));
     const vgg_status status =
         vgg__moments_read(&loading->moments, loading->trainer, &st);
     vgg__safetensors_close(&st);

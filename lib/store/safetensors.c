@@ -139,13 +139,25 @@ static vgg_status read_entry(struct walk *walk, const char *name)
 
 static vgg_status read_pair(struct walk *walk, char *value)
 {
+    struct vgg__json *json = &walk->json;
     vgg_metadata *metadata = walk->st->metadata;
+    const bool all = walk->st->strings;
     char key[VGG_METADATA_KEY];
-    VGG_TRY(vgg__json_text(&walk->json, key, sizeof key));
-    if (key[0] == '\0') return vgg__json_fail(&walk->json, VGG_EFORMAT, "an empty key");
+    if (!all && json->length >= sizeof key)
+        return vgg__json_expect(json, VGG_JSON_STRING);
+    VGG_TRY(vgg__json_text(json, key, sizeof key));
+    if (key[0] == '\0') return vgg__json_fail(json, VGG_EFORMAT, "an empty key");
     if (vgg_metadata_get(metadata, key) != NULL)
-        return vgg__json_fail(&walk->json, VGG_EFORMAT, "\"%s\" is there twice", key);
-    VGG_TRY(vgg__json_read_text(&walk->json, value, VGG_METADATA_VALUE));
+        return vgg__json_fail(json, VGG_EFORMAT, "\"%s\" is there twice", key);
+    const bool room = vgg__metadata_takes(metadata, key);
+    if (all && !room)
+        return vgg__json_fail(json, VGG_ELIMIT, "more than %d keys of metadata%s",
+                              vgg__metadata_is_beside(key) ? VGG_METADATA_OWN
+                                                           : VGG_METADATA_KEYS,
+                              vgg__metadata_is_beside(key) ? " of the library" : "");
+    VGG_TRY(vgg__json_expect(json, VGG_JSON_STRING));
+    if (!all && (!room || json->length >= VGG_METADATA_VALUE)) return VGG_OK;
+    VGG_TRY(vgg__json_text(json, value, VGG_METADATA_VALUE));
     return vgg__metadata_put(metadata, key, value);
 }
 
@@ -296,11 +308,12 @@ static vgg_status read_table(struct vgg__safetensors *st, const char *text,
 }
 
 vgg_status vgg__safetensors_open(struct vgg__safetensors *st, vgg_context *ctx,
-                                 const struct vgg__input *input)
+                                 const struct vgg__input *input, bool strings)
 {
     memset(st, 0, sizeof *st);
     st->ctx = ctx;
     st->input = input;
+    st->strings = strings;
     uint64_t length = 0;
     VGG_TRY(read_length(input, &length));
     st->data = 8 + length;

@@ -4,6 +4,7 @@
 #include "store/staged.h"
 #include "tensor/tensor.h"
 
+#include "core/context.h"
 #include "core/error.h"
 #include "core/fpmode.h"
 #include "core/memory.h"
@@ -90,6 +91,21 @@ vgg_status vgg__staged_check_shape(const struct vgg__safetensors *st,
                      param->model->layers[param->layer]->name, has, needs);
 }
 
+/* A tensor of another shape, where that is allowed, is as good as none. */
+static vgg_status check_shape(struct binding *binding, uint32_t param, bool allow)
+{
+    const struct vgg__st_tensor *tensor = binding->tensors[param];
+    struct vgg__error kept;
+    vgg__error_keep(&kept);
+    const vgg_status status =
+        vgg__staged_check_shape(binding->st, tensor, binding->model->params[param]);
+    if (status == VGG_OK || !allow) return status;
+    vgg__log(binding->model->ctx, VGG_LOG_INFO, "%s; left as it is", vgg_last_error());
+    vgg__error_restore(&kept);
+    binding->tensors[param] = NULL;
+    return VGG_OK;
+}
+
 /* The model has one counter for all its batch normalisations; a file has one for
  * each. */
 static vgg_status read_counters(struct binding *binding, struct vgg__staged *staged)
@@ -138,8 +154,7 @@ static vgg_status bind(struct binding *binding, struct vgg__staged *staged,
     VGG_TRY(check_names(binding, opts));
     for (uint32_t i = 0; i < model->param_count; i++)
         if (binding->tensors[i] != NULL)
-            VGG_TRY(vgg__staged_check_shape(binding->st, binding->tensors[i],
-                                            model->params[i]));
+            VGG_TRY(check_shape(binding, i, opts->allow_reshaped != 0));
     return VGG_OK;
 }
 

@@ -72,9 +72,8 @@ static vgg_status read_options(const vgg_weights_options *given,
     VGG_TRY(vgg__options_read("vgg_weights_options", given, sizeof *opts, opts,
                               sizeof *opts));
     if (opts->allow_missing > 1 || opts->allow_extra > 1 || opts->allow_infinite > 1 ||
-        opts->reserved != 0)
-        return vgg__fail(VGG_EINVAL,
-                         "vgg_weights_options: expected 0 or 1, and reserved 0");
+        opts->allow_reshaped > 1)
+        return vgg__fail(VGG_EINVAL, "vgg_weights_options: expected 0 or 1");
     return VGG_OK;
 }
 
@@ -101,7 +100,7 @@ static vgg_status load_input(vgg_model *model, const struct vgg__input *input,
                              const vgg_weights_options *opts, vgg_metadata **metadata)
 {
     struct vgg__safetensors st;
-    VGG_TRY(vgg__safetensors_open(&st, model->ctx, input));
+    VGG_TRY(vgg__safetensors_open(&st, model->ctx, input, metadata != NULL));
     const vgg_status status = load_table(model, &st, opts, metadata);
     vgg__safetensors_close(&st);
     return status;
@@ -169,7 +168,7 @@ static vgg_status load_model(vgg_context *ctx, const struct vgg__input *input,
     const vgg_weights_options strict = VGG_WEIGHTS_OPTIONS_INIT;
     struct vgg__safetensors st;
     vgg_model *model = NULL;
-    VGG_TRY(vgg__safetensors_open(&st, ctx, input));
+    VGG_TRY(vgg__safetensors_open(&st, ctx, input, metadata != NULL));
     vgg_status status = build(ctx, &st, &model);
     if (status == VGG_OK) status = load_table(model, &st, &strict, metadata);
     vgg__safetensors_close(&st);

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "data/loader.h"
 #include "model/model.h"
 #include "tensor/tensor.h"
 
@@ -23,7 +24,7 @@ vgg_status vgg__check_loader(const vgg_model *model, const char *what,
     if (out->rank != 1 || classes > out->dim[0])
         return vgg__fail(VGG_ESHAPE, "%s has %u classes; the model has %u outputs",
                          what, classes, out->rank == 1 ? out->dim[0] : 0);
-    return VGG_OK;
+    return vgg__loader_check_free(loader);
 }
 
 static vgg_status run_batches(vgg_plan *plan, struct vgg__feed *feed,
@@ -48,7 +49,7 @@ static vgg_status run_batches(vgg_plan *plan, struct vgg__feed *feed,
 vgg_status vgg__evaluate(vgg_plan *plan, struct vgg__feed *feed, vgg_metrics *metrics,
                          const atomic_int *cancel)
 {
-    VGG_TRY(vgg_loader_seek(feed->loader, 0, 0));
+    VGG_TRY(vgg__loader_seek(feed->loader, 0, 0));
     const vgg_shape *out = vgg_model_output_shape(plan->model);
     const vgg_shape shape = {2, {vgg_loader_batch_size(feed->loader), out->dim[0]}};
     vgg_tensor *logits = NULL;

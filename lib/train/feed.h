@@ -19,7 +19,8 @@ struct vgg__fed {
 };
 
 /* Attach the loader's data set to the device, if it takes it. As
- * vgg__resident_attach(). */
+ * vgg__resident_attach(). The loader is lent until vgg__feed_close(), which is called
+ * after a failure too. */
 vgg_status vgg__feed_open(struct vgg__feed *feed, vgg_device *device,
                           vgg_loader *loader);
 

@@ -2,6 +2,7 @@
 /* Whole epochs: batches of a loader to optimiser steps, and an evaluation behind them.
  */
 #include "core/error.h"
+#include "data/loader.h"
 #include "model/model.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -33,7 +34,7 @@ static vgg_status train_epoch(struct fit *fit)
     vgg_progress *progress = &trainer->progress;
     const vgg_callbacks *callbacks = fit->callbacks;
     if (progress->batch >= progress->batches) return vgg__trainer_finish(trainer);
-    VGG_TRY(vgg_loader_seek(fit->train.loader, progress->epoch, progress->batch));
+    VGG_TRY(vgg__loader_seek(fit->train.loader, progress->epoch, progress->batch));
     bool stop = false;
     for (;;) {
         if (trainer->pending == 0 && (stop || wants_stop(trainer))) return canceled();

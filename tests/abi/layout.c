@@ -238,7 +238,7 @@ FIELD(vgg_weights_options, size, 0, 8);
 FIELD(vgg_weights_options, allow_missing, 8, 4);
 FIELD(vgg_weights_options, allow_extra, 12, 4);
 FIELD(vgg_weights_options, allow_infinite, 16, 4);
-FIELD(vgg_weights_options, reserved, 20, 4);
+FIELD(vgg_weights_options, allow_reshaped, 20, 4);
 
 /* ---- Numbers -------------------------------------------------------------------- */
 

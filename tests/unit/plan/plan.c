@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Plans through the public interface: sharing parameters, the order of phases, taps and
  * gradients, limits. What the numbers are is for conformance/ and golden/. */
+#include <fenv.h>
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
@@ -497,6 +498,31 @@ START_TEST(inference_plans_run_at_once)
 }
 END_TEST
 
+/* A mean over three is rounded, and to nearest whatever the host's mode is. */
+START_TEST(loss_in_the_hosts_rounding)
+{
+    open_engine(engines[_i]);
+    const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD};
+    vgg_plan *plan = make(3, VGG_MODE_INFER);
+    vgg_tensor *three;
+    double loss[3];
+    ck_ok(vgg_tensor_view(images, 0, 3, &three));
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(fesetround(modes[i]), 0);
+        const vgg_status forward = vgg_plan_forward(plan, three, NULL),
+                         status = vgg_plan_loss(plan, labels, 0, 1, &loss[i], NULL);
+        fesetround(FE_TONEAREST);
+        ck_ok(forward);
+        ck_ok(status);
+    }
+    ck_assert_mem_eq(&loss[1], &loss[0], sizeof loss[0]);
+    ck_assert_mem_eq(&loss[2], &loss[0], sizeof loss[0]);
+    vgg_tensor_free(three);
+    vgg_plan_free(plan);
+    close_engine();
+}
+END_TEST
+
 START_TEST(devices_are_listed_and_opened)
 {
     vgg_device_list *list;
@@ -534,6 +560,7 @@ int main(void)
     tcase_add_loop_test(tc, precisions_and_determinism, 0, 2);
     tcase_add_loop_test(tc, weights_in_bf16, 0, 2);
     tcase_add_loop_test(tc, inference_plans_run_at_once, 0, 2);
+    tcase_add_loop_test(tc, loss_in_the_hosts_rounding, 0, 2);
     tcase_add_test(tc, devices_are_listed_and_opened);
     suite_add_tcase(suite, tc);
     return harness_main(&suite, 1);

@@ -26,7 +26,7 @@ static vgg_status open_bytes(const void *bytes, size_t size, uint32_t *count)
     struct vgg__input input;
     struct vgg__safetensors st;
     vgg__input_memory(&input, bytes, size, "x.safetensors");
-    const vgg_status status = vgg__safetensors_open(&st, NULL, &input);
+    const vgg_status status = vgg__safetensors_open(&st, NULL, &input, true);
     if (status != VGG_OK) {
         ck_assert_ptr_null(st.tensors);
         ck_assert_ptr_null(st.metadata);
@@ -505,7 +505,7 @@ START_TEST(no_memory)
     for (; limit < 100 && status == VGG_ENOMEM; limit++) {
         struct vgg__safetensors st;
         memory_left = limit;
-        status = vgg__safetensors_open(&st, ctx, &input);
+        status = vgg__safetensors_open(&st, ctx, &input, true);
         if (status == VGG_OK) vgg__safetensors_close(&st);
         ck_assert_uint_eq(vgg_context_bytes(ctx), before);
     }

@@ -249,9 +249,9 @@ START_TEST(refused)
     ck_fails(vgg_weights_load_memory(model, NULL, 5, NULL, NULL), VGG_EINVAL);
     ck_fails(vgg_weights_load_memory(model, "x", SIZE_MAX, NULL, NULL), VGG_EINVAL);
     ck_fails(vgg_weights_load_memory(model, NULL, 0, NULL, NULL), VGG_ETRUNCATED);
-    opts.reserved = 1;
+    opts.allow_reshaped = 2;
     ck_fails(vgg_weights_load(model, path, &opts, NULL), VGG_EINVAL);
-    opts.reserved = 0;
+    opts.allow_reshaped = 0;
     opts.allow_extra = 2;
     ck_fails(vgg_weights_load(model, path, &opts, NULL), VGG_EINVAL);
     opts.size = 3;

@@ -338,7 +338,7 @@ END_TEST
 struct attempt {
     vgg_trainer *trainer;
     vgg_loader *loader;
-    vgg_status fit, step, load, save;
+    vgg_status fit, step, load, save, seek, next, evaluate;
 };
 
 static int try_all(void *cookie, const vgg_progress *progress)
@@ -353,6 +353,14 @@ static int try_all(void *cookie, const vgg_progress *progress)
     a->step = vgg_trainer_step(a->trainer, &none, NULL);
     a->save = vgg_checkpoint_save(a->trainer, saved, NULL);
     a->load = vgg_checkpoint_load(a->trainer, saved, NULL);
+    vgg_batch batch;
+    vgg_metrics *metrics;
+    ck_ok(vgg_metrics_create(NULL, CLASSES, &metrics));
+    a->seek = vgg_loader_seek(a->loader, 0, 1);
+    a->next = vgg_loader_next(a->loader, &batch);
+    a->evaluate =
+        vgg_evaluate(vgg_trainer_model(a->trainer), device, a->loader, metrics);
+    vgg_metrics_free(metrics);
     harness_rmdir(dir);
     return 1;
 }
@@ -371,7 +379,12 @@ START_TEST(callbacks_within_limits)
     ck_assert_int_eq(attempt.step, VGG_ESTATE);
     ck_assert_int_eq(attempt.load, VGG_ESTATE);
     ck_assert_int_eq(attempt.save, VGG_OK);
-    ck_ok(vgg_trainer_fit(trainer, attempt.loader, NULL, NULL)); /* and goes on after */
+    ck_assert_int_eq(attempt.seek, VGG_ESTATE);
+    ck_assert_int_eq(attempt.next, VGG_ESTATE);
+    ck_assert_int_eq(attempt.evaluate, VGG_ESTATE);
+    /* It goes on afterwards, with one loader for both as well, which is free then. */
+    ck_ok(vgg_trainer_fit(trainer, attempt.loader, attempt.loader, NULL));
+    ck_ok(vgg_loader_seek(attempt.loader, 0, 0));
     vgg_loader_free(attempt.loader);
     vgg_trainer_free(trainer);
     vgg_model_free(model);
