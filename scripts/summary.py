@@ -93,7 +93,7 @@ def main():
     told = {"failed": [], "skipped": [], "reports": []}
     whole = [0, 0, 0]
     print("== summary")
-    for name in ("release", "sanitizers", "clang"):
+    for name in ("release", "sanitizers", "clang", "aarch64"):
         sums = list(add_build(folder, name, told))
         seconds = folder / f"{name}.seconds"
         if seconds.exists():

@@ -12,31 +12,35 @@ SUMMARY = pathlib.Path(sys.argv[1]).resolve() / "scripts/summary.py"
 SUITE = json.dumps({"name": "a", "result": "OK", "stdout": "Checks: 5, Failures: 0, Errors: 0"})
 GOOD = {"release.build": "passed", "release.json": SUITE, "release.seconds": "1",
         "sanitizers.build": "passed", "sanitizers.json": SUITE, "sanitizers.seconds": "1",
-        "clang.build": "passed", "pack.build": "passed",
+        "clang.build": "passed", "aarch64.build": "passed", "aarch64.json": SUITE,
+        "aarch64.seconds": "1", "pack.build": "passed",
         "pack.txt": "skipped plugin: no nvcc\n100%: Checks: 4, Failures: 0, Errors: 0\n"}
 BAD = json.dumps({"name": "a", "result": "FAIL", "stdout": "Checks: 5, Failures: 2, Errors: 0"})
 REPORT = json.dumps({"name": "a", "result": "OK", "stderr": "x.c:1:2: runtime error: overflow"})
 
 # (changes to GOOD, None being a file that is not there; the closing line; another line)
 CASES = [
-    ({}, "17 passed, 0 failed, 1 skipped", "skipped: pack plugin: no nvcc"),
+    ({}, "23 passed, 0 failed, 1 skipped", "skipped: pack plugin: no nvcc"),
     ({"pack.build": "failed", "pack.txt": "git: command not found\n"},
-     "13 passed, 1 failed, 0 skipped", "failed: pack (failed)"),
+     "19 passed, 1 failed, 0 skipped", "failed: pack (failed)"),
     ({"pack.build": "failed", "pack.txt": "75%: Checks: 4, Failures: 1, Errors: 0\n"},
-     "16 passed, 1 failed, 0 skipped", "failed: pack (failed)"),
-    ({"pack.build": "failed"}, "16 passed, 1 failed, 1 skipped", "failed: pack (failed)"),
-    ({"pack.build": None, "pack.txt": None}, "13 passed, 1 failed, 0 skipped",
+     "22 passed, 1 failed, 0 skipped", "failed: pack (failed)"),
+    ({"pack.build": "failed"}, "22 passed, 1 failed, 1 skipped", "failed: pack (failed)"),
+    ({"pack.build": None, "pack.txt": None}, "19 passed, 1 failed, 0 skipped",
      "failed: pack (not run)"),
-    ({"clang.build": None}, "16 passed, 1 failed, 1 skipped", "failed: clang build (not run)"),
-    ({"clang.build": "failed"}, "16 passed, 1 failed, 1 skipped",
+    ({"clang.build": None}, "22 passed, 1 failed, 1 skipped", "failed: clang build (not run)"),
+    ({"clang.build": "failed"}, "22 passed, 1 failed, 1 skipped",
      "failed: clang build (failed)"),
-    ({"clang.build": "skipped: none here"}, "16 passed, 0 failed, 2 skipped",
+    ({"clang.build": "skipped: none here"}, "22 passed, 0 failed, 2 skipped",
      "skipped: clang build: none here"),
-    ({"cudnn.build": "skipped: no nvcc"}, "17 passed, 0 failed, 2 skipped",
+    ({"aarch64.build": "skipped: no compiler", "aarch64.json": None, "aarch64.seconds": None},
+     "17 passed, 0 failed, 2 skipped", "skipped: aarch64 build: no compiler"),
+    ({"aarch64.json": BAD}, "21 passed, 2 failed, 1 skipped", "failed: aarch64 a (fail)"),
+    ({"cudnn.build": "skipped: no nvcc"}, "23 passed, 0 failed, 2 skipped",
      "skipped: cudnn build: no nvcc"),
-    ({"release.json": BAD}, "15 passed, 2 failed, 1 skipped", "failed: release a (fail)"),
-    ({"release.json": None}, "12 passed, 1 failed, 1 skipped", "failed: release: no test ran"),
-    ({"sanitizers.json": REPORT}, "13 passed, 1 failed, 1 skipped",
+    ({"release.json": BAD}, "21 passed, 2 failed, 1 skipped", "failed: release a (fail)"),
+    ({"release.json": None}, "18 passed, 1 failed, 1 skipped", "failed: release: no test ran"),
+    ({"sanitizers.json": REPORT}, "19 passed, 1 failed, 1 skipped",
      "failed: sanitizer report in sanitizers a"),
 ]
 
