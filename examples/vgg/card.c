@@ -51,7 +51,8 @@ static void settings_hash(const struct settings *s, char text[20])
         const struct flag *flag = &flags[i];
         if (flag->life != LIFE_FIXED || !(flag->verbs & TRAIN) ||
             strcmp(flag->name, "preset") == 0 ||
-            strcmp(flag->name, "init-weights") == 0)
+            strcmp(flag->name, "init-weights") == 0 ||
+            strcmp(flag->name, "new-head") == 0)
             continue;
         settings_text(s, flag, value);
         const char *const parts[] = {flag->name, "=", value, "\n"};

@@ -60,6 +60,8 @@ const struct flag flags[] = {
      "first values of the parameters", NULL},
     {"init-weights", "PATH", FLAG_TEXT, LIFE_FIXED, TRAIN, AT(init_weights), 0, 0, NULL,
      "start from a safetensors file, or a run's or checkpoint's", NULL},
+    {"new-head", NULL, FLAG_SWITCH, LIFE_FIXED, TRAIN, AT(new_head), 0, 1, NULL,
+     "with --init-weights: layers of another shape there begin anew", NULL},
 
     {"data", "DIR", FLAG_TEXT, LIFE_OPEN, TRAIN | EVAL | BENCH, AT(data), 0, 0, NULL,
      "folder of the data set's files as published", "Data"},

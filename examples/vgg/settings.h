@@ -25,7 +25,7 @@ struct settings {
     char arch[TEXT_SIZE], blocks[TEXT_SIZE];
     uint64_t ratio, bn, channels, classes, hidden, head, pool;
     double dropout;
-    uint64_t init;
+    uint64_t init, new_head;
     char init_weights[TEXT_SIZE];
     /* data */
     char data[TEXT_SIZE];

@@ -68,9 +68,9 @@ typedef struct vgg_weights_options {
     uint32_t allow_missing;  /**< 1: parameters that the file lacks stay as they are */
     uint32_t allow_extra;    /**< 1: tensors that the model lacks are skipped */
     uint32_t allow_infinite; /**< 1: take values that are not finite */
-    uint32_t allow_reshaped; /**< 1: parameters whose tensor has another shape stay as
-                                  they are, and the context's log hears of each: for a
-                                  head of other classes than the file's */
+    uint32_t allow_reshaped; /**< 1: layers with a tensor of another shape in the file
+                                  stay as they are, and the context's log hears of
+                                  each: for a head of other classes */
 } vgg_weights_options;
 
 /** Strict: the file has exactly the model's tensors, all finite. */

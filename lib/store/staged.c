@@ -91,18 +91,22 @@ vgg_status vgg__staged_check_shape(const struct vgg__safetensors *st,
                      param->model->layers[param->layer]->name, has, needs);
 }
 
-/* A tensor of another shape, where that is allowed, is as good as none. */
-static vgg_status check_shape(struct binding *binding, uint32_t param, bool allow)
+/* Where a tensor of another shape is allowed, the file is as good as without the whole
+ * layer: half of one layer and half of another go together badly. */
+static vgg_status check_shape(struct binding *binding, uint32_t index, bool allow)
 {
-    const struct vgg__st_tensor *tensor = binding->tensors[param];
+    const vgg_model *model = binding->model;
+    const vgg_param *param = model->params[index];
     struct vgg__error kept;
     vgg__error_keep(&kept);
     const vgg_status status =
-        vgg__staged_check_shape(binding->st, tensor, binding->model->params[param]);
+        vgg__staged_check_shape(binding->st, binding->tensors[index], param);
     if (status == VGG_OK || !allow) return status;
-    vgg__log(binding->model->ctx, VGG_LOG_INFO, "%s; left as it is", vgg_last_error());
+    vgg__log(model->ctx, VGG_LOG_INFO, "%s; the layer stays as it is",
+             vgg_last_error());
     vgg__error_restore(&kept);
-    binding->tensors[param] = NULL;
+    for (uint32_t i = 0; i < model->param_count; i++)
+        if (model->params[i]->layer == param->layer) binding->tensors[i] = NULL;
     return VGG_OK;
 }
 

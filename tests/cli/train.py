@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A training from begin to end on a tiny data set: files, figures, refusals."""
+import array
 import csv
 import fcntl
 import json
 import math
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -19,6 +21,15 @@ BATCHES = 13  # 200 images in batches of 16
 
 def close(a, b):
     return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def tensors(path):
+    """The values of a weights file, by name."""
+    data = pathlib.Path(path).read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    return {name: array.array("f", data[begin:][slice(*entry["data_offsets"])])
+            for name, entry in header.items() if name != "__metadata__"}
 
 
 def test_files_and_figures():
@@ -151,6 +162,29 @@ def test_initial_weights():
     assert rows("run")[0]["loss"] == rows("next")[0]["loss"]
     done = train("data", "none", "--init-weights", "data", expect=1)
     assert "no weights.safetensors" in one_line(done.stderr), done.stderr
+
+
+def test_new_head():
+    """Weights of a network whose last layers have other shapes."""
+    make_data("data")
+    train("data", "first")
+    start = ["--steps", 1, "--lr", "1e-12", "--hidden", 20]
+    done = train("data", "none", "--init-weights", "first", *start, expect=1)
+    assert "(--new-head begins such layers anew)" in one_line(done.stderr), done.stderr
+    done = train("data", "alone", *start, "--new-head", expect=2)
+    assert "--new-head needs --init-weights" in one_line(done.stderr), done.stderr
+    done = train("data", "next", "--init-weights", "first", "--new-head", *start)
+    kept = [line for line in done.stderr.splitlines() if "the layer stays as it is" in line]
+    assert kept and all("classifier." in line for line in kept), done.stderr
+    train("data", "plain", *start)
+    old, new, plain = (tensors(f"{folder}/weights.safetensors")
+                       for folder in ("first/best", "next/last", "plain/last"))
+    for name, value in new.items():
+        wanted = (plain if name.startswith("classifier.") else old)[name]
+        assert len(value) == len(wanted) and all(map(close, value, wanted)), name
+    name = "features.0.weight"
+    assert not all(map(close, old[name], plain[name]))
+    run("train", "--resume", "next", "--steps", 2)
 
 
 def test_nothing_of_others_is_touched():
