@@ -243,11 +243,12 @@ static void report_text(const struct bench *b)
     const double gflop = (work.forward + work.backward) / 1e9 / (double)b->batch;
     const double images = images_per_second(b);
     const int digits = ms_digits(b);
-    printf("%s, batch %llu, %llu steps after %llu to warm up, %u threads, %s images\n",
-           modes[b->s->mode], (unsigned long long)b->batch,
-           (unsigned long long)b->s->steps, (unsigned long long)b->s->warmup,
-           (unsigned)vgg_context_threads(b->it.ctx),
-           b->it.train_loader ? "real" : "random");
+    printf("%s, batch %llu, %llu steps after %llu to warm up, ", modes[b->s->mode],
+           (unsigned long long)b->batch, (unsigned long long)b->s->steps,
+           (unsigned long long)b->s->warmup);
+    if (strcmp(vgg_device_name(b->it.device), "cpu") == 0)
+        printf("%u threads, ", (unsigned)vgg_context_threads(b->it.ctx));
+    printf("%s images\n", b->it.train_loader ? "real" : "random");
     if (b->s->stages && b->profile.plan)
         print_table(b);
     else if (b->s->stages)

@@ -18,6 +18,7 @@ static void tell(void *cookie, vgg_log_level level, const char *line)
     if (strncmp(line, "cpu: ", 5) == 0) line += 5;
     if (it->device == NULL) {
         const size_t length = strlen(it->passed);
+        it->warned = it->warned || level >= VGG_LOG_WARNING;
         snprintf(it->passed + length, sizeof it->passed - length, "%s\n", line);
     } else if (it->bar != NULL) {
         bar_line(it->bar, "vgg: %s", line);
@@ -44,6 +45,8 @@ int session_open(struct session *it, const struct settings *s)
             "--device %s: %s; `vgg devices` lists what can run here", s->device,
             vgg_last_error());
     const char *name = vgg_device_name(it->device);
+    /* Training shows these lines, warnings or not, above its bar. */
+    if (it->warned && it->bar == NULL) fprintf(stderr, "vgg: %s", it->passed);
     if (s->precision != 0 && strncmp(name, "cuda", 4) != 0)
         return misuse("--precision %s needs a GPU, and this is the device %s: take "
                       "fp32, or see `vgg devices` for why there is none",
@@ -116,8 +119,10 @@ int session_data(struct session *it, const struct settings *s, const char *split
             fashion ? "install the Debian package dataset-fashion-mnist (apt install "
                       "dataset-fashion-mnist), or give --data DIR"
                     : "say with --data DIR where the files are");
-    if (vgg_dataset_open(it->ctx, name, folder, split, out) == VGG_OK) return 0;
+    const vgg_status status = vgg_dataset_open(it->ctx, name, folder, split, out);
+    if (status == VGG_OK) return 0;
     const char *why = vgg_last_error();
+    if (status == VGG_ENOMEM) return fail_vgg("data");
     if (downloaded(s, path)) return fail("%s; try --data %s", why, shell_word(path));
     const bool hinted = !fashion || strstr(why, "dataset-fashion-mnist");
     return fail("%s%s", why,
@@ -140,7 +145,9 @@ int session_loader(const struct settings *s, const vgg_transform *transform,
     opts.train = train;
     const vgg_status result = vgg_loader_create(data, &opts, out);
     if (result == VGG_OK) return 0;
-    if (result == VGG_ENOMEM || strcmp(verb_name, "eval") == 0) return fail_vgg("data");
+    const bool meant =
+        result == VGG_EINVAL || result == VGG_ESHAPE || result == VGG_ELIMIT;
+    if (!meant || strcmp(verb_name, "eval") == 0) return fail_vgg("data");
     return misuse("--resize, --crop and --shift do not fit the data: %s",
                   vgg_last_error());
 }

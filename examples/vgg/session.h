@@ -17,6 +17,7 @@ struct session {
     char weights[4096]; /* the file that session_weights() read */
     struct bar *bar;    /* not owned: lines of the library's log go above it */
     char passed[2048];  /* why better devices were passed over, a line each */
+    bool warned;        /* one of these lines is a warning */
 };
 
 /* Context and device as --threads, --gemm and --device say. What the library tells once

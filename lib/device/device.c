@@ -164,7 +164,8 @@ static vgg_status open_engine(vgg_context *ctx, uint32_t index, const char *name
 }
 
 /* The first that opens. What is passed over is told to the log: quietly where it is
- * nothing but a plugin that is not there. A device that is out of memory is passed over
+ * nothing but a plugin that is not there, loudly where it is what every processor has,
+ * since what is left then is a hundred times slower. A device that is out of memory is passed over
  * like any other that can't be had; the host without memory has none to go on with. */
 static vgg_status open_best(vgg_context *ctx, vgg_device **out)
 {
@@ -173,8 +174,11 @@ static vgg_status open_best(vgg_context *ctx, vgg_device **out)
         bool installed = true;
         status = open_engine(ctx, i, NULL, &installed, out);
         if (status == VGG_OK || status == VGG_ENOMEM) break;
-        vgg__log(ctx, installed ? VGG_LOG_INFO : VGG_LOG_DEBUG,
-                 "device auto: not %s: %s", engines[i].name, vgg_last_error());
+        const vgg_log_level level = engines[i].built_in != NULL ? VGG_LOG_WARNING
+                                    : installed                 ? VGG_LOG_INFO
+                                                                : VGG_LOG_DEBUG;
+        vgg__log(ctx, level, "device auto: not %s: %s", engines[i].name,
+                 vgg_last_error());
     }
     return status;
 }
