@@ -122,11 +122,10 @@ typedef struct vgg_progress {
  *  there.
  *
  *  A function is called by the thread that called vgg_trainer_fit(). It may look at the
- *  trainer, its model and plan, save a checkpoint of it, and cancel it. A checkpoint can
- *  be saved when progress->step has changed since the last call (without accumulation,
- *  always). VGG_ESTATE are vgg_trainer_fit(), vgg_trainer_step() and
- *  vgg_checkpoint_load() on the trainer, and whatever would take batches of the fit's
- *  loaders. */
+ *  trainer, its model and plan, cancel it, and save a checkpoint of it whenever
+ *  progress->step has changed since the last call (without accumulation, always).
+ *  VGG_ESTATE are vgg_trainer_fit(), vgg_trainer_step() and vgg_checkpoint_load() on
+ *  the trainer, and whatever would take batches of the fit's loaders. */
 typedef struct vgg_callbacks {
     void *cookie; /**< handed to the functions */
     /** After every batch. */

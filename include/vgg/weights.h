@@ -86,12 +86,11 @@ typedef struct vgg_weights_options {
  * absent, as in older files of PyTorch; the largest one counts.
  *
  * @param opts     NULL for the defaults.
- * @param metadata receives the file's strings, owned; may be NULL. Then those beyond the
- *                 limits of vgg_metadata_set() are passed over, else they are
- *                 VGG_ELIMIT.
+ * @param metadata receives the file's strings, owned; those beyond the limits of
+ *                 vgg_metadata_set() are VGG_ELIMIT. NULL: they are passed over.
  * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ELIMIT: a broken file, or
- *         one with a header over 16 MiB or more than 100000 tensors;
- *         VGG_EMISMATCH: a sound one that does not fit; VGG_ENONFINITE; VGG_ENOMEM.
+ *         one with a header over 16 MiB or more than 100000 tensors; VGG_EMISMATCH: a
+ *         sound one that does not fit; VGG_ENONFINITE; VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_weights_load(vgg_model *model, const char *path,
                                     const vgg_weights_options *opts,

@@ -164,9 +164,10 @@ static vgg_status open_engine(vgg_context *ctx, uint32_t index, const char *name
 }
 
 /* The first that opens. What is passed over is told to the log: quietly where it is
- * nothing but a plugin that is not there, loudly where it is what every processor has,
- * since what is left then is a hundred times slower. A device that is out of memory is passed over
- * like any other that can't be had; the host without memory has none to go on with. */
+ * nothing but a plugin that is not there, loudly where every processor should have it
+ * and what is left is a hundred times slower. A device that is out of memory is passed
+ * over like any other that can't be had; the host without memory has none to go on
+ * with. */
 static vgg_status open_best(vgg_context *ctx, vgg_device **out)
 {
     vgg_status status = VGG_EDEVICE;
