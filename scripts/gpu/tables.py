@@ -3,6 +3,9 @@
 shows."""
 import statistics
 
+import parity as parities
+import sanitize
+
 HEAD = """# On a GPU
 
 Made by `scripts/gpu/report.py` from the rows of `scripts/gpu-check`, which are all in
@@ -183,6 +186,17 @@ def beside_goal(text, least, who, ratio, known=True):
     return goal(text + (f" ({who}): {ratio:.2f}" if seen else ""), ratio >= least if seen else None)
 
 
+def beside(ours, theirs, precision, runs):
+    """A line about a precision that has no goal; none without a row of PyTorch."""
+    mine = ours.get(precision, [])
+    peer, ratio = found = faster(mine, theirs, precision, runs)
+    if peer is None:
+        return ""
+    return (f"* {precision} beside PyTorch's best {precision} row "
+            f"({whose(found, mine, theirs, runs)}): "
+            + (f"{ratio:.2f} times as fast\n" if ratio else "**not beside**\n"))
+
+
 def line_of(what, row, ratio, cold):
     return [what, number(row["s_per_epoch"], "{:.4f}"),
             f"{number(row['s_least'], '{:.4f}')} to {number(row['s_most'], '{:.4f}')}",
@@ -247,14 +261,7 @@ outside.
         text += goal(f"an epoch in bf16 at most {most:.2f} s on an {gpu}"
                      + (f": {mine[0]['s_per_epoch']:.3f} s" if here else ""),
                      mine[0]["s_per_epoch"] <= most if here else None)
-    for precision in ("tf32", "fp32"):
-        mine = ours.get(precision, [])
-        peer, ratio = found = faster(mine, theirs, precision, runs)
-        if peer:
-            text += (f"* {precision} beside PyTorch's best {precision} row "
-                     f"({whose(found, mine, theirs, runs)}): "
-                     + (f"{ratio:.2f} times as fast\n" if ratio else "**not beside**\n"))
-    return text
+    return text + "".join(beside(ours, theirs, p, runs) for p in ("tf32", "fp32"))
 
 
 def vgg16(rows, runs):
@@ -273,7 +280,7 @@ Training steps on noise of CIFAR-10's size, enlarged to 3x224x224 on the device,
         text += beside_goal(
             f"{precision} at least 1.1 times as fast as PyTorch's best {precision} row", 1.1,
             whose(found, mine, theirs, runs), found[1])
-    return text
+    return text + beside(ours, theirs, "fp32", runs)
 
 
 def means(rows):
@@ -393,23 +400,34 @@ issued, a mean over the kernels' time. Below them what the plan says (`vgg bench
                               if "kernels" not in r and "plan" not in r])
 
 
-# What must have been seen, by (stage, beginnings of row names).
+# Every test program for the GPU and every run under the sanitizer is told by its name.
+PROGRAMS = [name for name in (*parities.FIRST, *parities.NEXT, *parities.TIMED)
+            if name != "test-gpu-conv-mma"]  # which has words of its own
+
+
+def sanitized(tool):
+    return "sanitize", f"{tool}-", *(f"{tool}-{p}" for t, p in sanitize.PROGRAMS if t == tool)
+
+
+# What must have been seen, by (stage, beginning of row names, names that must be among them).
+# Without such names one row is enough.
 WANTED = {
+    "the GPU's own description of itself, for the tests of plans": ("parity", "describe-"),
     "the engine's losses beside the cpu engine's": ("parity", "trace-"),
     "equal bits from equal runs": ("parity", "twice-"),
     "equal bits from equal runs by timed choices": ("parity", "again-"),
-    "the test programs on the GPU": ("parity", "test-"),
+    "the test programs on the GPU": ("parity", "test-", *PROGRAMS),
     "convolutions on tensor cores one by one, those by Hopper's warp groups among them": (
         "parity", "test-gpu-conv-mma"),
     "memory that does not grow": ("parity", "leak"),
     **{f"libvgg's speed on the main job, {p}": ("bench", f"alone-{p}") for p in PRECISIONS},
     **{f"PyTorch's speed on the main job, {p}": ("bench", f"torch-{p}") for p in PRECISIONS},
     "cold start": ("bench", "cold-"),
-    "libvgg's speed on VGG-16": ("vgg16", "alone-"),
-    "PyTorch's speed on VGG-16": ("vgg16", "torch-"),
+    **{f"libvgg's speed on VGG-16, {p}": ("vgg16", f"alone-{p}") for p in PRECISIONS},
+    **{f"PyTorch's speed on VGG-16, {p}": ("vgg16", f"torch-{p}") for p in PRECISIONS},
     "the recipe's accuracy": ("accuracy", ""),
-    "our kernels under memcheck": ("sanitize", "memcheck-"),
-    "our kernels under racecheck": ("sanitize", "racecheck-"),
+    **{f"our kernels under {tool}": sanitized(tool)
+       for tool in ("memcheck", "racecheck", "synccheck")},
     "where a step's time goes": ("profile", "step-"),
 }
 
@@ -417,16 +435,17 @@ WANTED = {
 def unverified(stages):
     text = "\n## Not verified\n\n"
     found = 0
-    for what, (stage, begin) in WANTED.items():
+    for what, (stage, begin, *names) in WANTED.items():
         rows = {n: r for n, r in stages.get(stage, {}).items() if n.startswith(begin)}
-        bad = {n: r for n, r in rows.items() if r["status"] != "ok"}
-        if not rows:
-            text += f"* {what}: not run\n"
-        elif bad:
-            text += f"* {what}: " + "; ".join(
-                f"`{n}` {r['status']}" + (f" ({r['reason'][:160]})" if r.get("reason") else "")
-                for n, r in bad.items()) + "\n"
-        found += not rows or bool(bad)
+        said = [f"`{n}` {r['status']}" + (f" ({r['reason'][:160]})" if r.get("reason") else "")
+                for n, r in rows.items() if r["status"] != "ok"]
+        missing = ", ".join(f"`{n}`" for n in names if n not in rows)
+        if missing:
+            said.append(missing + " not run")
+        if not rows and not names:
+            said.append("not run")
+        text += f"* {what}: {'; '.join(said)}\n" if said else ""
+        found += bool(said)
     return text + ("" if found else "Every row is there and ok.\n")
 
 

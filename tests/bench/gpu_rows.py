@@ -4,11 +4,13 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
 import checks
+import sanitize
 
 REPORT = [sys.executable, "-B", checks.ROOT / "scripts/gpu/report.py"]
 OLDER, OLD = "1999-12-31 00:00:00", "2000-01-01 00:00:00"
@@ -22,19 +24,20 @@ class Place:
         self.folder = pathlib.Path(folder)
         self.json, self.page = self.folder / "gpu.json", self.folder / "gpu.md"
 
-    def ran(self, name, date, plan=(), commit="c0ffee", gpu="made up", rehearse=False, **rows):
-        """A folder of one run of the stage parity; rows are NAME=(status, passed). The plan is
+    def ran(self, name, date, plan=(), commit="c0ffee", gpu="made up", rehearse=False,
+            stage="parity", **rows):
+        """A folder of one run of a stage; rows are NAME=(status, passed). The plan is
         told before and after them, as by a stage that plans more."""
         out = self.folder / name
         out.mkdir(exist_ok=True)
-        lines = [{"row": "machine", "stage": "parity", "date": date, "commit": commit,
-                  "gpu": gpu, "rehearse": rehearse, "asked": "scripts/gpu-check parity"}]
-        planned = [{"row": "plan", "stage": "parity", "rows": list(plan)}] if plan else []
+        lines = [{"row": "machine", "stage": stage, "date": date, "commit": commit,
+                  "gpu": gpu, "rehearse": rehearse, "asked": f"scripts/gpu-check {stage}"}]
+        planned = [{"row": "plan", "stage": stage, "rows": list(plan)}] if plan else []
         lines += planned
-        lines += [{"row": row, "stage": "parity", "status": status, "program": row,
+        lines += [{"row": row, "stage": stage, "status": status, "program": row,
                    "passed": passed} for row, (status, passed) in rows.items()]
         lines += planned
-        with open(out / "parity.jsonl", "a", encoding="utf-8") as file:
+        with open(out / f"{stage}.jsonl", "a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
         return name
 
@@ -313,6 +316,41 @@ def test_vgg16_goals(place):
     assert (f"* bf16 {begin} bf16 row (bf16-graph, on GPU A; libvgg on GPU B): **not beside**\n"
             in text), text
     assert f"* tf32 {begin} tf32 row (tf32-graph, both on GPU A): 1.50: **met**\n" in text, text
+
+
+def unverified(text):
+    """The names of rows in the page's last part."""
+    return set(re.findall(r"`([a-z0-9-]+)`", text[text.index("## Not verified"):]))
+
+
+def programs():
+    """Those that tests/gpu/meson.build makes."""
+    text = (checks.ROOT / "tests/gpu/meson.build").read_text(encoding="utf-8")
+    loops = re.findall(r"^foreach \w+(?:, \w+)? : ([\[{].*[\]}])\n\s+gpu_tests \+= executable\("
+                       r"'(test-gpu-[a-z-]*)'", text, re.M)
+    return {begin + name for names, begin in loops
+            for name in re.findall(r"'([a-z0-9-]+)'(?=[,:\]])", names)}
+
+
+@with_place
+def test_every_program_is_told(place):
+    """Every test program, and every run under the sanitizer, until it has passed."""
+    names = programs()
+    assert len(names) == 12 and "test-gpu-conv-mma" in names, names
+    pairs = {f"{tool}-{program}" for tool, program in sanitize.PROGRAMS}
+    assert {program for _, program in sanitize.PROGRAMS} <= names
+    place.ran("none", OLD, other=("ok", 1))
+    text = place.says("none")
+    assert "one by one, those by Hopper's warp groups among them: not run\n" in text, text
+    assert unverified(text) == names - {"test-gpu-conv-mma"} | pairs, text
+    for stage, every in (("parity", names), ("sanitize", pairs)):
+        for name in sorted(every)[1:]:
+            place.ran(stage, NEW, stage=stage, **{name: ("ok", 1)})
+    text = place.says("parity", "sanitize")
+    assert "warp groups" in text[text.index("## Not verified"):], text  # the first of all
+    assert unverified(text) == {sorted(pairs)[0]}, text
+    place.ran("last", NEWEST, **{"test-gpu-conv-mma": ("failed", 1)})
+    assert unverified(place.says("last")) == {sorted(pairs)[0], "test-gpu-conv-mma"}
 
 
 @with_place
