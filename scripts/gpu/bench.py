@@ -33,7 +33,7 @@ MAIN_ROWS = ("bf16-graph-compile", "bf16-graph", "tf32-eager", "bf16-eager", "bf
              "fp32-compile", "tf32-graph-compile", "fp32-graph-compile")
 MAIN_QUICK = ("bf16-graph-compile", "bf16-graph", "tf32-eager")
 VGG16_ROWS = ("bf16-graph-compile", "bf16-graph", "tf32-graph", "bf16-eager", "tf32-eager",
-              "bf16-autotune", "tf32-autotune", "bf16-master")
+              "bf16-autotune", "tf32-autotune", "bf16-master", "fp32-eager")
 VGG16_QUICK = ("bf16-graph-compile", "tf32-eager")
 
 
@@ -198,13 +198,19 @@ def measure_torch(args, memory, name, ours, left):
 def run(stage, args, trainer, memory):
     net = "main" if stage.name == "bench" else "vgg16"
     every = (MAIN_ROWS, MAIN_QUICK) if net == "main" else (VGG16_ROWS, VGG16_QUICK)
-    precisions = [p for p in args.precisions if net == "main" or p != "fp32" or args.rehearse]
+    precisions = args.precisions
     names = [n for n in args.rows or every[1 if args.quick else 0]
              if n.partition("-")[0] in precisions]
+    # Quick: all of the first precision before the others. Strict fp32 of VGG-16 takes as long as
+    # the others together, and comes behind them.
+    groups = [[p] for p in precisions] if args.quick else [precisions]
+    if net == "vgg16" and not args.quick:
+        groups = [[p for p in precisions if p != "fp32"], [p for p in precisions if p == "fp32"]]
     ours = {p: Ours(args, trainer, memory, p, net) for p in precisions}
     cold = precisions[:1] if args.quick else precisions
     stage.plan([*(f"cold-{p}" for p in cold), *(f"alone-{p}" for p in precisions),
                 *(f"torch-{n}" for n in names), *(f"vgg-{p}" for p in precisions)])
+
     def own(p):
         if p in cold:
             stage.do(f"cold-{p}", lambda left: measure_cold(ours[p], left))
@@ -215,8 +221,7 @@ def run(stage, args, trainer, memory):
         stage.do(f"torch-{name}",
                  lambda left: measure_torch(args, memory, name, partner, left), need=15)
 
-    # Quick: all of the first precision before the others.
-    for group in [[p] for p in precisions] if args.quick else [precisions]:
+    for group in groups:
         for p in group:
             own(p)
         for name in names:

@@ -39,6 +39,25 @@ def test_first(place):
 
 
 @with_place
+def test_order_of_vgg16(place):
+    """Strict fp32 comes behind everything else, its rows of PyTorch too."""
+    for quick, wanted in (
+            (False, ["cold-bf16", "alone-bf16", "cold-tf32", "alone-tf32",
+                     *(f"torch-{name}" for name in bench.VGG16_ROWS[:-1]), "cold-fp32",
+                     "alone-fp32", "torch-fp32-eager"]),
+            (True, ["cold-bf16", "alone-bf16", "torch-bf16-graph-compile", "alone-tf32",
+                    "torch-tf32-eager", "alone-fp32"])):
+        did, planned = [], []
+        stage = types.SimpleNamespace(name="vgg16", plan=planned.extend, told={},
+                                      do=lambda name, *_, **__: did.append(name))
+        args = types.SimpleNamespace(quick=quick, rows=None, precisions=["bf16", "tf32", "fp32"],
+                                     vgg16_steps=50, vgg16_batch=64)
+        bench.run(stage, args, place.trainer(), None)
+        assert did == wanted, did
+        assert set(planned) == {*did, "vgg-bf16", "vgg-tf32", "vgg-fp32"}, planned
+
+
+@with_place
 def test_libraries_are_shared(place):
     """All stages use PyTorch's libraries, but those that do not work."""
     kept = trainer.library_folders
