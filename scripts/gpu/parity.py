@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage `parity`: does the GPU compute what the processor does?
 
-Rows: what `vgg devices` says; the device's description (kept as DIR/device.json, which the
-plan tests read); every test program for the GPU; losses of 20 steps beside the cpu engine's,
+Rows: what `vgg devices` says; the device's description (kept as a file of DIR, such as
+DIR/h200.json, to be committed in tests/plans/devices); every test program for the GPU; losses of 20 steps beside the cpu engine's,
 in every precision; equal bits from equal runs; memory that stays where it was. Programs that
 tell most in the least time come first, those of minutes after everything but the memory; the
 cpu engine computes its losses while the first ones run.
@@ -23,6 +23,7 @@ FIRST = tuple(f"test-gpu-{name}" for name in (
 FIRST_LIMIT = 60
 # What the others begin with, where not all have the time; those that are timed come last.
 NEXT = tuple(f"test-gpu-{name}" for name in ("stages-fp32", "stages-tf32", "program"))
+TIMED = tuple(f"test-gpu-stages-{precision}-timed" for precision in ("bf16", "tf32", "fp32"))
 DESCRIBE = "tests/*/gpu-describe"  # prints the device's description as JSON
 CLOSING = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")
 TAP = re.compile(r"^(not )?ok \d+ - (.*)$", re.M)
@@ -163,6 +164,18 @@ def program(trainer, path, limit, wrap=(), output=lambda text: None):
     return figures
 
 
+def short_name(gpu):
+    """Of a GPU, as tests/plans/devices has it: h200 of "NVIDIA H200"."""
+    found = re.search(r"\b[A-Za-z]*\d\w*", gpu or "")
+    return found[0].lower() if found else "device"
+
+
+def description_text(description):
+    """As the files of tests/plans/devices are: a line for each value."""
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in description.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def describe(trainer, out, limit):
     path = next(iter(sorted(trainer.tree.glob(DESCRIBE))), None)
     if path is None:
@@ -170,9 +183,11 @@ def describe(trainer, out, limit):
     done = rows.run([path], min(limit, 30), trainer.env)
     if done.why():
         raise done.failure()
-    text = json.dumps(json.loads(done.out), indent=1) + "\n"
-    (pathlib.Path(out) / "device.json").write_text(text, encoding="utf-8")
-    return {"file": "device.json", "description": json.loads(text)}
+    description = json.loads(done.out)
+    name = short_name(description.get("deviceName")) + ".json"
+    with rows.writing():
+        (pathlib.Path(out) / name).write_text(description_text(description), encoding="utf-8")
+    return {"file": name, "description": description}
 
 
 def leak(trainer, memory, epochs, left):
@@ -255,13 +270,14 @@ def run(stage, args, trainer, memory):
     if args.rehearse:
         traces = [name for name in traces if not name.startswith("d2l")]
     first, others = programs_of(args, trainer)
+    description = f"describe-{short_name((trainer.engine() or '').partition(', ')[0])}"
     trace_rows = [(f"trace-{name}-{p}", name, p) for name in traces
                   for p in (precisions if name != "quick" or not quick else precisions[-1:])]
-    stage.plan(["devices", "describe", *[p.name for p in first], *(r[0] for r in trace_rows),
+    stage.plan(["devices", description, *[p.name for p in first], *(r[0] for r in trace_rows),
                 *(f"{kind}-{p}" for p in twice_precisions(args) for kind in TWICE),
                 *([p.name for p in others] or ([] if first else ["programs"])), "leak"])
     stage.do("devices", trainer.devices)
-    stage.do("describe", lambda left: describe(trainer, args.out, left))
+    stage.do(description, lambda left: describe(trainer, args.out, left))
     reference = Reference(trainer, traces, stage.left())
     try:
         run_programs(stage, args, trainer, first, FIRST_LIMIT)

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -351,6 +352,28 @@ def test_every_program_is_told(place):
     assert unverified(text) == {sorted(pairs)[0]}, text
     place.ran("last", NEWEST, **{"test-gpu-conv-mma": ("failed", 1)})
     assert unverified(place.says("last")) == {sorted(pairs)[0], "test-gpu-conv-mma"}
+
+
+@with_place
+def test_head_of_plans(place):
+    """It says whose description is a GPU's own, and which layers the figures are of."""
+    plans = runpy.run_path(str(checks.ROOT / "scripts/plans"))
+    said = plans["descriptions"]
+    said.__globals__["MEASURED"] = place.json
+    place.json.write_text('{"stages": {}}')
+    assert said(["h200", "t4"]) == (
+        "H200, T4: described by hand, in which a GPU's own description may differ.\n"), said
+    h200 = json.loads((checks.ROOT / "tests/plans/devices/h200.json").read_text())
+    row = {"describe-h200": {"description": h200}, "describe": {"status": "ok"}}
+    place.json.write_text(json.dumps({"stages": {"parity": row}}))
+    assert said(["h200", "t4"]).splitlines()[1] == "H200: described by such a GPU itself.", said
+    h200["totalGlobalMem"] += 1
+    place.json.write_text(json.dumps({"stages": {"parity": row}}))
+    assert "itself" not in said(["h200", "t4"])
+    found = plans["LINE"].findall("".join(
+        f"h200 bf16 n {n} 8->{i}@4 mask: 1 plans, 0 not deterministic; x\n"
+        for n, count in ((64, 9), (96, 7)) for i in 2 * list(range(count))))
+    assert [plans["layers"](found, n) for n in (64, 96)] == ["all", 7], found
 
 
 @with_place

@@ -128,6 +128,27 @@ def asked_of(place):
 
 
 @with_place
+def test_description(place):
+    """A file to be committed beside those of other GPUs, and a row that has all of it."""
+    kept = sorted((checks.ROOT / "tests/plans/devices").glob("*.json"))
+    assert len(kept) == 6, kept
+    place.out.mkdir()
+    (place.folder / "work").mkdir()
+    for path in kept:
+        text = path.read_text(encoding="utf-8")
+        dense = json.dumps(json.loads(text), separators=(",", ":"))
+        script(place.folder / "tree/tests/plans/gpu-describe", f"echo '{dense}'")
+        row = parity.describe(place.trainer(), place.out, 5)
+        assert row == {"file": path.name, "description": json.loads(text)}, row
+        assert (place.out / path.name).read_text(encoding="utf-8") == text, path
+    assert [parity.short_name(name) for name in ("NVIDIA GeForce RTX 4090", "made up", None)] == [
+        "4090", "device", "device"]
+    place.vgg("echo '%s'" % GPU.replace("Some GPU", "NVIDIA H200"))
+    place.ask("parity", "--quick", "--deadline", "9", "--precisions", "bf16")
+    assert place.rows("parity")["describe-h200"]["status"] == "ok", place.rows("parity")
+
+
+@with_place
 def test_order_of_parity(place):
     """Quick programs of what is new come before the traces, while the processor computes
     what those are compared with; slow ones when it has ended."""
@@ -141,7 +162,7 @@ def test_order_of_parity(place):
     place.ask("parity", "--precisions", "bf16", "--deadline", "60")
     traces = [f"trace-{name}-bf16" for name in parity.TRACES]
     assert place.rows("parity")["plan"]["rows"] == [
-        "devices", "describe", *(f"test-gpu-{name}" for name in (
+        "devices", "describe-device", *(f"test-gpu-{name}" for name in (
             "conv-mma", "steps", "update", "semantics", "linear-step", "stages-bf16")),
         *traces, "twice-bf16", "again-bf16",
         *(f"test-gpu-{name}" for name in ("program", "another", "stages-bf16-timed")), "leak"]

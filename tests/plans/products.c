@@ -15,7 +15,11 @@ static const struct layer vgg16_layers[] = {
     {3, 64, 224},
     {64, 64, 224, .pool = true},
     {64, 128, 112},
+    {128, 128, 112, .pool = true},
+    {128, 256, 56},
     {256, 256, 56, .pool = true},
+    {256, 512, 28},
+    {512, 512, 28, .pool = true},
     {512, 512, 14, .pool = true, .sample = true},
 };
 

@@ -25,7 +25,7 @@ struct network {
     uint32_t count;
 };
 extern const struct network main_job; /* VGG-11 of ratio 4, one channel, 224x224 */
-extern const struct network vgg16;    /* some of its layers */
+extern const struct network vgg16;    /* three channels, 224x224; each shape once */
 
 extern const char *const precision_names[];
 extern const char *const form_names[];
