@@ -104,6 +104,10 @@ CASES = [
     ("plugin whose GPU refuses", plugin.check_devices(
         0, "cuda:0   refused: cuda:0: compute capability 3.0\n" + PROCESSOR), "neither a GPU"),
     ("plugin instead of a processor", plugin.check_devices(0, NO_DRIVER), "processor"),
+    ("plugin on a driver alone", plugin.check_no_gpu(
+        0, PROCESSOR + "cudnn    refused: no NVIDIA GPU was found\n"), None),
+    ("plugin that takes it for none", plugin.check_no_gpu(0, PROCESSOR + NO_DRIVER),
+     "not told as such"),
     ("plugin and a fault", plugin.check_devices(1, PROCESSOR + NO_DRIVER), "status 1"),
     ("sound layout", coverage.check(STRUCT, LAYOUT), None),
     ("member without place", coverage.check(

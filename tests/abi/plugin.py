@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The GPU engine's plugin as it is built: one export, nothing of libvgg that it would have to
 find, none of the libraries that it opens at run time; and `vgg devices` loads it, on a machine
-with a GPU and on one without.
+with a GPU and on one without, and says so where a driver has no GPU.
 
-plugin.py PLUGIN [VGG]"""
+plugin.py PLUGIN [VGG [LIBCUDA]]        LIBCUDA: a driver without a GPU (tests/plans/driver.c)"""
 import os
 import re
 import subprocess
@@ -56,12 +56,20 @@ def check_devices(status, text):
     return problems if not problems else problems + text.splitlines()
 
 
-def devices(plugin, vgg):
-    env = dict(os.environ, VGG_PLUGIN_DIR=os.path.dirname(os.path.abspath(plugin)))
+def check_no_gpu(status, text):
+    """Of `vgg devices` where there is a driver and no GPU."""
+    problems = [] if status == 0 else [f"vgg devices without a GPU: status {status}"]
+    if not re.search(r"^cudnn +refused: no NVIDIA GPU was found$", text, re.M):
+        problems.append("vgg devices: a driver without a GPU is not told as such")
+    return problems if not problems else problems + text.splitlines()
+
+
+def devices(plugin, vgg, check, **more):
+    env = dict(os.environ, VGG_PLUGIN_DIR=os.path.dirname(os.path.abspath(plugin)), **more)
     done = subprocess.run([vgg, "devices"], env=env, text=True, check=False, timeout=120,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
-    return check_devices(done.returncode, done.stdout)
+    return check(done.returncode, done.stdout)
 
 
 def main():
@@ -70,7 +78,10 @@ def main():
     problems += check_imports(run("nm", "-D", "--undefined-only", plugin))
     problems += check_needed(run("readelf", "-d", plugin))
     if len(sys.argv) > 2:
-        problems += devices(plugin, sys.argv[2])
+        problems += devices(plugin, sys.argv[2], check_devices)
+    if len(sys.argv) > 3:
+        problems += devices(plugin, sys.argv[2], check_no_gpu,
+                            LD_LIBRARY_PATH=os.path.dirname(os.path.abspath(sys.argv[3])))
     tell(problems)
 
 
