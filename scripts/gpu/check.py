@@ -12,7 +12,8 @@
 
 Rows go to OUT/STAGE.jsonl as they come; report.py makes docs/results/gpu.md of them. Every
 stage has a deadline of its own and does its most important rows first; together they end
-within 25 minutes (--within), for which each gives up its share. All use the CUDA libraries of
+within 25 minutes (--within), for which each gives up its share; what gpu-check itself took
+before them, a build among it, is of that time. All use the CUDA libraries of
 this Python's packages, which PyTorch has, if it has some. Ends with status 0 if all rows are
 there and ok.
 """
@@ -50,6 +51,7 @@ FIRST_OPTIONS = ["--within", str(sum(FIRST.values())), "--precisions", "bf16",
                  "--rows", "bf16-graph-compile", "--run-limit", "60"]
 
 LOOK = 20  # seconds for `vgg devices`
+MOST_FILES, MOST_BYTES = 8, 16 << 20  # of --out: what comes back from a machine that is lent
 HIDDEN = argparse.SUPPRESS  # gpu-check gives these
 EPILOG = f"""first: {','.join(FIRST)} {shlex.join(FIRST_OPTIONS)}
 
@@ -104,6 +106,7 @@ def parser():
     p.add_argument("--data", required=True, help=HIDDEN)
     p.add_argument("--commit", default="unknown", help=HIDDEN)
     p.add_argument("--built-here", action="store_true", help=HIDDEN)
+    p.add_argument("--used", type=float, default=0, help=HIDDEN)
     p.add_argument("--quick", action="store_true", help="few rows, and short deadlines")
     p.add_argument("--deadline", type=seconds, metavar="S",
                    help="seconds for each stage (480; profile 300; --quick 90 to 150; of first: "
@@ -198,6 +201,15 @@ def open_out(args):
         die(f"--out {args.out!r}: another run is writing there: name another folder")
 
 
+def too_much(folder):
+    """What is wrong with the size of the folder of rows, None if nothing."""
+    sizes = [path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    if len(sizes) <= MOST_FILES and sum(sizes) <= MOST_BYTES:
+        return None
+    return (f"{len(sizes)} files of {sum(sizes) / 2**20:.1f} MiB, expected at most {MOST_FILES} "
+            f"of {MOST_BYTES >> 20} MiB together")
+
+
 def find_gpu(args, trainer):
     """(the GPU's name, the words that choose it for nvidia-smi); no GPU, no stages."""
     print("gpu-check: looking for the GPU", flush=True)
@@ -233,7 +245,7 @@ def run_stage(name, args, trainer, found, end):
 
 def main():
     args = arguments()
-    end = time.monotonic() + args.within
+    end = time.monotonic() + args.within - args.used
     ending = (signal.SIGTERM, signal.SIGHUP)
     for number in ending:
         signal.signal(number, lambda *_: sys.exit(1))
@@ -258,12 +270,16 @@ def main():
         rows.end_all()
         shutil.rmtree(args.work, ignore_errors=True)
     print(f"rows: {args.out}")
+    wrong = too_much(args.out)
+    if wrong:
+        die(f"--out {args.out!r}: {wrong}: take what is not of this run out of it, or name an "
+            "empty folder", 1)
     sys.exit(0 if good else 1)
 
 
 def asked(stage, words):
     """The command that was asked for, without the paths that gpu-check adds."""
-    given = ("--tree", "--data", "--commit", "--out")
+    given = ("--tree", "--data", "--commit", "--out", "--used")
     kept, skip, named = [], False, False
     for word in words:
         if skip or word in given:

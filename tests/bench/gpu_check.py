@@ -53,6 +53,43 @@ def test_out(place):
 
 
 @with_place
+def test_much_in_out(place):
+    """More than comes back from a lent machine is told, and no success."""
+    words = ("bench", "--rows", "none", "--deadline", "1")
+    said = "expected at most 8 of 16 MiB together: take what is not of this run out of it"
+    assert said not in place.ask(*words).stderr
+    for number in range(7):
+        (place.out / f"{number}").write_text("")
+    assert said not in place.ask(*words).stderr
+    (place.out / "more").mkdir()
+    (place.out / "more/file").write_text("")
+    done = place.ask(*words)
+    assert done.returncode == 1 and "9 files of 0.0 MiB, " + said in done.stderr, done.stderr
+    (place.out / "more/file").unlink()
+    with open(place.out / "6", "wb") as file:
+        file.truncate(16 << 20)
+    done = place.ask(*words)
+    assert done.returncode == 1 and f"8 files of 16.0 MiB, {said}" in done.stderr, done.stderr
+
+
+@with_place
+def test_time_before_the_stages(place):
+    """What gpu-check took until then, to build the sources for one, is of the time for all."""
+    place.vgg(f"echo '{GPU}'", "sleep 3")
+    done = subprocess.run([checks.ROOT / "scripts/gpu-check", "profile", "--within", "23",
+                           "--precisions", "bf16", "--run-limit", "1", "--out", place.out],
+                          env={**os.environ, "GPU_PACK": str(checks.make_pack(place.folder))},
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done
+    found = place.rows("profile")["machine"]
+    assert 10 < found["deadline_s"] <= 20.5, found
+    assert found["asked"] == "scripts/gpu-check profile --within 23 --precisions bf16 " \
+        "--run-limit 1", found
+    done = place.ask("profile", "--within", "9", "--used", "30", out=place.folder / "late")
+    assert done.returncode == 1 and done.stdout.count("unfinished") == 6, done
+
+
+@with_place
 def test_no_gpu(place):
     """One line that says why, and no rows."""
     for lists, said in ((f"echo '{NONE}'", "cuda:0 is not listed; cudnn: no driver: install one"),
@@ -263,7 +300,7 @@ def test_ended_from_outside(place):
 
 def test_asked():
     words = ["parity,bench", "--quick", "--tree", "a b", "--out=x", "--rows", "bf16-graph",
-             "--built-here", "--commit", "c"]
+             "--built-here", "--commit", "c", "--used", "7"]
     assert check.asked("bench", words) == "scripts/gpu-check bench --quick --rows bf16-graph"
     assert check.asked("bench", ["--quick", "first"]) == "scripts/gpu-check first --quick"
 
