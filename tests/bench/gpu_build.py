@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""When scripts/gpu-check builds from the packed sources, on a pack whose `vgg` is a script;
-and where scripts/find-nvcc finds nvcc, which decides whether the GPU engine is built."""
+"""When scripts/gpu-check builds from the packed sources, on a pack whose `vgg` is a script; what
+scripts/gpu-pack says of a build folder that is not its own; and where scripts/find-nvcc finds nvcc, which decides whether the GPU engine is built."""
 import os
 import pathlib
 import subprocess
@@ -100,6 +100,27 @@ def test_does_not_start(pack):
     assert built and "the packed programs do not start: no libz" in said, said
     built, _, said = pack.check("--no-build")
     assert not built and "do not start: no libz; run scripts/gpu-pack again" in said, said
+
+
+# Builds nothing but a program of the system.
+NINJA = """case $* in
+*targets*) echo 'lib/libvgg.so.0.1.0: c_LINKER' ;;
+*) mkdir -p "$2/examples/vgg"; cp /bin/true "$2/examples/vgg/vgg" ;;
+esac"""
+
+
+def test_folder_set_up_by_hand():
+    """Programs that would take libraries of the system alone make no pack."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        checks.script(folder / "bin/meson", "exit 0")
+        checks.script(folder / "bin/ninja", NINJA)
+        (folder / "x-ubyte.gz").write_text("")
+        status, said = run([checks.ROOT / "scripts/gpu-pack", "--without-plugin"],
+                           f"{folder}/bin:{os.environ['PATH']}", BUILD=str(folder / "build"),
+                           DATA=str(folder))
+        assert status == 1 and f"{folder}/build/examples/vgg/vgg lacks the run path" in said, said
+        assert "remove that folder, or name another one by BUILD" in said, said
 
 
 def find(path, **env):
