@@ -9,7 +9,8 @@ tested, NAME.json (Meson's log of its tests) and NAME.seconds. The pack is a tes
 pack.build says how it ended, pack.txt is what it printed. What is not there at all has
 failed, but for cudnn.build, which is there only where that engine was left out. A test program
 that prints Check's line "100%: Checks: 12, Failures: 0, Errors: 0" counts for as many tests,
-and a line "skipped NAME: why" is one skipped. Ends with status 1 if anything failed or a
+and a line "skipped NAME: why" is one skipped. Those of a build that were skipped for one reason
+are counted each and named in one line. Ends with status 1 if anything failed or a
 sanitizer reported something.
 """
 import json
@@ -40,7 +41,17 @@ def reasons(test):
     if test["result"] != "SKIP":
         return SKIPPED.findall(test.get("stdout") or "")
     lines = ((test.get("stdout") or "") + (test.get("stderr") or "")).strip().splitlines()
-    return [lines[-1].strip() if lines else "no reason given"]
+    return [lines[-1].strip().removeprefix("skipped: ") if lines else "no reason given"]
+
+
+def by_reason(lines):
+    """The first of each build's and reason's, and how many others there are."""
+    found = {}
+    for line in lines:
+        what, _, why = line.partition(": ")
+        found.setdefault((what.split()[0], why), []).append(what)
+    return [what + (f" and {len(more)} more" if more else "") + f": {why}"
+            for (_, why), (what, *more) in found.items()]
 
 
 def state_of(folder, name):
@@ -108,8 +119,8 @@ def main():
         whole = [a + b for a, b in zip(whole, add_build(folder, "cudnn", told))]
     print("sanitizer reports: {}".format(len(told["reports"])))
     whole[1] += len(told["reports"])
-    for title in ("failed", "skipped"):
-        for line in told[title]:
+    for title, lines in (("failed", told["failed"]), ("skipped", by_reason(told["skipped"]))):
+        for line in lines:
             print(f"{title}: {line}")
     for line in sorted(set(told["reports"])):
         print(f"failed: sanitizer report in {line}")

@@ -44,6 +44,15 @@ CASES = [
      "failed: sanitizer report in sanitizers a"),
 ]
 
+# Tests without a GPU: each is counted, and all are one line.
+SKIPS = "".join("\n" + json.dumps({"name": f"gpu-{name}", "result": "SKIP",
+                                  "stdout": f"skipped: {why}\n"})
+                for name, why in (("a", "no GPU"), ("b", "no GPU"), ("c", "no nvcc"),
+                                  ("d", "no GPU")))
+for told in ("skipped: release gpu-a and 2 more: no GPU", "skipped: release gpu-c: no nvcc"):
+    CASES.append(({"release.json": SUITE + SKIPS}, CASES[0][1].replace("1 skipped", "5 skipped"),
+                  told))
+
 
 def main():
     failures = 0
