@@ -201,8 +201,8 @@ def run(stage, args, trainer, memory):
     precisions = args.precisions
     names = [n for n in args.rows or every[1 if args.quick else 0]
              if n.partition("-")[0] in precisions]
-    # Quick: all of the first precision before the others. Strict fp32 of VGG-16 takes as long as
-    # the others together, and comes behind them.
+    # Quick: all of the first precision before the others. Strict fp32 of VGG-16, which has no
+    # tensor cores, takes longest and comes behind them.
     groups = [[p] for p in precisions] if args.quick else [precisions]
     if net == "vgg16" and not args.quick:
         groups = [[p for p in precisions if p != "fp32"], [p for p in precisions if p == "fp32"]]
