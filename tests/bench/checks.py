@@ -2,6 +2,7 @@
 """What the tests of this folder share: finding the scripts, made-up programs and packs, and
 running functions test_..."""
 import hashlib
+import importlib.util
 import pathlib
 import sys
 import tarfile
@@ -32,6 +33,15 @@ def make_pack(folder, names=("tree",)):
         f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
         for file in sorted(pack.iterdir()) if file.is_file()))
     return pack
+
+
+def cli():
+    """tests/cli/trainer.py; scripts/gpu has a module of that name too. It takes the
+    script's first argument for the trainer."""
+    spec = importlib.util.spec_from_file_location("cli", ROOT / "tests/cli/trainer.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def main(namespace):

@@ -8,7 +8,6 @@ the place of Nsight Compute's `ncu`.
 fixtures/ncu.csv is a cut of what ncu printed on an H200: two kernels of autotuning and one that
 copies weights, 27 of the 84 of a step, and four of these again as the next step's beginning.
 """
-import importlib.util
 import json
 import os
 import pathlib
@@ -47,21 +46,13 @@ eval "$FAKE"
 """
 
 
-def cli():
-    """tests/cli/trainer.py; scripts/gpu has a module of that name too."""
-    spec = importlib.util.spec_from_file_location("cli", checks.ROOT / "tests/cli/trainer.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Place:
     """A tree with the trainer, a small data set, a folder of programs with ncu or without."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
         checks.script(self.folder / "tree/examples/vgg/vgg", TRAINER)
-        cli().make_data(str(self.folder / "data"), side=28)
+        checks.cli().make_data(str(self.folder / "data"), side=28)
 
     def ask(self, *more, ncu=f'{CAT} "$FIXTURE"', toolkit=False):
         """(status, rows by name) of the stage; `ncu` is None where there is none, and in the
