@@ -2,10 +2,10 @@
 """Stage `parity`: does the GPU compute what the processor does?
 
 Rows: what `vgg devices` says; the device's description (kept as a file of DIR, such as
-DIR/h200.json, to be committed in tests/plans/devices); every test program for the GPU; losses of 20 steps beside the cpu engine's,
-in every precision; equal bits from equal runs; memory that stays where it was. Programs that
-tell most in the least time come first, those of minutes after everything but the memory; the
-cpu engine computes its losses while the first ones run.
+DIR/h200.json, to be committed in tests/plans/devices); every test program for the GPU; losses of
+20 steps beside the cpu engine's, in every precision; equal bits from equal runs; memory that
+stays where it was. Programs that tell most in the least time come first, those of minutes after
+everything but the memory; the cpu engine computes its losses while the first ones run.
 """
 import json
 import pathlib

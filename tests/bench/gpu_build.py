@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """When scripts/gpu-check builds from the packed sources, on a pack whose `vgg` is a script; what
-scripts/gpu-pack says of a build folder that is not its own; and where scripts/find-nvcc finds nvcc, which decides whether the GPU engine is built."""
+scripts/gpu-pack says of a build folder that is not its own; what the self-test of a pack counts;
+and where scripts/find-nvcc finds nvcc, which decides whether the GPU engine is built."""
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -100,6 +102,22 @@ def test_does_not_start(pack):
     assert built and "the packed programs do not start: no libz" in said, said
     built, _, said = pack.check("--no-build")
     assert not built and "do not start: no libz; run scripts/gpu-pack again" in said, said
+
+
+@with_pack("cpu      32 threads")
+def test_self_test(pack):
+    """A program that finds no GPU is skipped with its reason, and one that gives none fails."""
+    for name, text in (("one", "echo more; echo 'skipped: no GPU'; exit 77"), ("two", "exit 77"),
+                       ("three", "exit 0"), ("four", "echo bad; exit 1")):
+        checks.script(pack.folder / f"tree/tests/gpu/test-gpu-{name}", text)
+    shutil.rmtree(pack.pack)
+    checks.make_pack(pack.folder)
+    status, said = run([checks.ROOT / "scripts/gpu-check", "--self-test"], os.environ["PATH"],
+                       GPU_PACK=str(pack.pack))
+    told = [line for line in said.splitlines() if "test-gpu" in line and "libraries" not in line]
+    assert status == 1 and told == [
+        "FAILED  test-gpu-four passes: status 1: bad", "skipped test-gpu-one: no GPU",
+        "ok      test-gpu-three passes", "FAILED  test-gpu-two passes: status 77: "], said
 
 
 # Builds nothing but a program of the system.
