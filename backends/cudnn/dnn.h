@@ -24,7 +24,6 @@ struct vgg__dnn_problem {
     uint32_t n, h, w, ic, oc, kernel;
     bool strict;
     bool bias_relu;  /* forward: y = max(conv + bias, 0) */
-    bool pool;       /* and its 2x2 maximum, without places; h and w even */
     bool mask;       /* data: dx = mask > 0 ? dx : 0 */
     bool single_out; /* weights: dw is f32 whatever the type */
 };

@@ -5,7 +5,8 @@
  * error anywhere leaves `failed` set and makes what follows do nothing. */
 #include "cudnn/dnn.h"
 
-#define MOST 24 /* descriptors of a graph */
+#define MOST     24 /* descriptors of a graph */
+#define MOST_OPS 3
 
 struct builder {
     const struct vgg__api *api;
@@ -182,31 +183,6 @@ static cudnnBackendDescriptor_t relu_backward(struct builder *b, struct operands
     return finish(b, d);
 }
 
-static cudnnBackendDescriptor_t max_pool(struct builder *b, struct operands io)
-{
-    const cudnnResampleMode_t mode = CUDNN_RESAMPLE_MAXPOOL;
-    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
-    const cudnnPaddingMode_t padding = CUDNN_NEG_INF_PAD;
-    const int64_t axes = 2;
-    const cudnnFraction_t two[2] = {{2, 1}, {2, 1}}, zero[2] = {{0, 1}, {0, 1}};
-    cudnnBackendDescriptor_t how = make(b, CUDNN_BACKEND_RESAMPLE_DESCRIPTOR);
-    set(b, how, CUDNN_ATTR_RESAMPLE_MODE, CUDNN_TYPE_RESAMPLE_MODE, 1, &mode);
-    set(b, how, CUDNN_ATTR_RESAMPLE_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
-    set(b, how, CUDNN_ATTR_RESAMPLE_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &axes);
-    set(b, how, CUDNN_ATTR_RESAMPLE_PADDING_MODE, CUDNN_TYPE_PADDING_MODE, 1, &padding);
-    set(b, how, CUDNN_ATTR_RESAMPLE_PRE_PADDINGS, CUDNN_TYPE_FRACTION, 2, zero);
-    set(b, how, CUDNN_ATTR_RESAMPLE_POST_PADDINGS, CUDNN_TYPE_FRACTION, 2, zero);
-    set(b, how, CUDNN_ATTR_RESAMPLE_STRIDES, CUDNN_TYPE_FRACTION, 2, two);
-    set(b, how, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, CUDNN_TYPE_FRACTION, 2, two);
-    finish(b, how);
-    cudnnBackendDescriptor_t d =
-        make(b, CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC, io.first);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC, io.out);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC, how);
-    return finish(b, d);
-}
-
 /* ---- Problems -------------------------------------------------------------------- */
 
 static struct shape input_of(const struct vgg__dnn_problem *p)
@@ -231,32 +207,27 @@ static cudnnBackendDescriptor_t inner(struct builder *b, struct shape shape)
 
 /* Each writes its operations and returns how many. */
 static uint32_t forward(struct builder *b, const struct vgg__dnn_problem *p,
-                        cudnnBackendDescriptor_t ops[4])
+                        cudnnBackendDescriptor_t ops[MOST_OPS])
 {
     const cudnnDataType_t type = data_type(p->type);
-    const struct shape full = output_of(p);
-    const struct shape half = {p->n, p->oc, p->h / 2, p->w / 2};
+    const struct shape shape = output_of(p);
     struct operands io = {tensor(b, VGG__DNN_X, type, input_of(p)),
                           tensor(b, VGG__DNN_W, type, weights_of(p)), NULL};
-    cudnnBackendDescriptor_t out = tensor(b, VGG__DNN_OUT, type, p->pool ? half : full);
-    io.out = p->bias_relu || p->pool ? inner(b, full) : out;
-    uint32_t count = 0;
-    ops[count++] = convolve(b, p, io);
-    if (p->bias_relu) {
-        const struct shape row = {1, p->oc, 1, 1};
-        const struct operands add = {io.out, tensor(b, VGG__DNN_BIAS, type, row),
-                                     inner(b, full)};
-        ops[count++] = pointwise(b, CUDNN_POINTWISE_ADD, add);
-        io.out = p->pool ? inner(b, full) : out;
-        const struct operands relu = {add.out, NULL, io.out};
-        ops[count++] = pointwise(b, CUDNN_POINTWISE_RELU_FWD, relu);
-    }
-    if (p->pool) ops[count++] = max_pool(b, (struct operands){io.out, NULL, out});
-    return count;
+    cudnnBackendDescriptor_t out = tensor(b, VGG__DNN_OUT, type, shape);
+    io.out = p->bias_relu ? inner(b, shape) : out;
+    ops[0] = convolve(b, p, io);
+    if (!p->bias_relu) return 1;
+    const struct shape row = {1, p->oc, 1, 1};
+    const struct operands add = {io.out, tensor(b, VGG__DNN_BIAS, type, row),
+                                 inner(b, shape)};
+    ops[1] = pointwise(b, CUDNN_POINTWISE_ADD, add);
+    ops[2] =
+        pointwise(b, CUDNN_POINTWISE_RELU_FWD, (struct operands){add.out, NULL, out});
+    return 3;
 }
 
 static uint32_t data(struct builder *b, const struct vgg__dnn_problem *p,
-                     cudnnBackendDescriptor_t ops[4])
+                     cudnnBackendDescriptor_t ops[MOST_OPS])
 {
     const cudnnDataType_t type = data_type(p->type);
     struct operands io = {tensor(b, VGG__DNN_DY, type, output_of(p)),
@@ -272,7 +243,7 @@ static uint32_t data(struct builder *b, const struct vgg__dnn_problem *p,
 }
 
 static uint32_t weights(struct builder *b, const struct vgg__dnn_problem *p,
-                        cudnnBackendDescriptor_t ops[4])
+                        cudnnBackendDescriptor_t ops[MOST_OPS])
 {
     const cudnnDataType_t type = data_type(p->type);
     const bool widen = p->single_out && p->type != VGG__F32;
@@ -293,13 +264,13 @@ cudnnBackendDescriptor_t vgg__dnn_graph(const struct vgg__dnn_target *target,
 {
     static uint32_t (*const builders[])(struct builder *,
                                         const struct vgg__dnn_problem *,
-                                        cudnnBackendDescriptor_t ops[4]) = {
+                                        cudnnBackendDescriptor_t ops[MOST_OPS]) = {
         [VGG__DNN_FORWARD] = forward,
         [VGG__DNN_DATA] = data,
         [VGG__DNN_WEIGHTS] = weights,
     };
     struct builder b = {.api = target->api, .next_uid = VGG__DNN_VIRTUAL};
-    cudnnBackendDescriptor_t ops[4] = {NULL};
+    cudnnBackendDescriptor_t ops[MOST_OPS] = {NULL};
     const uint32_t count = builders[problem->what](&b, problem, ops);
     cudnnBackendDescriptor_t graph = make(&b, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     if (target->handle != NULL)

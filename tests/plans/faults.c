@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define DEVICE "h200"
-static const struct layer layer = {.ic = 64, .oc = 64, .size = 56, .pool = true};
+static const struct layer layer = {.ic = 64, .oc = 64, .size = 56};
 
 static uint32_t count_plans(const struct device *device, enum precision precision,
                             enum form form, uint32_t most)

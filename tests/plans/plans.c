@@ -22,7 +22,7 @@
 /* Sets of forms. */
 #define BIT(form) (1u << (form))
 #define PLAIN     (BIT(FORWARD) | BIT(DATA) | BIT(WEIGHTS) | BIT(BIAS_RELU))
-#define COMPILED  (BIT(MASK) | BIT(SINGLE_OUT) | BIT(POOL))
+#define COMPILED  (BIT(MASK) | BIT(SINGLE_OUT))
 
 /* Which forms have plans: `wide` for layers of WIDE input channels and more, `narrow`
  * for first layers. What is not named has none, and that too is checked: it is what the
@@ -36,19 +36,19 @@ static const struct expectation {
     bool fast;
 } expectations[] = {
     {"h200", 90, STRICT, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
-    {"h200", 90, TF32, PLAIN | BIT(MASK) | BIT(POOL), PLAIN | BIT(MASK), true},
+    {"h200", 90, TF32, PLAIN | BIT(MASK), PLAIN | BIT(MASK), true},
     {"h200", 90, BF16, PLAIN | COMPILED, PLAIN, true},
     {"h100", 90, STRICT, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
-    {"h100", 90, TF32, PLAIN | BIT(MASK) | BIT(POOL), PLAIN | BIT(MASK), true},
+    {"h100", 90, TF32, PLAIN | BIT(MASK), PLAIN | BIT(MASK), true},
     {"h100", 90, BF16, PLAIN | COMPILED, PLAIN, true},
     {"a100", 80, STRICT, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
-    {"a100", 80, TF32, PLAIN | BIT(MASK) | BIT(POOL), PLAIN | BIT(MASK), false},
+    {"a100", 80, TF32, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
     {"a100", 80, BF16, PLAIN | COMPILED, PLAIN, true},
     {"l4", 89, STRICT, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
-    {"l4", 89, TF32, PLAIN | BIT(MASK) | BIT(POOL), PLAIN | BIT(MASK), false},
+    {"l4", 89, TF32, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
     {"l4", 89, BF16, PLAIN | COMPILED, PLAIN, true},
     {"b200", 100, STRICT, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
-    {"b200", 100, TF32, PLAIN | BIT(MASK) | BIT(POOL), PLAIN | BIT(MASK), true},
+    {"b200", 100, TF32, PLAIN | BIT(MASK), PLAIN | BIT(MASK), true},
     {"b200", 100, BF16, PLAIN | COMPILED, PLAIN, true},
     {"t4", 75, STRICT, PLAIN | BIT(MASK), PLAIN | BIT(MASK), false},
 };
@@ -73,7 +73,6 @@ struct subject {
 /* Whether the engine would ask for it. */
 static bool is_asked(const struct subject *s)
 {
-    if (s->form == POOL) return s->layer->pool;
     return s->form != SINGLE_OUT || s->expectation->precision == BF16;
 }
 

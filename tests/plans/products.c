@@ -3,24 +3,13 @@
 #include "products.h"
 
 static const struct layer main_layers[] = {
-    {1, 16, 224, .pool = true},
-    {16, 32, 112, .pool = true},
-    {32, 64, 56},
-    {64, 64, 56, .pool = true, .sample = true},
-    {64, 128, 28},
-    {128, 128, 28, .pool = true},
-    {128, 128, 14, .pool = true},
+    {1, 16, 224},  {16, 32, 112},  {32, 64, 56},   {64, 64, 56, .sample = true},
+    {64, 128, 28}, {128, 128, 28}, {128, 128, 14},
 };
 static const struct layer vgg16_layers[] = {
-    {3, 64, 224},
-    {64, 64, 224, .pool = true},
-    {64, 128, 112},
-    {128, 128, 112, .pool = true},
-    {128, 256, 56},
-    {256, 256, 56, .pool = true},
-    {256, 512, 28},
-    {512, 512, 28, .pool = true},
-    {512, 512, 14, .pool = true, .sample = true},
+    {3, 64, 224},    {64, 64, 224},  {64, 128, 112},
+    {128, 128, 112}, {128, 256, 56}, {256, 256, 56},
+    {256, 512, 28},  {512, 512, 28}, {512, 512, 14, .sample = true},
 };
 
 const struct network main_job = {"main job", main_layers,
@@ -29,15 +18,15 @@ const struct network vgg16 = {"VGG-16", vgg16_layers,
                               sizeof vgg16_layers / sizeof *vgg16_layers};
 
 const char *const precision_names[] = {"fp32", "tf32", "bf16"};
-const char *const form_names[FORMS] = {"forward", "data",       "weights", "bias_relu",
-                                       "mask",    "single_out", "pool"};
+const char *const form_names[FORMS] = {"forward",   "data", "weights",
+                                       "bias_relu", "mask", "single_out"};
 
 struct vgg__dnn_problem product(const struct layer *layer, uint32_t batch,
                                 enum precision precision, enum form form)
 {
-    static const enum vgg__dnn_what whats[FORMS] = {
-        VGG__DNN_FORWARD, VGG__DNN_DATA,    VGG__DNN_WEIGHTS, VGG__DNN_FORWARD,
-        VGG__DNN_DATA,    VGG__DNN_WEIGHTS, VGG__DNN_FORWARD};
+    static const enum vgg__dnn_what whats[FORMS] = {VGG__DNN_FORWARD, VGG__DNN_DATA,
+                                                    VGG__DNN_WEIGHTS, VGG__DNN_FORWARD,
+                                                    VGG__DNN_DATA,    VGG__DNN_WEIGHTS};
     return (struct vgg__dnn_problem){.what = whats[form],
                                      .type = precision == BF16 ? VGG__BF16 : VGG__F32,
                                      .n = batch,
@@ -47,8 +36,7 @@ struct vgg__dnn_problem product(const struct layer *layer, uint32_t batch,
                                      .oc = layer->oc,
                                      .kernel = 3,
                                      .strict = precision == STRICT,
-                                     .bias_relu = form == BIAS_RELU || form == POOL,
-                                     .pool = form == POOL,
+                                     .bias_relu = form == BIAS_RELU,
                                      .mask = form == MASK,
                                      .single_out = form == SINGLE_OUT};
 }

@@ -11,12 +11,11 @@
 enum precision { STRICT, TF32, BF16 };
 
 /* The plain forms, which are all that a run without timing takes, then fused ones. */
-enum form { FORWARD, DATA, WEIGHTS, BIAS_RELU, MASK, SINGLE_OUT, POOL, FORMS };
+enum form { FORWARD, DATA, WEIGHTS, BIAS_RELU, MASK, SINGLE_OUT, FORMS };
 
 struct layer {
     uint32_t ic, oc, size; /* 3x3, [n][size][size][ic] -> [n][size][size][oc] */
-    bool pool;
-    bool sample; /* the one for which what is slow is tried everywhere */
+    bool sample;           /* the one for which what is slow is tried everywhere */
 };
 
 struct network {
