@@ -90,12 +90,11 @@ int64_t dnn_int(const struct dnn_object *object, cudnnBackendAttributeName_t nam
     }
 }
 
-double dnn_double(const struct dnn_object *object, cudnnBackendAttributeName_t name,
-                  double missing)
+double dnn_float(const struct dnn_object *object, cudnnBackendAttributeName_t name,
+                 double missing)
 {
     const struct dnn_attribute *at = dnn_find(object, name);
-    if (!at) return missing;
-    return at->type == CUDNN_TYPE_DOUBLE ? *(double *)at->values : *(float *)at->values;
+    return at ? *(const float *)at->values : missing;
 }
 
 struct dnn_object *dnn_child(const struct dnn_object *object,
@@ -211,12 +210,6 @@ static cudnnStatus_t destroy_descriptor(cudnnBackendDescriptor_t descriptor)
     return sim_dnn_leave(status);
 }
 
-static bool type_fits(const struct dnn_field *field, cudnnBackendAttributeType_t type)
-{
-    return type == field->type ||
-           (field->type == CUDNN_TYPE_FLOAT && type == CUDNN_TYPE_DOUBLE);
-}
-
 /* The field that an access is about, or what is wrong with it. */
 static cudnnStatus_t find_field(const struct descriptor *d, const char *call,
                                 cudnnBackendAttributeName_t name,
@@ -231,7 +224,7 @@ static cudnnStatus_t find_field(const struct descriptor *d, const char *call,
     if (!*field)
         return sim_dnn_refuse(CUDNN_STATUS_BAD_PARAM, "%s: %s has no attribute %d",
                               call, what, name);
-    if (!type_fits(*field, type))
+    if ((*field)->type != type)
         return sim_dnn_refuse(CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE,
                               "%s: attribute %d of %s is of type %d, not %d", call,
                               name, what, (*field)->type, type);
@@ -265,8 +258,7 @@ static cudnnStatus_t set_objects(struct dnn_object *object,
 }
 
 static cudnnStatus_t set_checked(struct descriptor *d, const struct dnn_field *field,
-                                 cudnnBackendAttributeType_t type, int64_t count,
-                                 const void *values)
+                                 int64_t count, const void *values)
 {
     const char *what = dnn_schema(d->object->type)->name;
     if (d->object->final)
@@ -287,9 +279,7 @@ static cudnnStatus_t set_checked(struct descriptor *d, const struct dnn_field *f
         return set_objects(d->object, field, count, values);
     if (field->name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION)
         return dnn_plan_load(d->object, count, values);
-    struct dnn_field as = *field;
-    as.type = type; /* a double where a float is expected */
-    dnn_put(d->object, &as, count, values);
+    dnn_put(d->object, field, count, values);
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -302,7 +292,7 @@ static cudnnStatus_t set_attribute(cudnnBackendDescriptor_t descriptor,
     struct descriptor *d = descriptor_of(descriptor);
     const struct dnn_field *field = NULL;
     if (!status) status = find_field(d, "cudnnBackendSetAttribute", name, type, &field);
-    if (!status) status = set_checked(d, field, type, count, values);
+    if (!status) status = set_checked(d, field, count, values);
     return sim_dnn_leave(status);
 }
 

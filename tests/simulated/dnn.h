@@ -7,7 +7,7 @@
 
 #include "inside.h"
 
-enum { DNN_AXES = 5, DNN_OPS = 8, DNN_TENSORS = 24, DNN_ATTRIBUTES = 12 };
+enum { DNN_AXES = 4, DNN_OPS = 8, DNN_TENSORS = 24, DNN_ATTRIBUTES = 12 };
 
 struct dnn_attribute {
     cudnnBackendAttributeName_t name;
@@ -62,8 +62,8 @@ const struct dnn_attribute *dnn_find(const struct dnn_object *object,
 /* The first value, or `missing`. */
 int64_t dnn_int(const struct dnn_object *object, cudnnBackendAttributeName_t name,
                 int64_t missing);
-double dnn_double(const struct dnn_object *object, cudnnBackendAttributeName_t name,
-                  double missing);
+double dnn_float(const struct dnn_object *object, cudnnBackendAttributeName_t name,
+                 double missing);
 struct dnn_object *dnn_child(const struct dnn_object *object,
                              cudnnBackendAttributeName_t name, int64_t index);
 
@@ -84,7 +84,7 @@ struct dnn_config {
 
 /* Check what a descriptor holds when it is finalised, and make its info; complains. */
 cudnnStatus_t dnn_check(struct dnn_object *object);
-/* The device that a plan, heuristics or engine is for; -1: none. */
+/* The device that a plan or heuristics are for; -1: none. */
 int dnn_device(const struct dnn_object *object);
 /* A configuration as the object that heuristics return. */
 struct dnn_object *dnn_config_object(struct dnn_object *graph,
@@ -101,30 +101,18 @@ struct dnn_tensor {
 
 void dnn_tensor_read(const struct dnn_object *object, struct dnn_tensor *tensor);
 
-enum dnn_kind {
-    DNN_CONV_FORWARD,
-    DNN_CONV_DATA,
-    DNN_CONV_WEIGHTS,
-    DNN_MATMUL,
-    DNN_POINTWISE,
-    DNN_REDUCTION,
-    DNN_POOL,
-    DNN_UNPOOL,
-    DNN_STATISTICS
-};
+enum dnn_kind { DNN_CONV_FORWARD, DNN_CONV_DATA, DNN_CONV_WEIGHTS, DNN_POINTWISE };
 
 /* An operation with the places of its tensors in the graph's list; -1: none. What it
  * reads is in `in`, what it writes in `out`, in the order of the kind:
- *   forward x w -> y; data dy w -> dx; weights x dy -> dw; matmul a b -> c
- *   pointwise x b t -> y, or with `backward` dy x -> dx; reduction x -> y
- *   pool x -> y index; unpool dy index x y -> dx; statistics x -> sum sum of squares */
+ *   forward x w -> y; data dy w -> dx; weights x dy -> dw
+ *   pointwise x b -> y, or of a mode that goes back x dy -> dx */
 struct dnn_op {
     enum dnn_kind kind;
-    int in[4], out[2];
-    int mode; /* of pointwise, reduction, resample */
-    bool backward, keeps_nan;
-    double alpha, beta, alpha2, lower, upper;
-    int64_t pad[2], post[2], stride[2], dilation[2], window[2];
+    int in[2], out;
+    int mode; /* of pointwise */
+    double alpha, beta;
+    int64_t pad[2], stride[2], dilation[2];
 };
 
 struct dnn_graph {

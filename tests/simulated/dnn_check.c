@@ -126,102 +126,39 @@ static bool broadcasts(const struct dnn_tensor *small, const struct dnn_tensor *
     return fits;
 }
 
+/* The modes that are simulated: what they read beside x, if anything, and write. */
+static const struct {
+    int mode;
+    cudnnBackendAttributeName_t second, out;
+} modes[] = {
+    {CUDNN_POINTWISE_ADD, CUDNN_ATTR_OPERATION_POINTWISE_BDESC,
+     CUDNN_ATTR_OPERATION_POINTWISE_YDESC},
+    {CUDNN_POINTWISE_IDENTITY, CUDNN_ATTR_OPERATION_POINTWISE_XDESC,
+     CUDNN_ATTR_OPERATION_POINTWISE_YDESC},
+    {CUDNN_POINTWISE_RELU_FWD, CUDNN_ATTR_OPERATION_POINTWISE_XDESC,
+     CUDNN_ATTR_OPERATION_POINTWISE_YDESC},
+    {CUDNN_POINTWISE_RELU_BWD, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC,
+     CUDNN_ATTR_OPERATION_POINTWISE_DXDESC},
+};
+enum { MODES = sizeof modes / sizeof *modes };
+
 static cudnnStatus_t check_pointwise(struct dnn_object *object)
 {
     const struct dnn_object *how =
         dnn_child(object, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, 0);
-    const bool backward = dnn_int(how, CUDNN_ATTR_POINTWISE_MODE, 0) / 100 == 2;
-    const struct dnn_tensor out =
-        child_tensor(object, backward ? CUDNN_ATTR_OPERATION_POINTWISE_DXDESC
-                                      : CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+    const int64_t mode = dnn_int(how, CUDNN_ATTR_POINTWISE_MODE, 0);
+    int m = 0;
+    while (m < MODES && modes[m].mode != mode) m++;
+    if (m == MODES) return wrong(object, "a mode that is not simulated");
+    const struct dnn_tensor x =
+        child_tensor(object, CUDNN_ATTR_OPERATION_POINTWISE_XDESC);
+    const struct dnn_tensor second = child_tensor(object, modes[m].second);
+    const struct dnn_tensor out = child_tensor(object, modes[m].out);
     if (out.axes == 0) return wrong(object, "no output for its mode");
-    if (backward && !dnn_child(object, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, 0))
-        return wrong(object, "no gradient for its mode");
-    static const cudnnBackendAttributeName_t inputs[] = {
-        CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_BDESC,
-        CUDNN_ATTR_OPERATION_POINTWISE_TDESC, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        const struct dnn_tensor in = child_tensor(object, inputs[i]);
-        if (in.axes > 0 && !broadcasts(&in, &out))
-            return wrong(object, "an input that does not fit the output");
-    }
+    if (second.axes == 0) return wrong(object, "no second input for its mode");
+    if (!broadcasts(&x, &out) || !broadcasts(&second, &out))
+        return wrong(object, "an input that does not fit the output");
     return CUDNN_STATUS_SUCCESS;
-}
-
-static cudnnStatus_t check_reduction(struct dnn_object *object)
-{
-    const struct dnn_tensor x =
-        child_tensor(object, CUDNN_ATTR_OPERATION_REDUCTION_XDESC);
-    const struct dnn_tensor y =
-        child_tensor(object, CUDNN_ATTR_OPERATION_REDUCTION_YDESC);
-    return broadcasts(&y, &x) ? CUDNN_STATUS_SUCCESS
-                              : wrong(object, "an output that does not fit the input");
-}
-
-static cudnnStatus_t check_statistics(struct dnn_object *object)
-{
-    const struct dnn_tensor x =
-        child_tensor(object, CUDNN_ATTR_OPERATION_GENSTATS_XDESC);
-    const struct dnn_tensor s =
-        child_tensor(object, CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC);
-    const struct dnn_tensor q =
-        child_tensor(object, CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC);
-    return broadcasts(&s, &x) && broadcasts(&q, &x)
-               ? CUDNN_STATUS_SUCCESS
-               : wrong(object, "an output that does not fit the input");
-}
-
-static int64_t whole(const struct dnn_object *how, cudnnBackendAttributeName_t name,
-                     int axis)
-{
-    const struct dnn_attribute *at = dnn_find(how, name);
-    if (axis >= at->count) return -1;
-    const cudnnFraction_t *f = &((const cudnnFraction_t *)at->values)[axis];
-    return f->denominator == 1 ? f->numerator : -1;
-}
-
-static cudnnStatus_t check_resample(struct dnn_object *object)
-{
-    const bool forward =
-        object->type == CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR;
-    const struct dnn_object *how =
-        dnn_child(object,
-                  forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC
-                          : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC,
-                  0);
-    const struct dnn_tensor x =
-        child_tensor(object, forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC
-                                     : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC);
-    const struct dnn_tensor y =
-        child_tensor(object, forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC
-                                     : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC);
-    if (x.axes != 4 || y.axes != 4 || x.dims[0] != y.dims[0] || x.dims[1] != y.dims[1])
-        return wrong(object, "x and y do not fit in n or channels");
-    for (int k = 0; k < 2; k++) {
-        const int64_t window = whole(how, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, k);
-        const int64_t stride = whole(how, CUDNN_ATTR_RESAMPLE_STRIDES, k);
-        const int64_t pre = whole(how, CUDNN_ATTR_RESAMPLE_PRE_PADDINGS, k);
-        const int64_t post = whole(how, CUDNN_ATTR_RESAMPLE_POST_PADDINGS, k);
-        if (window < 1 || stride < 1 || pre < 0 || post < 0)
-            return wrong(object, "fractions are not simulated");
-        const int64_t room = x.dims[2 + k] + pre + post - window;
-        if (room < 0 || y.dims[2 + k] != room / stride + 1)
-            return wrong(object, "x and y do not fit in h or w");
-    }
-    return CUDNN_STATUS_SUCCESS;
-}
-
-static cudnnStatus_t check_matmul(struct dnn_object *object)
-{
-    const struct dnn_tensor a = child_tensor(object, CUDNN_ATTR_OPERATION_MATMUL_ADESC);
-    const struct dnn_tensor b = child_tensor(object, CUDNN_ATTR_OPERATION_MATMUL_BDESC);
-    const struct dnn_tensor c = child_tensor(object, CUDNN_ATTR_OPERATION_MATMUL_CDESC);
-    if (a.axes != 3 || b.axes != 3 || c.axes != 3)
-        return wrong(object, "tensors of other than 3 axes are not simulated");
-    const bool fits = a.dims[0] == c.dims[0] && b.dims[0] == c.dims[0] &&
-                      a.dims[1] == c.dims[1] && b.dims[2] == c.dims[2] &&
-                      a.dims[2] == b.dims[1];
-    return fits ? CUDNN_STATUS_SUCCESS : wrong(object, "a, b and c do not fit");
 }
 
 /* ---- Engines --------------------------------------------------------------------- */
@@ -235,33 +172,9 @@ static int handle_device(const struct dnn_object *object,
 
 int dnn_device(const struct dnn_object *object)
 {
-    static const cudnnBackendAttributeName_t descriptions[] = {
-        CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, CUDNN_ATTR_ENGINE_DEVICEPROP,
-        CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP};
-    for (size_t i = 0; i < sizeof descriptions / sizeof *descriptions; i++) {
-        const struct dnn_object *child = dnn_child(object, descriptions[i], 0);
-        if (child) return (int)dnn_int(child, CUDNN_ATTR_DEVICEPROP_DEVICE_ID, -1);
-    }
     if (dnn_find(object, CUDNN_ATTR_EXECUTION_PLAN_HANDLE))
         return handle_device(object, CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
     return sim_properties(sim_device()) ? sim_device() : -1;
-}
-
-/* By number; the description that cuDNN would export is there to be read. */
-static cudnnStatus_t check_device(struct dnn_object *object)
-{
-    const int device = (int)dnn_int(object, CUDNN_ATTR_DEVICEPROP_DEVICE_ID, -1);
-    const struct cudaDeviceProp *prop = sim_properties(device);
-    if (!prop) return wrong(object, "no simulated device's number");
-    char text[256];
-    const int length = snprintf(text, sizeof text,
-                                "{\"deviceVer\":%d,\"multiProcessorCount\":%d,"
-                                "\"deviceName\":\"%s\"}",
-                                prop->major * 100 + prop->minor * 10,
-                                prop->multiProcessorCount, prop->name);
-    dnn_put(object, dnn_field(object->type, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION),
-            length, text);
-    return CUDNN_STATUS_SUCCESS;
 }
 
 static void put_notes(struct dnn_object *engine, const struct dnn_config *config)
@@ -338,37 +251,10 @@ static cudnnStatus_t check_heuristics(struct dnn_object *object)
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* An engine that is asked for by number. */
-static cudnnStatus_t check_engine(struct dnn_object *object)
+/* What heuristics return is read, and never made by hand. */
+static cudnnStatus_t check_read_only(struct dnn_object *object)
 {
-    static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A,
-                                                   CUDNN_HEUR_MODE_FALLBACK};
-    struct dnn_object *graph = dnn_child(object, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, 0);
-    const struct cudaDeviceProp *device = sim_properties(dnn_device(object));
-    if (!device) return wrong(object, "no device");
-    struct dnn_config configs[DNN_CONFIGS];
-    for (int m = 0; m < 2; m++) {
-        const int count = dnn_configs(graph->info, device, modes[m], configs);
-        for (int i = 0; i < count; i++) {
-            if (configs[i].number !=
-                dnn_int(object, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, -1))
-                continue;
-            put_notes(object, &configs[i]);
-            put_info(object, graph, &configs[i]);
-            return CUDNN_STATUS_SUCCESS;
-        }
-    }
-    return CUDNN_STATUS_NOT_SUPPORTED;
-}
-
-static cudnnStatus_t check_config(struct dnn_object *object)
-{
-    const struct dnn_object *engine = dnn_child(object, CUDNN_ATTR_ENGINECFG_ENGINE, 0);
-    const struct dnn_config *config = engine->info;
-    dnn_put(object, dnn_field(object->type, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE), 1,
-            &config->workspace);
-    put_info(object, engine->about, config);
-    return CUDNN_STATUS_SUCCESS;
+    return wrong(object, "made by hand, which is not simulated");
 }
 
 static cudnnStatus_t check_pack(struct dnn_object *object)
@@ -396,18 +282,12 @@ static const struct {
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, check_convolve},
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, check_convolve},
     {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, check_pointwise},
-    {CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR, check_reduction},
-    {CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR, check_resample},
-    {CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR, check_resample},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, check_matmul},
-    {CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR, check_statistics},
     {CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, dnn_graph_make},
     {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, check_heuristics},
-    {CUDNN_BACKEND_ENGINE_DESCRIPTOR, check_engine},
-    {CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, check_config},
+    {CUDNN_BACKEND_ENGINE_DESCRIPTOR, check_read_only},
+    {CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, check_read_only},
     {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, dnn_plan_finalize},
     {CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, check_pack},
-    {CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, check_device},
 };
 
 cudnnStatus_t dnn_check(struct dnn_object *object)

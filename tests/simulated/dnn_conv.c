@@ -76,9 +76,9 @@ static struct conv shape_of(const struct dnn_graph *graph, const struct dnn_op *
 {
     const struct dnn_tensor *t = graph->tensors;
     const bool forward = op->kind == DNN_CONV_FORWARD, data = op->kind == DNN_CONV_DATA;
-    const int64_t *x = t[data ? op->out[0] : op->in[0]].dims;
-    const int64_t *w = t[forward || data ? op->in[1] : op->out[0]].dims;
-    const int64_t *y = t[forward ? op->out[0] : data ? op->in[0] : op->in[1]].dims;
+    const int64_t *x = t[data ? op->out : op->in[0]].dims;
+    const int64_t *w = t[forward || data ? op->in[1] : op->out].dims;
+    const int64_t *y = t[forward ? op->out : data ? op->in[0] : op->in[1]].dims;
     return (struct conv){x[0], x[1], x[2], x[3], w[0], y[2], y[3], w[2], w[3], op};
 }
 
@@ -117,7 +117,7 @@ void dnn_convolve(const struct dnn_graph *graph, const struct dnn_op *op,
         done = transposed(turned, 1, taps, c.oc * c.ic);
         free(turned);
     }
-    const int64_t count = dnn_elements(&graph->tensors[op->out[0]]);
+    const int64_t count = dnn_elements(&graph->tensors[op->out]);
     memcpy(out, done, (size_t)count * sizeof *out);
     free(done);
     free(x);

@@ -21,15 +21,9 @@ size_t dnn_element_size(cudnnDataType_t type)
 {
     switch (type) {
     case CUDNN_DATA_FLOAT:
-    case CUDNN_DATA_INT32:
         return 4;
-    case CUDNN_DATA_HALF:
     case CUDNN_DATA_BFLOAT16:
         return 2;
-    case CUDNN_DATA_INT8:
-    case CUDNN_DATA_UINT8:
-    case CUDNN_DATA_BOOLEAN:
-        return 1;
     default:
         return 0;
     }
@@ -50,68 +44,51 @@ size_t dnn_extent(const struct dnn_tensor *tensor)
     return (size_t)(last + 1) * dnn_element_size(tensor->type);
 }
 
+/* In place of a function, so that each fault keeps its own place in the text of the
+ * program (site.h). */
+#define wrong_graph(what)                                                              \
+    sim_dnn_refuse(CUDNN_STATUS_BAD_PARAM,                                             \
+                   "cudnnBackendFinalize: operation graph: %s", what)
+
 /* ---- Operations ------------------------------------------------------------------ */
 
-/* Which attributes hold an operation's tensors and its descriptor; 0 pads, which is no
- * tensor's. */
+/* Which attributes hold an operation's tensors and its descriptor. */
 static const struct shape {
     cudnnBackendDescriptorType_t type;
     enum dnn_kind kind;
-    cudnnBackendAttributeName_t in[4], out[2], how;
+    cudnnBackendAttributeName_t in[2], out, how;
 } shapes[] = {
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
      DNN_CONV_FORWARD,
      {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
       CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W},
-     {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y},
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC},
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
      DNN_CONV_DATA,
      {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
       CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W},
-     {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX},
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC},
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
      DNN_CONV_WEIGHTS,
      {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
       CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY},
-     {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW},
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC},
-    {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR,
-     DNN_MATMUL,
-     {CUDNN_ATTR_OPERATION_MATMUL_ADESC, CUDNN_ATTR_OPERATION_MATMUL_BDESC},
-     {CUDNN_ATTR_OPERATION_MATMUL_CDESC},
-     CUDNN_ATTR_OPERATION_MATMUL_DESC},
     {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR,
      DNN_POINTWISE,
-     {CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_BDESC,
-      CUDNN_ATTR_OPERATION_POINTWISE_TDESC, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC},
-     {CUDNN_ATTR_OPERATION_POINTWISE_YDESC, CUDNN_ATTR_OPERATION_POINTWISE_DXDESC},
+     {CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_BDESC},
+     CUDNN_ATTR_OPERATION_POINTWISE_YDESC,
      CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR},
-    {CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR,
-     DNN_REDUCTION,
-     {CUDNN_ATTR_OPERATION_REDUCTION_XDESC},
-     {CUDNN_ATTR_OPERATION_REDUCTION_YDESC},
-     CUDNN_ATTR_OPERATION_REDUCTION_DESC},
-    {CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR,
-     DNN_POOL,
-     {CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC},
-     {CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC,
-      CUDNN_ATTR_OPERATION_RESAMPLE_FWD_IDXDESC},
-     CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC},
-    {CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR,
-     DNN_UNPOOL,
-     {CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC,
-      CUDNN_ATTR_OPERATION_RESAMPLE_BWD_IDXDESC,
-      CUDNN_ATTR_OPERATION_RESAMPLE_BWD_XDESC, CUDNN_ATTR_OPERATION_RESAMPLE_BWD_YDESC},
-     {CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC},
-     CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC},
-    {CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR,
-     DNN_STATISTICS,
-     {CUDNN_ATTR_OPERATION_GENSTATS_XDESC},
-     {CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC},
-     0},
 };
+/* And of a pointwise operation's backward. */
+static const struct shape backward = {
+    CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR,
+    DNN_POINTWISE,
+    {CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC},
+    CUDNN_ATTR_OPERATION_POINTWISE_DXDESC,
+    CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR};
 
 static bool same(const struct dnn_tensor *a, const struct dnn_tensor *b)
 {
@@ -135,86 +112,70 @@ static int place(struct dnn_graph *graph, const struct dnn_object *object)
     return graph->tensor_count++;
 }
 
-static void read_pairs(struct dnn_op *op, const struct dnn_object *how)
+static void read_convolution(struct dnn_op *op, const struct dnn_object *how)
 {
     static const struct {
-        cudnnBackendAttributeName_t conv, resample;
+        cudnnBackendAttributeName_t name;
         size_t at;
     } pairs[] = {
-        {CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_ATTR_RESAMPLE_PRE_PADDINGS,
-         offsetof(struct dnn_op, pad)},
-        {CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_ATTR_RESAMPLE_POST_PADDINGS,
-         offsetof(struct dnn_op, post)},
-        {CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_ATTR_RESAMPLE_STRIDES,
-         offsetof(struct dnn_op, stride)},
-        {CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS,
-         offsetof(struct dnn_op, dilation)},
+        {CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, offsetof(struct dnn_op, pad)},
+        {CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, offsetof(struct dnn_op, stride)},
+        {CUDNN_ATTR_CONVOLUTION_DILATIONS, offsetof(struct dnn_op, dilation)},
     };
-    const bool resample = op->kind == DNN_POOL || op->kind == DNN_UNPOOL;
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        const struct dnn_attribute *at =
-            dnn_find(how, resample ? pairs[i].resample : pairs[i].conv);
-        int64_t *out = (int64_t *)((char *)op + pairs[i].at);
-        for (int k = 0; at && k < 2; k++)
-            out[k] = resample ? ((const cudnnFraction_t *)at->values)[k].numerator
-                              : ((const int64_t *)at->values)[k];
-    }
-    if (resample) memcpy(op->window, op->dilation, sizeof op->window);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        memcpy((char *)op + pairs[i].at, dnn_find(how, pairs[i].name)->values,
+               sizeof op->pad);
 }
 
-static void read_numbers(struct dnn_op *op, const struct dnn_object *object,
-                         const struct dnn_object *how)
+static void read_numbers(struct dnn_op *op, const struct dnn_object *object)
 {
     static const cudnnBackendAttributeName_t alphas[] = {
         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-        CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-        CUDNN_ATTR_OPERATION_POINTWISE_ALPHA1};
+        CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA};
     static const cudnnBackendAttributeName_t betas[] = {
         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA};
-    op->alpha = op->alpha2 = 1;
+    op->alpha = 1;
     for (size_t i = 0; i < sizeof alphas / sizeof *alphas; i++)
-        op->alpha = dnn_double(object, alphas[i], op->alpha);
+        op->alpha = dnn_float(object, alphas[i], op->alpha);
     for (size_t i = 0; i < sizeof betas / sizeof *betas; i++)
-        op->beta = dnn_double(object, betas[i], op->beta);
-    op->alpha2 = dnn_double(object, CUDNN_ATTR_OPERATION_POINTWISE_ALPHA2, 1);
-    op->lower = dnn_double(how, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, 0);
-    op->upper = dnn_double(how, CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, 1e300);
-    op->mode = (int)dnn_int(how, CUDNN_ATTR_POINTWISE_MODE,
-                            dnn_int(how, CUDNN_ATTR_REDUCTION_OPERATOR,
-                                    dnn_int(how, CUDNN_ATTR_RESAMPLE_MODE, 0)));
-    op->backward = op->kind == DNN_POINTWISE && op->mode / 100 == 2;
-    op->keeps_nan = dnn_int(how, CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, 0) ||
-                    dnn_int(how, CUDNN_ATTR_RESAMPLE_NAN_PROPAGATION, 0);
+        op->beta = dnn_float(object, betas[i], op->beta);
 }
 
-/* False: a tensor's number is used twice, for different ones. */
-static bool read_op(struct dnn_graph *graph, const struct dnn_object *object)
+/* NULL: it is no operation. */
+static const struct shape *shape_of(const struct dnn_object *object)
 {
     size_t i = 0;
     while (i < sizeof shapes / sizeof *shapes && shapes[i].type != object->type) i++;
-    if (i == sizeof shapes / sizeof *shapes) return false;
-    struct dnn_op *op = &graph->ops[graph->op_count++];
-    op->kind = shapes[i].kind;
-    bool fits = true;
-    for (int k = 0; k < 4; k++) {
-        const struct dnn_object *t =
-            shapes[i].in[k] ? dnn_child(object, shapes[i].in[k], 0) : NULL;
-        op->in[k] = t ? place(graph, t) : -1;
-        fits = fits && (!t || op->in[k] >= 0);
-    }
-    for (int k = 0; k < 2; k++) {
-        const struct dnn_object *t =
-            shapes[i].out[k] ? dnn_child(object, shapes[i].out[k], 0) : NULL;
-        op->out[k] = t ? place(graph, t) : -1;
-        fits = fits && (!t || op->out[k] >= 0);
-    }
+    if (i == sizeof shapes / sizeof *shapes) return NULL;
     const struct dnn_object *how = dnn_child(object, shapes[i].how, 0);
-    read_numbers(op, object, how);
-    read_pairs(op, how);
-    return fits;
+    const bool back = dnn_int(how, CUDNN_ATTR_POINTWISE_MODE, 0) / 100 == 2;
+    return back ? &backward : &shapes[i];
+}
+
+static cudnnStatus_t read_op(struct dnn_graph *graph, const struct dnn_object *object)
+{
+    const struct shape *shape = shape_of(object);
+    if (!shape) return wrong_graph("a descriptor that is no operation");
+    const struct dnn_object *how = dnn_child(object, shape->how, 0);
+    struct dnn_op *op = &graph->ops[graph->op_count++];
+    op->kind = shape->kind;
+    const cudnnBackendAttributeName_t names[] = {shape->in[0], shape->in[1],
+                                                 shape->out};
+    int *const places[] = {&op->in[0], &op->in[1], &op->out};
+    for (int k = 0; k < 3; k++) {
+        const struct dnn_object *t = dnn_child(object, names[k], 0);
+        *places[k] = t ? place(graph, t) : -1;
+        if (t && *places[k] < 0) return wrong_graph("one number for two tensors");
+    }
+    if (op->kind == DNN_POINTWISE)
+        op->mode = (int)dnn_int(how, CUDNN_ATTR_POINTWISE_MODE, 0);
+    else
+        read_convolution(op, how);
+    read_numbers(op, object);
+    return CUDNN_STATUS_SUCCESS;
 }
 
 /* ---- Order ----------------------------------------------------------------------- */
@@ -223,8 +184,7 @@ static int writer_of(const struct dnn_graph *graph, int tensor)
 {
     int writer = -1;
     for (int i = 0; i < graph->op_count; i++)
-        for (int k = 0; k < 2; k++)
-            if (graph->ops[i].out[k] == tensor) writer = writer < 0 ? i : DNN_OPS;
+        if (graph->ops[i].out == tensor) writer = writer < 0 ? i : DNN_OPS;
     return writer; /* DNN_OPS: several */
 }
 
@@ -233,25 +193,31 @@ bool dnn_is_input(const struct dnn_graph *graph, int tensor)
     return writer_of(graph, tensor) < 0;
 }
 
+static bool is_read(const struct dnn_graph *graph, int tensor)
+{
+    for (int i = 0; i < graph->op_count; i++)
+        for (int k = 0; k < 2; k++)
+            if (graph->ops[i].in[k] == tensor) return true;
+    return false;
+}
+
 /* Every virtual tensor is written once and read, every tensor written at most once. */
-static const char *find_loose(const struct dnn_graph *graph)
+static cudnnStatus_t find_loose(const struct dnn_graph *graph)
 {
     for (int t = 0; t < graph->tensor_count; t++) {
         const int writer = writer_of(graph, t);
-        bool read = false;
-        for (int i = 0; i < graph->op_count; i++)
-            for (int k = 0; k < 4; k++) read = read || graph->ops[i].in[k] == t;
-        if (writer == DNN_OPS) return "a tensor is written by two operations";
+        if (writer == DNN_OPS)
+            return wrong_graph("a tensor is written by two operations");
         if (graph->tensors[t].is_virtual && writer < 0)
-            return "a virtual tensor is never written";
-        if (graph->tensors[t].is_virtual && !read)
-            return "a virtual tensor is never read";
+            return wrong_graph("a virtual tensor is never written");
+        if (graph->tensors[t].is_virtual && !is_read(graph, t))
+            return wrong_graph("a virtual tensor is never read");
     }
-    return NULL;
+    return CUDNN_STATUS_SUCCESS;
 }
 
-/* Operations so that each comes after those that it reads from; false: a circle. */
-static bool sort(struct dnn_graph *graph)
+/* Operations so that each comes after those that it reads from. */
+static cudnnStatus_t sort(struct dnn_graph *graph)
 {
     struct dnn_op sorted[DNN_OPS];
     bool placed[DNN_OPS] = {false};
@@ -259,7 +225,7 @@ static bool sort(struct dnn_graph *graph)
     for (int round = 0; round < graph->op_count; round++)
         for (int i = 0; i < graph->op_count; i++) {
             bool ready = !placed[i];
-            for (int k = 0; k < 4; k++) {
+            for (int k = 0; k < 2; k++) {
                 const int in = graph->ops[i].in[k];
                 const int writer = in < 0 ? -1 : writer_of(graph, in);
                 ready = ready && (writer < 0 || placed[writer]);
@@ -268,9 +234,9 @@ static bool sort(struct dnn_graph *graph)
             placed[i] = true;
             memcpy(&sorted[count++], &graph->ops[i], sizeof *sorted);
         }
-    if (count < graph->op_count) return false;
+    if (count < graph->op_count) return wrong_graph("operations in a circle");
     memcpy(graph->ops, sorted, (size_t)count * sizeof *sorted);
-    return true;
+    return CUDNN_STATUS_SUCCESS;
 }
 
 /* All of a graph was cleared before it was filled in, padding included. */
@@ -283,16 +249,14 @@ cudnnStatus_t dnn_graph_make(struct dnn_object *object)
 {
     const struct dnn_attribute *ops = dnn_find(object, CUDNN_ATTR_OPERATIONGRAPH_OPS);
     struct dnn_graph *graph = sim_new(sizeof *graph);
-    const char *what = NULL;
-    for (int64_t i = 0; !what && i < ops->count; i++)
-        if (!read_op(graph, ((struct dnn_object **)ops->values)[i]))
-            what = "one number for two tensors, or no operation";
-    if (!what) what = find_loose(graph);
-    if (!what && !sort(graph)) what = "operations in a circle";
-    if (what) {
+    cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
+    for (int64_t i = 0; !status && i < ops->count; i++)
+        status = read_op(graph, ((struct dnn_object **)ops->values)[i]);
+    if (!status) status = find_loose(graph);
+    if (!status) status = sort(graph);
+    if (status) {
         free(graph);
-        return sim_dnn_refuse(CUDNN_STATUS_BAD_PARAM,
-                              "cudnnBackendFinalize: operation graph: %s", what);
+        return status;
     }
     graph->sum = sum_of(graph);
     object->info = graph;

@@ -8,25 +8,19 @@
  *     compiled already; all else is compiled at run time;
  *   - what is compiled at run time wants channels last, and in bf16 even channels but
  *     for forward [bias] [ReLU]; it uses tensor cores always;
- *   - one input channel: no fused pooling, no weight gradient of another type;
+ *   - one input channel: no weight gradient of another type;
  *   - weight gradients have the inputs' type unless an operation follows;
- *   - nothing before a convolution but a ReLU of x;
- *   - ReLU's backward before that of pooling has configurations, but no plan. */
+ *   - nothing before a convolution. */
 #include "dnn.h"
 
 struct pattern {
     const struct dnn_graph *graph;
-    const struct dnn_op *main; /* convolution or matrix product; NULL: none */
+    const struct dnn_op *main; /* the convolution; NULL: none */
     int before, after;         /* operations */
-    bool pool, unpool, channels_last;
+    bool channels_last;
     cudnnDataType_t type; /* of the first input */
     int64_t in, out;      /* channels of the convolution */
 };
-
-static bool is_main(const struct dnn_op *op)
-{
-    return op->kind <= DNN_MATMUL;
-}
 
 /* Channels fastest, or so few that there is no difference. */
 static bool is_last(const struct dnn_tensor *t)
@@ -39,25 +33,19 @@ static struct pattern recognise(const struct dnn_graph *graph)
     struct pattern p = {.graph = graph, .channels_last = true};
     for (int i = 0; i < graph->op_count; i++) {
         const struct dnn_op *op = &graph->ops[i];
-        if (is_main(op))
+        if (op->kind != DNN_POINTWISE)
             p.main = op;
         else if (!p.main)
             p.before++;
         else
             p.after++;
-        p.pool = p.pool || op->kind == DNN_POOL;
-        p.unpool = p.unpool || op->kind == DNN_UNPOOL;
-    }
-    if (!p.main) {
-        p.after = p.before;
-        p.before = 0;
     }
     for (int i = 0; i < graph->tensor_count; i++)
         p.channels_last = p.channels_last && is_last(&graph->tensors[i]);
     p.type = graph->tensors[graph->ops[0].in[0]].type;
-    if (!p.main || p.main->kind == DNN_MATMUL) return p;
-    const int x = p.main->kind == DNN_CONV_DATA ? p.main->out[0] : p.main->in[0];
-    const int y = p.main->kind == DNN_CONV_FORWARD ? p.main->out[0]
+    if (!p.main) return p;
+    const int x = p.main->kind == DNN_CONV_DATA ? p.main->out : p.main->in[0];
+    const int y = p.main->kind == DNN_CONV_FORWARD ? p.main->out
                   : p.main->kind == DNN_CONV_DATA  ? p.main->in[0]
                                                    : p.main->in[1];
     p.in = graph->tensors[x].dims[1];
@@ -65,13 +53,13 @@ static struct pattern recognise(const struct dnn_graph *graph)
     return p;
 }
 
-/* One type for all that is in memory and not a bias or an index. */
+/* One type for all that is in memory and not a bias. */
 static bool is_uniform(const struct pattern *p)
 {
     const struct dnn_op *op = p->main;
     const struct dnn_tensor *t = p->graph->tensors;
     return t[op->in[0]].type == p->type && t[op->in[1]].type == p->type &&
-           (t[op->out[0]].is_virtual || t[op->out[0]].type == p->type);
+           (t[op->out].is_virtual || t[op->out].type == p->type);
 }
 
 static const struct dnn_op *next_pointwise(const struct pattern *p, int index, int mode)
@@ -84,8 +72,7 @@ static const struct dnn_op *next_pointwise(const struct pattern *p, int index, i
 
 static bool is_precompiled(const struct pattern *p)
 {
-    if (!p->main || p->main->kind == DNN_MATMUL || p->before > 0 || !is_uniform(p))
-        return false;
+    if (!is_uniform(p)) return false;
     if (p->after == 0) return true;
     const struct dnn_op *add = next_pointwise(p, 1, CUDNN_POINTWISE_ADD);
     const bool relu = p->after == 1 || next_pointwise(p, 2, CUDNN_POINTWISE_RELU_FWD);
@@ -94,14 +81,6 @@ static bool is_precompiled(const struct pattern *p)
         return false;
     const struct dnn_tensor *bias = &p->graph->tensors[add->in[1]];
     return bias->type == p->type && bias->dims[0] == 1 && bias->dims[2] == 1;
-}
-
-static bool is_pointwise_relu_of_x(const struct pattern *p)
-{
-    const struct dnn_op *op = &p->graph->ops[0];
-    return p->before == 1 && p->main->kind == DNN_CONV_FORWARD &&
-           op->kind == DNN_POINTWISE && op->mode == CUDNN_POINTWISE_RELU_FWD &&
-           op->out[0] == p->main->in[0];
 }
 
 /* bias and ReLU are what bf16 with odd channels still gets. */
@@ -116,14 +95,11 @@ static bool is_plain_epilogue(const struct pattern *p)
 
 static bool runs_compiled(const struct pattern *p)
 {
-    if (!p->channels_last) return false;
-    if (!p->main || p->main->kind == DNN_MATMUL) return true;
-    if (!is_uniform(p) || (p->before > 0 && !is_pointwise_relu_of_x(p))) return false;
-    if (p->before + p->after == 0) return false;
+    if (!p->channels_last || !is_uniform(p) || p->after == 0) return false;
     if (p->type == CUDNN_DATA_BFLOAT16 && (p->in % 2 || p->out % 2) &&
         !is_plain_epilogue(p))
         return false;
-    return p->in > 1 || !(p->pool || p->main->kind == DNN_CONV_WEIGHTS);
+    return p->in > 1 || p->main->kind != DNN_CONV_WEIGHTS;
 }
 
 /* ---- Lists ----------------------------------------------------------------------- */
@@ -164,25 +140,18 @@ static int precompiled(const struct pattern *p, const struct cudaDeviceProp *dev
     return count;
 }
 
-static int compiled(const struct pattern *p, const struct cudaDeviceProp *device,
-                    cudnnBackendHeurMode_t mode, struct dnn_config *out)
+static int compiled(const struct cudaDeviceProp *device, cudnnBackendHeurMode_t mode,
+                    struct dnn_config *out)
 {
     int count = 0;
-    const bool late =
-        p->unpool && p->graph->ops[0].backward; /* fails in the compiler */
-    const bool cores = p->main || !p->pool || p->graph->ops[0].out[1] >= 0;
     if (mode != CUDNN_HEUR_MODE_FALLBACK) {
         out[count++] = refused;
-        out[count - 1].compiles = true;
-        if (device->major >= 8) out[count++] = (struct dnn_config){7, cores};
+        if (device->major >= 8) out[count++] = (struct dnn_config){7, true};
         if (device->major >= 8)
-            out[count++] = (struct dnn_config){2, cores, .workspace = 4096};
+            out[count++] = (struct dnn_config){2, true, .workspace = 4096};
     }
-    out[count++] = (struct dnn_config){1, cores};
-    for (int i = 0; i < count; i++) {
-        out[i].compiles = true;
-        if (late) out[i].refusal = CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED;
-    }
+    out[count++] = (struct dnn_config){1, true};
+    for (int i = 0; i < count; i++) out[i].compiles = true;
     return count;
 }
 
@@ -193,15 +162,6 @@ static bool has_beta(const struct dnn_graph *graph)
     return found;
 }
 
-static void reverse(struct dnn_config *configs, int count)
-{
-    for (int i = 0; i < count / 2; i++) {
-        const struct dnn_config other = configs[i];
-        configs[i] = configs[count - 1 - i];
-        configs[count - 1 - i] = other;
-    }
-}
-
 int dnn_configs(const struct dnn_graph *graph, const struct cudaDeviceProp *device,
                 cudnnBackendHeurMode_t mode, struct dnn_config configs[DNN_CONFIGS])
 {
@@ -209,16 +169,14 @@ int dnn_configs(const struct dnn_graph *graph, const struct cudaDeviceProp *devi
     const unsigned refuse = vgg__simulated.refuse;
     const bool known = p.type == CUDNN_DATA_FLOAT ||
                        (p.type == CUDNN_DATA_BFLOAT16 && device->major >= 8);
-    if (!known || has_beta(graph) || refuse & SIMULATED_NO_GRAPH) return 0;
+    if (!known || !p.main || p.before > 0 || has_beta(graph) ||
+        refuse & SIMULATED_NO_GRAPH)
+        return 0;
     if (refuse & SIMULATED_NO_HEURISTIC && mode != CUDNN_HEUR_MODE_FALLBACK) return 0;
     int count = 0;
     if (is_precompiled(&p))
         count = precompiled(&p, device, mode, configs);
     else if (runs_compiled(&p) && !(refuse & SIMULATED_NO_RUNTIME))
-        count = compiled(&p, device, mode, configs);
-    else if (!p.main && p.pool && graph->op_count == 1 &&
-             mode == CUDNN_HEUR_MODE_FALLBACK)
-        configs[count++] = (struct dnn_config){1}; /* channels first */
-    if (mode == CUDNN_HEUR_MODE_B) reverse(configs, count);
+        count = compiled(device, mode, configs);
     return count;
 }

@@ -275,7 +275,7 @@ static bool in_place(const struct dnn_graph *graph, int in, int out)
         memcmp(a->strides, b->strides, sizeof a->strides) != 0)
         return false;
     for (int i = 0; i < graph->op_count; i++)
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < 2; k++)
             if (graph->ops[i].in[k] == in && graph->ops[i].kind != DNN_POINTWISE)
                 return false;
     return true;
