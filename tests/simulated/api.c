@@ -16,6 +16,7 @@ struct vgg__simulated vgg__simulated = AT_START;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char complaint[512];
+static const char *site; /* of the complaint */
 static cudaError_t lost;
 static uint64_t draws;
 static _Thread_local cudaError_t last_error;
@@ -61,57 +62,53 @@ uint64_t sim_random(uint64_t below)
 
 /* ---- Complaints ------------------------------------------------------------------ */
 
-static void complain(const char *format, va_list args)
+static void complain(const char *place, const char *format, va_list args)
 {
-    if (complaint[0] == '\0') vsnprintf(complaint, sizeof complaint, format, args);
+    if (complaint[0] != '\0') return;
+    site = place;
+    vsnprintf(complaint, sizeof complaint, format, args);
 }
 
-void sim_complain(const char *format, ...)
+cudaError_t sim_refuse_at(const char *place, cudaError_t error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    complain(format, args);
-    va_end(args);
-}
-
-cudaError_t sim_refuse(cudaError_t error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    complain(format, args);
+    complain(place, format, args);
     va_end(args);
     return error;
 }
 
-cudaError_t sim_refuse_unless_failed(cudaError_t error, const char *what)
-{
-    if (!vgg__simulated.failed) sim_complain("%s", what);
-    return error;
-}
-
-cudnnStatus_t sim_dnn_refuse(cudnnStatus_t status, const char *format, ...)
+cudnnStatus_t sim_dnn_refuse_at(const char *place, cudnnStatus_t status,
+                                const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    complain(format, args);
+    complain(place, format, args);
     va_end(args);
     return status;
 }
 
-cublasStatus_t sim_lt_refuse(cublasStatus_t status, const char *format, ...)
+cublasStatus_t sim_lt_refuse_at(const char *place, cublasStatus_t status,
+                                const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    complain(format, args);
+    complain(place, format, args);
     va_end(args);
     return status;
 }
 
-void sim_violate(const char *format, ...)
+cudaError_t sim_refuse_unless_failed_at(const char *place, cudaError_t error,
+                                        const char *what)
+{
+    return vgg__simulated.failed ? error : sim_refuse_at(place, error, "%s", what);
+}
+
+void sim_violate_at(const char *place, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    complain(format, args);
+    complain(place, format, args);
     va_end(args);
     if (!lost) lost = cudaErrorIllegalAddress;
 }
@@ -124,6 +121,11 @@ cudaError_t sim_lost(void)
 const char *vgg__simulated_complaint(void)
 {
     return complaint[0] != '\0' ? complaint : NULL;
+}
+
+const char *vgg__simulated_site(void)
+{
+    return complaint[0] != '\0' ? site : NULL;
 }
 
 void vgg__simulated_forget(void)

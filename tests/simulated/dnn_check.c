@@ -3,11 +3,10 @@
  * shapes fit each other. */
 #include "dnn.h"
 
-static cudnnStatus_t wrong(const struct dnn_object *object, const char *what)
-{
-    return sim_dnn_refuse(CUDNN_STATUS_BAD_PARAM, "cudnnBackendFinalize: %s: %s",
-                          dnn_schema(object->type)->name, what);
-}
+/* In place of a function, so that each fault keeps its own place (site.h). */
+#define wrong(object, what)                                                            \
+    sim_dnn_refuse(CUDNN_STATUS_BAD_PARAM, "cudnnBackendFinalize: %s: %s",             \
+                   dnn_schema((object)->type)->name, what)
 
 static cudnnStatus_t check_required(const struct dnn_object *object)
 {

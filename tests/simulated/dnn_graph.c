@@ -44,8 +44,7 @@ size_t dnn_extent(const struct dnn_tensor *tensor)
     return (size_t)(last + 1) * dnn_element_size(tensor->type);
 }
 
-/* In place of a function, so that each fault keeps its own place in the text of the
- * program (site.h). */
+/* In place of a function, so that each fault keeps its own place (site.h). */
 #define wrong_graph(what)                                                              \
     sim_dnn_refuse(CUDNN_STATUS_BAD_PARAM,                                             \
                    "cudnnBackendFinalize: operation graph: %s", what)

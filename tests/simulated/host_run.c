@@ -57,6 +57,7 @@ static struct {
     size_t used; /* of `declared` */
     bool failed;
     char text[512];
+    const char *site; /* of the text */
     uint64_t random;
     uint8_t args[MOST_ARGS];
 } run = {.random = 0x9e3779b97f4a7c15};
@@ -66,6 +67,7 @@ static _Alignas(1024) uint8_t dynamic[SHARED + GUARD];
 
 static pthread_mutex_t one_launch = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local char result[512];
+static _Thread_local const char *result_site;
 
 struct vgg__host_place vgg__host_now;
 
@@ -99,10 +101,11 @@ void vgg__host_seed(uint64_t seed)
 
 /* ---- Faults ---------------------------------------------------------------------- */
 
-static void say(const char *format, va_list list)
+static void say(const char *site, const char *format, va_list list)
 {
     if (run.failed) return; /* the first is the cause */
     run.failed = true;
+    run.site = site;
     const struct vgg__host_dim block = vgg__host_now.block;
     const int length = snprintf(run.text, sizeof run.text,
                                 "%s: block (%u, %u, %u): ", run.kernel->name, block.x,
@@ -110,19 +113,21 @@ static void say(const char *format, va_list list)
     vsnprintf(run.text + length, sizeof run.text - (size_t)length, format, list);
 }
 
-__attribute__((format(printf, 1, 2))) static void fail_block(const char *format, ...)
+#define fail_block(...) fail_block_at(VGG__SITE, __VA_ARGS__)
+__attribute__((format(printf, 2, 3))) static void fail_block_at(const char *site,
+                                                                const char *format, ...)
 {
     va_list list;
     va_start(list, format);
-    say(format, list);
+    say(site, format, list);
     va_end(list);
 }
 
-void vgg__host_fault(const char *format, ...)
+void vgg__host_fault_at(const char *site, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
-    say(format, list);
+    say(site, format, list);
     va_end(list);
     vgg__host_fiber_end(run.threads[run.current].fiber);
 }
@@ -476,6 +481,9 @@ static void place_threads(const uint32_t threads[3])
             i % threads[0], i / threads[0] % threads[1], i / threads[0] / threads[1]};
 }
 
+/* What is wrong before anything runs. */
+#define FOUND(what) (run.site = VGG__SITE, what)
+
 static const char *check_grid(const struct vgg__kernel *kernel,
                               const struct vgg__grid *grid)
 {
@@ -484,26 +492,33 @@ static const char *check_grid(const struct vgg__kernel *kernel,
     uint64_t blocks = 1, threads = 1;
     for (int i = 0; i < 3; i++) {
         if (grid->blocks[i] == 0 || grid->blocks[i] > most_blocks[i])
-            return "blocks are none or too many";
+            return FOUND("blocks are none or too many");
         if (grid->threads[i] == 0 || grid->threads[i] > most_threads[i])
-            return "threads are none or too many";
+            return FOUND("threads are none or too many");
         blocks *= grid->blocks[i];
         threads *= grid->threads[i];
     }
-    if (blocks > UINT32_MAX) return "more blocks than a simulation can run";
-    if (threads > MOST_THREADS) return "more than 1024 threads";
-    if (threads > kernel->threads) return "more threads than its launch bounds say";
+    if (blocks > UINT32_MAX) return FOUND("more blocks than a simulation can run");
+    if (threads > MOST_THREADS) return FOUND("more than 1024 threads");
+    if (threads > kernel->threads)
+        return FOUND("more threads than its launch bounds say");
     return NULL;
 }
 
 static const char *check_launch(const struct vgg__kernel *kernel,
                                 const struct vgg__grid *grid, size_t shared)
 {
-    if (kernel->host == NULL) return "was not compiled for the host";
-    if (kernel->args > MOST_ARGS) return "argument has more than 4096 bytes";
-    if (shared > SHARED) return "more than 227 KiB of dynamic shared memory";
-    if (!vgg__host_fibers_make(MOST_THREADS, STACK)) return "no memory for stacks";
+    if (kernel->host == NULL) return FOUND("was not compiled for the host");
+    if (kernel->args > MOST_ARGS) return FOUND("argument has more than 4096 bytes");
+    if (shared > SHARED) return FOUND("more than 227 KiB of dynamic shared memory");
+    if (!vgg__host_fibers_make(MOST_THREADS, STACK))
+        return "no memory for stacks"; /* the host's, and no fault of the kernel */
     return check_grid(kernel, grid);
+}
+
+const char *vgg__host_site(void)
+{
+    return result_site;
 }
 
 const char *vgg__host_launch(const struct vgg__kernel *kernel, struct vgg__grid grid,
@@ -512,6 +527,7 @@ const char *vgg__host_launch(const struct vgg__kernel *kernel, struct vgg__grid 
     pthread_mutex_lock(&one_launch);
     const char *const wrong = check_launch(kernel, &grid, shared);
     if (wrong != NULL) {
+        result_site = run.site;
         pthread_mutex_unlock(&one_launch);
         snprintf(result, sizeof result,
                  "%s: %s: blocks (%u, %u, %u), threads (%u, %u, %u), shared %zu",
@@ -532,6 +548,7 @@ const char *vgg__host_launch(const struct vgg__kernel *kernel, struct vgg__grid 
     place_threads(grid.threads);
     run_blocks(grid.blocks);
     const bool failed = run.failed;
+    result_site = failed ? run.site : NULL;
     if (failed) memcpy(result, run.text, sizeof result);
     pthread_mutex_unlock(&one_launch);
     return failed ? result : NULL;

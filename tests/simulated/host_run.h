@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "cudnn/kernels/kernels.h"
+#include "site.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,6 +25,9 @@ extern "C" {
  * the calling thread's next launch. */
 const char *vgg__host_launch(const struct vgg__kernel *kernel, struct vgg__grid grid,
                              size_t shared, const void *args);
+
+/* Where what was wrong with that launch was found (site.h). */
+const char *vgg__host_site(void);
 
 /* From now on, shuffle by this seed. */
 void vgg__host_seed(uint64_t seed);
@@ -66,8 +70,9 @@ void *vgg__host_shared(const void *key, size_t size);
 void *vgg__host_dynamic_shared(void);
 
 /* The launch fails with this text. */
-void vgg__host_fault(const char *format, ...)
-    __attribute__((noreturn, format(printf, 1, 2)));
+void vgg__host_fault_at(const char *site, const char *format, ...)
+    __attribute__((noreturn, format(printf, 2, 3)));
+#define vgg__host_fault(...) vgg__host_fault_at(VGG__SITE, __VA_ARGS__)
 
 #ifdef __cplusplus
 }

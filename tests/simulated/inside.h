@@ -10,6 +10,7 @@
 
 #include "cudnn/api.h"
 #include "simulated.h"
+#include "site.h"
 
 /* ---- Calls (api.c) --------------------------------------------------------------- */
 
@@ -25,18 +26,27 @@ cudnnStatus_t sim_dnn_leave(cudnnStatus_t status);
 cublasStatus_t sim_lt_enter(const char *name, bool in_capture);
 cublasStatus_t sim_lt_leave(cublasStatus_t status);
 
-/* Note a misuse that the call tells with an error. */
-void sim_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-cudaError_t sim_refuse(cudaError_t error, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-cudnnStatus_t sim_dnn_refuse(cudnnStatus_t status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-cublasStatus_t sim_lt_refuse(cublasStatus_t status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Note a misuse that the call tells with an error; `site` is where it was found. */
+cudaError_t sim_refuse_at(const char *site, cudaError_t error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+cudnnStatus_t sim_dnn_refuse_at(const char *site, cudnnStatus_t status,
+                                const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+cublasStatus_t sim_lt_refuse_at(const char *site, cublasStatus_t status,
+                                const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same, but no misuse where an injected failure may have led to it. */
-cudaError_t sim_refuse_unless_failed(cudaError_t error, const char *what);
+cudaError_t sim_refuse_unless_failed_at(const char *site, cudaError_t error,
+                                        const char *what);
 /* Note a misuse that hardware would not tell: the device is lost. */
-void sim_violate(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void sim_violate_at(const char *site, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+#define sim_refuse(...)     sim_refuse_at(VGG__SITE, __VA_ARGS__)
+#define sim_dnn_refuse(...) sim_dnn_refuse_at(VGG__SITE, __VA_ARGS__)
+#define sim_lt_refuse(...)  sim_lt_refuse_at(VGG__SITE, __VA_ARGS__)
+#define sim_refuse_unless_failed(error, what)                                          \
+    sim_refuse_unless_failed_at(VGG__SITE, error, what)
+#define sim_violate(...) sim_violate_at(VGG__SITE, __VA_ARGS__)
 cudaError_t sim_lost(void); /* cudaSuccess: it is not */
 
 /* Draw from vgg__simulated.seed; `below` > 0. */

@@ -78,10 +78,7 @@ static cublasStatus_t desc_create(cublasLtMatmulDesc_t *desc,
     const cublasStatus_t status = sim_lt_enter("ltMatmulDescCreate", true);
     if (!status) {
         struct object *object = add(DESC);
-        object->desc = (struct lt_desc){.compute = compute,
-                                        .scale = scale,
-                                        .bias_type = (cudaDataType_t)-1,
-                                        .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+        object->desc = (struct lt_desc){.compute = compute, .scale = scale};
         *desc = (cublasLtMatmulDesc_t)object;
     }
     return sim_lt_leave(status);
@@ -99,12 +96,8 @@ struct place {
 };
 
 static const struct place desc_places[] = {
-    {CUBLASLT_MATMUL_DESC_POINTER_MODE, offsetof(struct lt_desc, pointers), 4},
     {CUBLASLT_MATMUL_DESC_TRANSA, offsetof(struct lt_desc, across), 4},
     {CUBLASLT_MATMUL_DESC_TRANSB, offsetof(struct lt_desc, across) + 4, 4},
-    {CUBLASLT_MATMUL_DESC_EPILOGUE, offsetof(struct lt_desc, epilogue), 4},
-    {CUBLASLT_MATMUL_DESC_BIAS_POINTER, offsetof(struct lt_desc, bias), 8},
-    {CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, offsetof(struct lt_desc, bias_type), 4},
 };
 
 static const struct place preference_places[] = {
@@ -250,38 +243,30 @@ static bool is_simulated(const struct lt_desc *desc, const struct lt_layout l[4]
 {
     const bool single = l[0].type == CUDA_R_32F;
     const bool computes = desc->compute == CUBLAS_COMPUTE_32F ||
-                          desc->compute == CUBLAS_COMPUTE_32F_PEDANTIC ||
-                          (single && (desc->compute == CUBLAS_COMPUTE_32F_FAST_TF32 ||
-                                      desc->compute == CUBLAS_COMPUTE_32F_FAST_16BF));
-    const uint32_t e = desc->epilogue;
-    const bool ends = e == CUBLASLT_EPILOGUE_DEFAULT || e == CUBLASLT_EPILOGUE_RELU ||
-                      e == CUBLASLT_EPILOGUE_BIAS || e == CUBLASLT_EPILOGUE_RELU_BIAS;
-    return computes && ends && desc->scale == CUDA_R_32F && l[1].type == l[0].type &&
-           l[3].type == l[2].type && (l[2].type == CUDA_R_32F || !single) &&
-           (desc->pointers == CUBLASLT_POINTER_MODE_HOST ||
-            desc->pointers == CUBLASLT_POINTER_MODE_DEVICE);
+                          (single && desc->compute == CUBLAS_COMPUTE_32F_FAST_TF32);
+    return computes && desc->scale == CUDA_R_32F && l[1].type == l[0].type &&
+           l[3].type == l[2].type && (l[2].type == CUDA_R_32F || !single);
 }
 
-static const char *find_mismatch(const struct lt_desc *desc,
-                                 const struct lt_layout l[4])
+static cublasStatus_t check_shapes(const struct lt_desc *desc,
+                                   const struct lt_layout l[4])
 {
-    for (int i = 0; i < 2; i++)
-        if (desc->across[i] != CUBLAS_OP_N && desc->across[i] != CUBLAS_OP_T)
-            return "a transposition that is neither N nor T";
-    if (lt_cols(&l[0], desc->across[0]) != lt_rows(&l[1], desc->across[1]))
-        return "a and b do not fit";
-    if (lt_rows(&l[0], desc->across[0]) != l[3].rows ||
-        lt_cols(&l[1], desc->across[1]) != l[3].cols)
-        return "a and b do not fit d";
-    if (l[2].rows != l[3].rows || l[2].cols != l[3].cols) return "c does not fit d";
-    return NULL;
+    const int32_t a = desc->across[0], b = desc->across[1];
+    if ((a != CUBLAS_OP_N && a != CUBLAS_OP_T) ||
+        (b != CUBLAS_OP_N && b != CUBLAS_OP_T))
+        return lt_wrong("a transposition that is neither N nor T");
+    if (lt_cols(&l[0], a) != lt_rows(&l[1], b)) return lt_wrong("a and b do not fit");
+    if (lt_rows(&l[0], a) != l[3].rows || lt_cols(&l[1], b) != l[3].cols)
+        return lt_wrong("a and b do not fit d");
+    if (l[2].rows != l[3].rows || l[2].cols != l[3].cols)
+        return lt_wrong("c does not fit d");
+    return CUBLAS_STATUS_SUCCESS;
 }
 
 static uint64_t problem_of(const struct lt_desc *desc, const struct lt_layout l[4])
 {
     uint64_t sum = 0xcbf29ce484222325;
-    const int64_t own[] = {desc->compute, desc->across[0], desc->across[1],
-                           desc->epilogue, desc->pointers};
+    const int64_t own[] = {desc->compute, desc->across[0], desc->across[1]};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         sum = (sum ^ (uint64_t)own[i]) * 0x100000001b3;
     for (int i = 0; i < 4; i++) {
@@ -346,10 +331,7 @@ lt_get_heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                     !find_layouts(handles, layouts) || requested < 1))
         status = sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
                                "cublasLtMatmulAlgoGetHeuristic: an object is missing");
-    const char *mismatch = status ? NULL : find_mismatch(&what->desc, layouts);
-    if (mismatch)
-        status = sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
-                               "cublasLtMatmulAlgoGetHeuristic: %s", mismatch);
+    if (!status) status = check_shapes(&what->desc, layouts);
     const struct cudaDeviceProp *device = sim_properties(sim_device());
     if (!status && (!is_simulated(&what->desc, layouts) ||
                     (layouts[0].type == CUDA_R_16BF && device->major < 8)))
@@ -403,8 +385,9 @@ static cublasStatus_t lt_algo_get(const cublasLtMatmulAlgo_t *algo,
                            [CUBLASLT_ALGO_CONFIG_TILE_ID] = CUBLASLT_MATMUL_TILE_64x64,
                            [CUBLASLT_ALGO_CONFIG_SPLITK_NUM] = lt_parts(&known)};
     if (!status && (size_t)name >= sizeof all / sizeof *all)
-        status = sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE,
-                               "cuBLASLt: attribute %d is not simulated", name);
+        status = sim_lt_refuse(
+            CUBLAS_STATUS_INVALID_VALUE,
+            "cuBLASLt: attribute %d of an algorithm is not simulated", name);
     if (!status) memcpy(value, &all[name], sizeof *all);
     if (!status && written) *written = sizeof *all;
     return sim_lt_leave(status);
@@ -424,8 +407,7 @@ static cublasStatus_t lt_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
     cublasStatus_t status = sim_lt_enter("ltMatmul", true);
     const cublasLtMatrixLayout_t handles[4] = {a_layout, b_layout, c_layout, d_layout};
     const struct object *lt = find(handle, HANDLE), *what = find(desc, DESC);
-    struct lt_call call = {
-        .matrices = {a, b, c, d}, .alpha = alpha, .beta = beta, .workspace = workspace};
+    struct lt_call call = {.matrices = {a, b, c, d}, .workspace = workspace};
     if (!status && (!lt || !what || !alpha || !beta || !algo ||
                     !find_layouts(handles, call.layouts)))
         status = lt_wrong("an object is missing, or no algorithm is named");
@@ -441,10 +423,8 @@ static cublasStatus_t lt_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
         return sim_lt_leave(
             lt_wrong("the algorithm is another product's, or was marked as "
                      "not supported"));
-    if (call.desc.pointers == CUBLASLT_POINTER_MODE_HOST) {
-        memcpy(&call.host_alpha, alpha, sizeof call.host_alpha);
-        memcpy(&call.host_beta, beta, sizeof call.host_beta);
-    }
+    call.alpha = *(const float *)alpha;
+    call.beta = *(const float *)beta;
     status = lt_check(&call, workspace_size);
     if (!status) status = lt_queue(&call, stream);
     return sim_lt_leave(status);

@@ -13,10 +13,8 @@ struct lt_layout {
 
 struct lt_desc {
     cublasComputeType_t compute;
-    cudaDataType_t scale, bias_type;
-    int32_t pointers, across[2]; /* across: of a and b */
-    uint32_t epilogue;
-    const void *bias;
+    cudaDataType_t scale;
+    int32_t across[2]; /* of a and b */
 };
 
 /* What an algorithm of the heuristics holds; it is good for its own problem alone. */
@@ -32,8 +30,7 @@ struct lt_call {
     struct lt_algo algo;
     struct lt_layout layouts[4]; /* a, b, c, d */
     const void *matrices[4];
-    const void *alpha, *beta; /* on the device, or: */
-    float host_alpha, host_beta;
+    float alpha, beta;
     uint8_t *workspace;
 };
 
@@ -49,8 +46,11 @@ static inline int32_t lt_parts(const struct lt_algo *algo)
     return algo->scheme == CUBLASLT_REDUCTION_SCHEME_NONE ? 1 : 2;
 }
 
-/* A misuse of cublasLtMatmul; and whether there is one (lt_check.c). */
-cublasStatus_t lt_wrong(const char *what);
+/* A misuse of cublasLtMatmul or its heuristics, each in its own place (site.h). */
+#define lt_wrong(what)                                                                 \
+    sim_lt_refuse(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: %s", what)
+
+/* Whether there is one in the call (lt_check.c). */
 cublasStatus_t lt_check(const struct lt_call *call, size_t workspace_size);
 
 /* Queue it (lt_run.c). */

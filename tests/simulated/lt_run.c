@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Carrying out a product of the simulated cuBLASLt, in double, in two steps as
- * dnn_plan.c's: d = alpha * op(a) op(b) + beta * c, bias, ReLU. */
+ * dnn_plan.c's: d = alpha * op(a) op(b) + beta * c. */
 #include "lt.h"
 
 struct run {
@@ -26,9 +26,7 @@ static double element(const struct lt_layout *layout, const void *matrix, int64_
 /* Significant bits that the operands keep; 0: all. */
 static int kept_bits(const struct lt_call *call)
 {
-    return call->desc.compute == CUBLAS_COMPUTE_32F_FAST_TF32   ? 11
-           : call->desc.compute == CUBLAS_COMPUTE_32F_FAST_16BF ? 8
-                                                                : 0;
+    return call->desc.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? 11 : 0;
 }
 
 /* op(matrix), dense and by rows. */
@@ -46,23 +44,6 @@ static double *operand(const struct lt_call *call, int which)
             out[r * cols + c] = bits > 0 ? sim_round(v, bits) : v;
         }
     return out;
-}
-
-static double scalar(const struct lt_call *call, const void *device, float host)
-{
-    if (call->desc.pointers == CUBLASLT_POINTER_MODE_DEVICE)
-        memcpy(&host, device, sizeof host);
-    return host;
-}
-
-static double finish(const struct lt_call *call, double sum, int64_t row)
-{
-    const struct lt_layout bias = {call->layouts[3].type, call->layouts[3].rows, 1,
-                                   call->layouts[3].rows};
-    if (call->desc.epilogue & CUBLASLT_EPILOGUE_BIAS)
-        sum += element(&bias, call->desc.bias, row, 0);
-    if (call->desc.epilogue & CUBLASLT_EPILOGUE_RELU) sum = sum > 0 ? sum : 0;
-    return sum;
 }
 
 /* Parts of a sum are rounded, so that another algorithm gives other bits: as float is,
@@ -93,18 +74,16 @@ static void begin_run(const struct run *run, struct between **between)
     *between = sim_new(sizeof **between + (size_t)(d->rows * d->cols) * sizeof(double));
     double *sums = (*between)->sums;
     multiply(call, sums);
-    const double alpha = scalar(call, call->alpha, call->host_alpha);
-    const double beta = scalar(call, call->beta, call->host_beta);
     const bool coarse = call->algo.scheme == CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE ||
                         call->algo.scheme == CUBLASLT_REDUCTION_SCHEME_INPLACE;
     for (int64_t r = 0; r < d->rows; r++)
         for (int64_t c = 0; c < d->cols; c++) {
             double *sum = &sums[r * d->cols + c];
-            *sum *= alpha;
+            *sum *= call->alpha;
             if (coarse && d->type == CUDA_R_16BF) *sum = sim_round(*sum, 6);
-            if (beta != 0)
-                *sum += beta * element(&call->layouts[2], call->matrices[2], r, c);
-            *sum = finish(call, *sum, r);
+            if (call->beta != 0)
+                *sum +=
+                    call->beta * element(&call->layouts[2], call->matrices[2], r, c);
         }
     (*between)->token = sim_random(UINT64_MAX);
     for (uint64_t i = 0; i < call->algo.workspace; i++)
@@ -167,8 +146,7 @@ cublasStatus_t lt_queue(const struct lt_call *call, cudaStream_t stream)
     run->call = *call;
     run->op.identity = sim_hash_bytes(call->algo.problem ^ call->algo.scheme,
                                       call->matrices, sizeof call->matrices);
-    if (call->desc.pointers == CUBLASLT_POINTER_MODE_DEVICE || call->host_beta != 0)
-        run->op.identity = 0;
+    if (call->beta != 0) run->op.identity = 0;
     return sim_queue(stream, &run->op) ? CUBLAS_STATUS_EXECUTION_FAILED
                                        : CUBLAS_STATUS_SUCCESS;
 }

@@ -67,6 +67,8 @@ extern struct vgg__simulated vgg__simulated;
 
 /* The first misuse since the last reset, in one line; NULL if there was none. */
 const char *vgg__simulated_complaint(void);
+/* Where it was found (site.h). */
+const char *vgg__simulated_site(void);
 /* Forget it, as if there had been none; what it has done to the device stays. */
 void vgg__simulated_forget(void);
 /* What was not given back: one line, or NULL. Valid until the next call. */

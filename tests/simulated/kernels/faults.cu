@@ -52,6 +52,14 @@ __device__ void go_wrong(const fault_args &a)
     if (a.fault == FAULT_NO_DYNAMIC) vgg::dynamic_shared()[i % 64] = 1;
     if (a.fault == FAULT_MISALIGNED) a.out[i] = vgg::load_packet<4>(a.out + 1).at[0];
     if (a.fault == FAULT_TRAP && i == 255) __trap();
+    static const char keys[33] = {};
+    for (int k = 0; a.fault == FAULT_MANY_VARIABLES && k < 33; k++)
+        vgg__host_shared(&keys[k], 4);
+    if (a.fault == FAULT_GROUP_BARRIER)
+        vgg__host_group_barrier(16, threads, __FILE__, __LINE__);
+    const uint32_t words[VGG__HOST_WORDS + 1] = {};
+    if (a.fault == FAULT_WIDE_EXCHANGE)
+        vgg__host_exchange(all, words, VGG__HOST_WORDS + 1, "exchange");
 }
 
 __global__ void __launch_bounds__(threads) faulty(const fault_args a)

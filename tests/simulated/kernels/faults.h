@@ -29,6 +29,9 @@ enum fault {
     FAULT_NO_DYNAMIC, /* uses dynamic shared memory that it was not given */
     FAULT_MISALIGNED,
     FAULT_TRAP,
+    FAULT_MANY_VARIABLES,
+    FAULT_GROUP_BARRIER, /* of a number that hardware does not have */
+    FAULT_WIDE_EXCHANGE,
     FAULTS
 };
 

@@ -54,6 +54,17 @@ void loads(args a)
     memcpy(a.out + 4 * lane, to, sizeof to);
 }
 
+/* What lies beside where the instruction may read or write. */
+void misaligned(args a)
+{
+    const uint32_t start = vgg::shared_at(vgg::dynamic_shared());
+    uint32_t to[4];
+    if (a.what == 0) vgg::copy_async<16>(start + 8, a.in, true);
+    if (a.what == 1) vgg::copy_async<16>(start, a.in + 1, true);
+    if (a.what == 2) vgg::load_matrices(to, start + 8);
+}
+
+const vgg__kernel misaligned_kernel = vgg::entry<misaligned>("misaligned", 32);
 const vgg__kernel product_kernel = vgg::entry<products>("products", 32);
 const vgg__kernel load_kernel = vgg::entry<loads>("loads", 32);
 const vgg__grid one_warp = {{1, 1, 1}, {32, 1, 1}};
@@ -132,12 +143,27 @@ START_TEST(cores_from_rows)
 }
 END_TEST
 
+static const char *const faults[] = {"cp.async of 16 bytes", "cp.async of 16 bytes",
+                                     "ldmatrix of a row at 8"};
+
+START_TEST(found)
+{
+    const args args = {(const uint32_t *)array(64), nullptr, (uint32_t)_i};
+    const char *const text = vgg__host_launch(&misaligned_kernel, one_warp, 64, &args);
+    ck_assert_ptr_nonnull(text);
+    ck_assert_msg(strstr(text, faults[_i]) != nullptr, "%s", text);
+    vgg__site_caught(vgg__host_site());
+    arrays_free();
+}
+END_TEST
+
 int main()
 {
     Suite *const suite = suite_create("fragments");
     TCase *const cores = tcase_create("cores");
     tcase_add_loop_test(cores, product_of_cores, 0, 3);
     tcase_add_loop_test(cores, cores_from_rows, 0, 3);
+    tcase_add_loop_test(cores, found, 0, 3);
     suite_add_tcase(suite, cores);
     return harness_main(&suite, 1);
 }

@@ -55,10 +55,9 @@ struct vgg__isa_said {
 
 inline void vgg__isa_agree(const vgg__isa_said &mine, uint32_t number)
 {
-    static std::vector<vgg__isa_said> of_group[8];
+    static std::vector<vgg__isa_said> of_group[8]; /* of 1024 threads */
     static uint64_t block[8] = {};
     const uint32_t group = vgg__host_now.thread.x / 128;
-    if (group >= 8) vgg__host_fault("product of a ninth warp group");
     if (block[group] != vgg__host_now.serial) of_group[group].clear();
     block[group] = vgg__host_now.serial;
     if (number == of_group[group].size()) of_group[group].push_back(mine);

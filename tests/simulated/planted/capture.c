@@ -227,7 +227,56 @@ START_TEST(from_outside)
 }
 END_TEST
 
-/* The host can't ask about an event of a capture that is under way. */
+/* Work of a thread that does not capture itself: what it may not do meets the stream or
+ * the event. The host can't ask about an event of a capture that is under way. */
+static cudaError_t launch_into_capture(const struct record *r)
+{
+    return api->graphLaunch(r->exec, r->stream);
+}
+
+static cudaError_t ask_captured_event(const struct record *r)
+{
+    return api->eventSynchronize(r->event);
+}
+
+static const struct {
+    cudaError_t (*call)(const struct record *r);
+    cudaError_t error;
+    const char *fragment;
+} elsewhere[] = {
+    {launch_into_capture, cudaErrorStreamCaptureUnsupported,
+     "graphLaunch in a stream that captures"},
+    {ask_captured_event, cudaErrorCapturedEvent,
+     "eventSynchronize: of an event in capture"},
+};
+
+struct task {
+    const struct record *record;
+    cudaError_t (*call)(const struct record *r);
+    cudaError_t error;
+};
+
+static void *run_task(void *opaque)
+{
+    struct task *task = opaque;
+    task->error = task->call(task->record);
+    return NULL;
+}
+
+START_TEST(from_another_thread)
+{
+    struct record r;
+    pthread_t thread;
+    begin(&r);
+    ck_good(api->eventRecord(r.event, r.stream));
+    struct task task = {&r, elsewhere[_i].call, cudaSuccess};
+    ck_good(pthread_create(&thread, NULL, run_task, &task));
+    ck_good(pthread_join(thread, NULL));
+    ck_refused(task.error, elsewhere[_i].error, elsewhere[_i].fragment);
+}
+END_TEST
+
+/* The same by the thread that captures. */
 START_TEST(event_in_capture)
 {
     struct record r;
@@ -237,6 +286,19 @@ START_TEST(event_in_capture)
     ck_good(api->eventRecord(timed, r.stream));
     ck_refused(api->eventElapsedTime(&ms, timed, timed),
                cudaErrorStreamCaptureUnsupported, "eventElapsedTime");
+}
+END_TEST
+
+START_TEST(graph_of_another_device)
+{
+    struct record r;
+    cudaGraph_t graph;
+    vgg__simulated.devices[1] = "T4";
+    begin(&r);
+    ck_good(api->streamEndCapture(r.stream, &graph));
+    ck_good(api->setDevice(1));
+    ck_refused(api->graphLaunch(r.exec, new_stream()), cudaErrorInvalidValue,
+               "graphLaunch: on another device");
 }
 END_TEST
 
@@ -376,7 +438,10 @@ int main(void)
     tcase_add_test(tcase, unjoined);
     tcase_add_loop_test(tcase, busy_join, 0, 2);
     tcase_add_test(tcase, from_outside);
+    tcase_add_loop_test(tcase, from_another_thread, 0,
+                        sizeof elsewhere / sizeof *elsewhere);
     tcase_add_test(tcase, event_in_capture);
+    tcase_add_test(tcase, graph_of_another_device);
     tcase_add_test(tcase, two_captures);
     tcase_add_test(tcase, missing_edge);
     tcase_add_test(tcase, replays);

@@ -58,12 +58,11 @@ cudnnBackendDescriptor_t tensor(int64_t uid, cudnnDataType_t type, struct dims s
     return finished(d);
 }
 
-cudnnBackendDescriptor_t convolution(int64_t padding)
+void set_convolution(cudnnBackendDescriptor_t d, int64_t padding)
 {
     const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
     const int64_t axes = 2, pad[2] = {padding, padding}, one[2] = {1, 1};
-    cudnnBackendDescriptor_t d = make(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     set(d, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &axes);
     set(d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
     set(d, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
@@ -71,6 +70,12 @@ cudnnBackendDescriptor_t convolution(int64_t padding)
     set(d, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
     set(d, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, one);
     set(d, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, one);
+}
+
+cudnnBackendDescriptor_t convolution(int64_t padding)
+{
+    cudnnBackendDescriptor_t d = make(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    set_convolution(d, padding);
     return finished(d);
 }
 

@@ -21,6 +21,7 @@ void set_part(cudnnBackendDescriptor_t descriptor, cudnnBackendAttributeName_t n
               cudnnBackendDescriptor_t part);
 cudnnBackendDescriptor_t tensor(int64_t uid, cudnnDataType_t type, struct dims dims,
                                 bool is_virtual);
+void set_convolution(cudnnBackendDescriptor_t descriptor, int64_t padding);
 cudnnBackendDescriptor_t convolution(int64_t padding); /* finalised */
 cudnnBackendDescriptor_t forward(cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t w,
                                  cudnnBackendDescriptor_t y);

@@ -92,24 +92,6 @@ START_TEST(numbers)
 }
 END_TEST
 
-/* The number is read when the work is done, not when it is queued. */
-START_TEST(pointer_mode)
-{
-    struct product p;
-    begin(&p);
-    const int32_t mode = CUBLASLT_POINTER_MODE_DEVICE;
-    float *scalars = new_memory(256), host[2] = {1, 0};
-    ck_good(api->ltMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_POINTER_MODE,
-                                          &mode, sizeof mode));
-    choose(&p, 4096, 0);
-    ck_refused(run_with(&p, &p.found[0].algo, &host[0], &host[1]),
-               CUBLAS_STATUS_INVALID_VALUE, "alpha or beta");
-    put_floats(scalars, (float[]){3, 0}, 2, p.stream);
-    ck_good(run_with(&p, &p.found[0].algo, scalars, scalars + 1));
-    expect(&p, (float[]){3, 6, 9, 12, 48, 60});
-}
-END_TEST
-
 START_TEST(across)
 {
     struct product p;
@@ -127,6 +109,86 @@ START_TEST(across)
     ck_good(run(&p));
     expect(&p, (float[]){1, 2, 3, 4, 16, 20});
     planted_no_complaint();
+}
+END_TEST
+
+/* One of the four layouts is another, or a transposition is none that is known. */
+START_TEST(shapes)
+{
+    struct product p;
+    cublasLtMatrixLayout_t other;
+    begin(&p);
+    ck_good(api->ltMatrixLayoutCreate(&other, CUDA_R_32F, M, N + 1, M));
+    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, other, other,
+                                             p.preference, 8, p.found, &p.count),
+               CUBLAS_STATUS_INVALID_VALUE, "a and b do not fit d");
+    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, other, p.d,
+                                             p.preference, 8, p.found, &p.count),
+               CUBLAS_STATUS_INVALID_VALUE, "c does not fit d");
+    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, NULL, p.d,
+                                             p.preference, 8, p.found, &p.count),
+               CUBLAS_STATUS_INVALID_VALUE, "GetHeuristic: an object is missing");
+    const int32_t op = CUBLAS_OP_C;
+    ck_good(api->ltMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_TRANSB, &op,
+                                          sizeof op));
+    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, p.d, p.d,
+                                             p.preference, 8, p.found, &p.count),
+               CUBLAS_STATUS_INVALID_VALUE, "neither N nor T");
+}
+END_TEST
+
+START_TEST(attributes)
+{
+    struct product p;
+    begin(&p);
+    const int32_t mode = CUBLASLT_POINTER_MODE_DEVICE;
+    const uint64_t space = 0;
+    ck_refused(api->ltMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_POINTER_MODE,
+                                             &mode, sizeof mode),
+               CUBLAS_STATUS_INVALID_VALUE, "is not simulated");
+    ck_refused(api->ltMatmulDescSetAttribute((cublasLtMatmulDesc_t)p.a,
+                                             CUBLASLT_MATMUL_DESC_TRANSA, &mode,
+                                             sizeof mode),
+               CUBLAS_STATUS_INVALID_VALUE, "DescSetAttribute: no description");
+    ck_refused(api->ltMatmulPreferenceSetAttribute(
+                   (cublasLtMatmulPreference_t)p.desc,
+                   CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &space, sizeof space),
+               CUBLAS_STATUS_INVALID_VALUE, "SetAttribute: no preference");
+    int32_t value = 0;
+    ck_refused(api->ltMatmulAlgoConfigGetAttribute(
+                   &p.found[0].algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &value,
+                   sizeof value, NULL),
+               CUBLAS_STATUS_INVALID_VALUE, "of an algorithm is not simulated");
+}
+END_TEST
+
+START_TEST(other_device)
+{
+    struct product p;
+    vgg__simulated.devices[1] = "T4";
+    begin(&p);
+    ck_good(api->setDevice(1));
+    p.stream = new_stream();
+    ck_refused(run(&p), CUBLAS_STATUS_INVALID_VALUE, "another device's handle");
+}
+END_TEST
+
+/* c may be d, and nothing in between. */
+START_TEST(beside_c)
+{
+    struct product p;
+    begin(&p);
+    const float one = 1;
+    choose(&p, 4096, 4);
+    const cublasLtMatmulAlgo_t *algo = &p.found[0].algo;
+    ck_refused(api->ltMatmul(p.lt, p.desc, &one, p.a_at, p.a, p.b_at, p.b, &one,
+                             p.d_at + 1, p.d, p.d_at, p.d, algo, p.workspace,
+                             p.workspace_size, p.stream),
+               CUBLAS_STATUS_INVALID_VALUE, "d overlaps c, but is not c");
+    ck_refused(api->ltMatmul(p.lt, p.desc, &one, p.a_at, p.a, p.b_at, p.b, &one, NULL,
+                             p.d, p.d_at, p.d, algo, p.workspace, p.workspace_size,
+                             p.stream),
+               CUBLAS_STATUS_INVALID_VALUE, "a matrix is NULL");
 }
 END_TEST
 
@@ -257,8 +319,7 @@ START_TEST(shared_space)
         ck_good(run(&q));
         api->streamSynchronize(p.stream);
         api->streamSynchronize(q.stream);
-        const char *complaint = vgg__simulated_complaint();
-        found += complaint && strstr(complaint, "written by other work") != NULL;
+        found += planted_seen("written by other work");
     }
     ck_assert_int_gt(found, 2);
 }
@@ -308,8 +369,11 @@ int main(void)
     TCase *tcase = tcase_create("faults");
     tcase_add_checked_fixture(tcase, planted_begin, NULL);
     tcase_add_test(tcase, numbers);
-    tcase_add_test(tcase, pointer_mode);
+    tcase_add_test(tcase, shapes);
+    tcase_add_test(tcase, attributes);
     tcase_add_test(tcase, across);
+    tcase_add_test(tcase, other_device);
+    tcase_add_test(tcase, beside_c);
     tcase_add_test(tcase, alignment);
     tcase_add_test(tcase, space);
     tcase_add_test(tcase, wrong_algorithm);

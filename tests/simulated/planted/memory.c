@@ -82,6 +82,13 @@ START_TEST(written_behind)
 }
 END_TEST
 
+static void write_before(const void *opaque)
+{
+    const struct add_args *args = opaque;
+    args->out[-1] = args->value;
+}
+
+/* Once by its argument, and once by itself, where memory begins behind its page. */
 START_TEST(written_before)
 {
     cudaStream_t stream = new_stream();
@@ -89,6 +96,32 @@ START_TEST(written_before)
     const struct add_args args = {NULL, memory - 1, 2, 1};
     ck_refused(launch_add(stream, &args), cudaErrorInvalidValue,
                "byte 8 of its argument points to byte -4 of device memory");
+    struct vgg__kernel kernel = add_kernel;
+    kernel.name = "before";
+    kernel.host = write_before;
+    const struct vgg__grid grid = {{1, 1, 1}, {1, 1, 1}};
+    ck_good(
+        api->launch(&kernel, grid, 0, &(struct add_args){NULL, memory, 1, 1}, stream));
+    ck_refused(api->streamSynchronize(stream), cudaErrorIllegalAddress,
+               "written before memory of 1024 bytes");
+}
+END_TEST
+
+/* A copy that was recorded, to memory that is no more when it is done. */
+START_TEST(copied_too_late)
+{
+    cudaStream_t stream = new_stream();
+    char *device = new_memory(256), *pinned = new_pinned(256);
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    ck_good(api->streamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    ck_good(api->memcpyAsync(device, pinned, 256, cudaMemcpyHostToDevice, stream));
+    ck_good(api->streamEndCapture(stream, &graph));
+    ck_good(api->graphInstantiate(&exec, graph, 0));
+    ck_good(api->free(device));
+    ck_good(api->graphLaunch(exec, stream));
+    ck_refused(api->streamSynchronize(stream), cudaErrorIllegalAddress,
+               "memcpyAsync, when carried out: 256 bytes from byte 0 of released");
 }
 END_TEST
 
@@ -122,6 +155,8 @@ START_TEST(copies)
                "page-locked memory");
     ck_refused(api->memcpyAsync(pinned, device, 16, cudaMemcpyDefault, stream),
                cudaErrorInvalidMemcpyDirection, "kind 4");
+    ck_refused(api->memcpyAsync(device, NULL, 16, in, stream), cudaErrorInvalidValue,
+               "from NULL");
     ck_refused(api->memsetAsync(device, 0, 257, stream), cudaErrorInvalidValue,
                "memsetAsync: 257 bytes");
     ck_refused(api->memsetAsync(pinned, 0, 16, stream), cudaErrorInvalidValue,
@@ -219,6 +254,7 @@ int main(void)
     tcase_add_test(tcase, kernel_touches);
     tcase_add_test(tcase, written_behind);
     tcase_add_test(tcase, written_before);
+    tcase_add_test(tcase, copied_too_late);
     tcase_add_test(tcase, poison);
     tcase_add_test(tcase, copies);
     tcase_add_test(tcase, giving_back);

@@ -2,6 +2,8 @@
 /* See planted.h. */
 #include "planted.h"
 
+#include "../site.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -23,7 +25,16 @@ void planted_complaint(const char *what, const char *fragment)
     ck_assert_msg(complaint != NULL, "%s: no complaint", what);
     ck_assert_msg(strstr(complaint, fragment) != NULL, "%s: \"%s\" lacks \"%s\"", what,
                   complaint, fragment);
+    vgg__site_caught(vgg__simulated_site());
     vgg__simulated_forget();
+}
+
+bool planted_seen(const char *fragment)
+{
+    const char *complaint = vgg__simulated_complaint();
+    if (complaint == NULL || strstr(complaint, fragment) == NULL) return false;
+    vgg__site_caught(vgg__simulated_site());
+    return true;
 }
 
 void planted_no_complaint(void)

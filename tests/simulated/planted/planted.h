@@ -25,6 +25,9 @@ void planted_begin(void);
 #define ck_good(call) ck_assert_int_eq((int)(call), 0)
 void planted_complaint(const char *what, const char *fragment);
 void planted_no_complaint(void);
+/* Whether there is a complaint that holds the fragment: of faults that only some orders
+ * of work show. */
+bool planted_seen(const char *fragment);
 
 /* `body` touches what it may not: the process that does gets SIGSEGV, and the handler's
  * line holds the fragment. */

@@ -129,6 +129,11 @@ START_TEST(devices)
     ck_refused(api->eventRecord(event, other), cudaErrorInvalidResourceHandle,
                "no event of this device");
     ck_refused(api->setDevice(2), cudaErrorInvalidDevice, "no device 2");
+    struct cudaDeviceProp prop;
+    ck_refused(api->getDeviceProperties(&prop, 2), cudaErrorInvalidDevice,
+               "getDeviceProperties: no device 2");
+    ck_refused(api->deviceGetAttribute(&count, cudaDevAttrWarpSize, 0),
+               cudaErrorInvalidValue, "or attribute 10");
 }
 END_TEST
 
