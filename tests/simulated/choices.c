@@ -2,9 +2,12 @@
 /* Choices by timing that the GPU engine keeps on disk: the next run takes the same, and
  * a file that is not the answer to what was asked counts as absent. */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "compare.h"
@@ -351,6 +354,95 @@ START_TEST(other_question)
 }
 END_TEST
 
+/* ---- Writing that fails ---------------------------------------------------------- */
+
+/* Files of this process end at so many bytes, as on a disk that is full then: a write
+ * takes what there is room for, and the next one fails. */
+static void limit_files(rlim_t most)
+{
+    struct rlimit limit;
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = most < limit.rlim_max ? most : limit.rlim_max;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* The disk fills up after every number of bytes that a file may have: what was kept
+ * before stays, to the bit, and without that there is nothing; never a part. */
+START_TEST(full_disk)
+{
+    char folder[64];
+    unsigned char old[1024], now[1024];
+    struct session s;
+    session_with_device(&s);
+    harness_mkdtemp(folder);
+    setenv("VGG_CACHE_DIR", folder, 1);
+    vgg__cache_save(s.device, "what", &answers[0]);
+    ck_assert_int_eq(each_file(folder, note_path), 1);
+    const size_t size = read_all(kept_file, old, sizeof old);
+    const size_t most = size + answers[1].length; /* less than the new file has */
+    for (size_t room = 0; room < most; room++)
+        for (int first = 0; first < 2; first++) {
+            limit_files(room);
+            vgg__cache_save(s.device, first ? "then" : "what", &answers[1]);
+            limit_files(RLIM_INFINITY);
+            ck_assert_int_eq(each_file(folder, NULL), 1);
+            ck_assert(!is_kept(&s, "then", &answers[1]));
+            ck_assert_uint_eq(read_all(kept_file, now, sizeof now), size);
+            ck_assert_int_eq(memcmp(now, old, size), 0);
+        }
+    vgg__cache_save(s.device, "what", &answers[1]);
+    ck_assert(is_kept(&s, "what", &answers[1]));
+    ck_assert_int_eq(each_file(folder, NULL), 1);
+    setenv("VGG_CACHE_DIR", "", 1);
+    harness_rmdir(folder);
+    close_device(&s);
+}
+END_TEST
+
+/* Where the file should go is a folder: it stays, and nothing is left beside it. */
+START_TEST(place_is_taken)
+{
+    char folder[64];
+    struct session s;
+    session_with_device(&s);
+    harness_mkdtemp(folder);
+    setenv("VGG_CACHE_DIR", folder, 1);
+    vgg__cache_save(s.device, "what", &answers[0]);
+    ck_assert_int_eq(each_file(folder, note_path), 1);
+    ck_assert_int_eq(unlink(kept_file), 0);
+    ck_assert_int_eq(mkdir(kept_file, 0700), 0);
+    vgg__cache_save(s.device, "what", &answers[0]);
+    ck_assert(!is_kept(&s, "what", &answers[0]));
+    ck_assert_int_eq(each_file(folder, note_path), 1);
+    setenv("VGG_CACHE_DIR", "", 1);
+    harness_rmdir(folder);
+    close_device(&s);
+}
+END_TEST
+
+/* A network whose choices can't be kept computes by them all the same: as one that
+ * keeps nothing does. */
+START_TEST(nothing_kept)
+{
+    char folder[64];
+    struct chosen want, got;
+    harness_mkdtemp(folder);
+    const struct vgg__simulated start = vgg__simulated;
+    choose(small_net, &want);
+    vgg__simulated_reset(); /* the same times again */
+    vgg__simulated = start;
+    setenv("VGG_CACHE_DIR", folder, 1);
+    limit_files(100);
+    choose(small_net, &got);
+    limit_files(RLIM_INFINITY);
+    ck_assert_int_eq(each_file(folder, NULL), 0);
+    check_same(&got, &want);
+    setenv("VGG_CACHE_DIR", "", 1);
+    harness_rmdir(folder);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("choices");
@@ -362,6 +454,9 @@ int main(void)
     tcase_add_test(tcase, new_choices);
     tcase_add_loop_test(tcase, changed_files, 0, 2);
     tcase_add_test(tcase, other_question);
+    tcase_add_test(tcase, full_disk);
+    tcase_add_test(tcase, place_is_taken);
+    tcase_add_test(tcase, nothing_kept);
     suite_add_tcase(suite, tcase);
     return harness_main(&suite, 1);
 }
