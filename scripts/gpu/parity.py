@@ -22,7 +22,7 @@ FIRST = tuple(f"test-gpu-{name}" for name in (
     "conv-mma", "steps", "update", "semantics", "linear-step", "stages-bf16"))
 FIRST_LIMIT = 60
 # What the others begin with, where not all have the time; those that are timed come last.
-NEXT = tuple(f"test-gpu-{name}" for name in ("stages-fp32", "stages-tf32", "program"))
+NEXT = tuple(f"test-gpu-{name}" for name in ("flat", "stages-fp32", "stages-tf32", "program"))
 TIMED = tuple(f"test-gpu-stages-{precision}-timed" for precision in ("bf16", "tf32", "fp32"))
 DESCRIBE = "tests/*/gpu-describe"  # prints the device's description as JSON
 CLOSING = re.compile(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)")

@@ -337,7 +337,7 @@ def programs():
 def test_every_program_is_told(place):
     """Every test program, and every run under the sanitizer, until it has passed."""
     names = programs()
-    assert len(names) == 12 and "test-gpu-conv-mma" in names, names
+    assert len(names) == 13 and "test-gpu-conv-mma" in names, names
     pairs = {f"{tool}-{program}" for tool, program in sanitize.PROGRAMS}
     assert {program for _, program in sanitize.PROGRAMS} <= names
     place.ran("none", OLD, other=("ok", 1))
