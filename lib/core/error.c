@@ -103,6 +103,7 @@ const char *vgg__text_path(const char *path)
 {
     enum { LONGEST = 320 };
     const size_t length = strlen(path);
+    if (length == 0) return "\"\"";
     return length <= LONGEST ? path : path + length - LONGEST;
 }
 

@@ -18,7 +18,7 @@ size_t vgg__utf8_length(const char *text, size_t left);
 void vgg__text_escape(const char *in, int cut, char *out, size_t size);
 
 /* A path as an error text may have it: only its end where it is so long that what is
- * said of it would be cut. Points into `path`. */
+ * said of it would be cut, and "" if it is empty. */
 const char *vgg__text_path(const char *path);
 
 #endif
