@@ -8,8 +8,8 @@
  *    and numbers that it gives are NULL or zero after a failure; what a buffer or
  *    tensor of the caller's holds then is undefined.
  *  - A pointer that a function *returns* is borrowed from the object it was asked of
- *    (vgg_build() is the one exception); a pointer stored *through an out-parameter*
- *    belongs to the caller.
+ *    (but vgg_build()'s and vgg_tensor_ref()'s, which are the caller's); a pointer
+ *    stored *through an out-parameter* belongs to the caller.
  *  - Functions named `_free` take NULL and do nothing with it.
  *  - Options are structs whose first member is their size, set by a `VGG_..._INIT`
  *    macro; NULL means the defaults.

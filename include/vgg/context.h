@@ -23,9 +23,9 @@ VGG_BEGIN_DECLS
  * ahead. What it opens after giving that back has threads again.
  *
  * Who calls a function of the caller's: any thread, the library's own among them, those
- * of ::vgg_allocator and ::vgg_logger; a thread that makes batches, the caller's where
- * none is ahead, vgg_source.read; the thread within vgg_trainer_fit() those of
- * ::vgg_callbacks; whoever drops the last reference those that release something.
+ * of ::vgg_allocator and ::vgg_logger, and vgg_source.read; the thread that is within
+ * vgg_trainer_fit() those of ::vgg_callbacks; whoever drops the last reference those
+ * that release something.
  *
  * A thread must not be cancelled (pthread_cancel) within a call: locks would stay taken
  * and memory lost. A program that cancels threads turns that off around its calls

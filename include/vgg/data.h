@@ -262,7 +262,7 @@ VGG_API const vgg_dataset *vgg_loader_dataset(const vgg_loader *loader);
  *
  * @param epoch below 2^48.
  * @param first at most the number of batches; that is the epoch's end.
- * @return VGG_OK, VGG_EINVAL (one of these is more), VGG_ESTATE (a child after fork(),
+ * @return VGG_OK, VGG_EINVAL (one of these is not), VGG_ESTATE (a child after fork(),
  *         or vgg_trainer_fit() or an evaluation is taking the loader's batches).
  */
 VGG_API vgg_status vgg_loader_seek(vgg_loader *loader, uint64_t epoch, uint64_t first);

@@ -71,8 +71,9 @@ VGG_API const char *vgg_device_list_refused_reason(const vgg_device_list *list,
  * @param name a name from the list; "cuda", or an engine's name, for its first device
  *             that can be opened; NULL or "auto" for the best device that can be
  *             opened. Why one that comes before it could not is told to the context's
- *             log (#VGG_LOG_INFO; #VGG_LOG_DEBUG of a plugin that is not there). A
- *             named device that can't be opened is an error, never a silent fallback.
+ *             log (#VGG_LOG_INFO; #VGG_LOG_DEBUG of a plugin that is not there,
+ *             #VGG_LOG_WARNING where nothing but `ref` is left). A named device that
+ *             can't be opened is an error, never a silent fallback.
  * @return VGG_OK, VGG_EINVAL (a name of no engine), VGG_EDEVICE (can't be opened: no
  *         plugin, no such device, or the engine's reason, a device without enough
  *         memory of its own among them), VGG_ENOMEM (the host's memory).

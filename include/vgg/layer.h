@@ -112,7 +112,7 @@ VGG_API vgg_status vgg_param_read(vgg_param *param, vgg_tensor *out);
  * Thread-safety: not while another thread runs a plan of the model.
  *
  * @param values an f32 or f64 tensor of the parameter's shape. They are rounded to f32
- *               and not looked at: what is no float becomes infinite.
+ *               and not looked at: what is beyond FLT_MAX becomes infinite.
  * @return VGG_OK, VGG_EINVAL, VGG_ESHAPE, VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_param_write(vgg_param *param, const vgg_tensor *values);

@@ -20,8 +20,8 @@ VGG_BEGIN_DECLS
  * A network. Thread-safety: reading is safe, also while inference plans run; changing
  * it (adding layers, writing parameters, training) is for one thread at a time. While a
  * thread trains it, others may ask for names and shapes, but not for values
- * (vgg_param_read(), vgg_weights_save()), which could be of the midst of a step: a
- * callback of vgg_trainer_fit() may, and so may a second model.
+ * (vgg_param_read(), vgg_weights_save()), which could be of the midst of a step; a
+ * callback of vgg_trainer_fit() may ask for these.
  */
 typedef struct vgg_model vgg_model;
 

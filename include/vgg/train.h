@@ -122,8 +122,8 @@ typedef struct vgg_progress {
  *  there.
  *
  *  A function is called by the thread that called vgg_trainer_fit(). It may look at the
- *  trainer, its model and plan, cancel it, and save a checkpoint of it whenever
- *  progress->step has changed since the last call (without accumulation, always).
+ *  trainer, its model and plan, cancel it, and save a checkpoint of it: on_epoch
+ *  always, on_batch, where gradients are accumulated, when progress->step has changed.
  *  VGG_ESTATE are vgg_trainer_fit(), vgg_trainer_step() and vgg_checkpoint_load() on
  *  the trainer, and whatever would take batches of the fit's loaders. */
 typedef struct vgg_callbacks {

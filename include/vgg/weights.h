@@ -70,7 +70,8 @@ typedef struct vgg_weights_options {
     uint32_t allow_infinite; /**< 1: take values that are not finite */
     uint32_t allow_reshaped; /**< 1: layers with a tensor of another shape in the file
                                   stay as they are, and the context's log hears of
-                                  each: for a head of other classes */
+                                  each: for a head of other classes. VGG_EMISMATCH
+                                  if no layer is left */
 } vgg_weights_options;
 
 /** Strict: the file has exactly the model's tensors, all finite. */
@@ -88,9 +89,9 @@ typedef struct vgg_weights_options {
  * @param opts     NULL for the defaults.
  * @param metadata receives the file's strings, owned; those beyond the limits of
  *                 vgg_metadata_set() are VGG_ELIMIT. NULL: they are passed over.
- * @return VGG_OK; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ELIMIT: a broken file, or
- *         one with a header over 16 MiB or more than 100000 tensors; VGG_EMISMATCH: a
- *         sound one that does not fit; VGG_ENONFINITE; VGG_ENOMEM.
+ * @return VGG_OK; VGG_EINVAL; VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ELIMIT: a
+ *         broken file, or one with a header over 16 MiB or more than 100000 tensors;
+ *         VGG_EMISMATCH: a sound one that does not fit; VGG_ENONFINITE; VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_weights_load(vgg_model *model, const char *path,
                                     const vgg_weights_options *opts,

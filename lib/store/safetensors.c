@@ -10,6 +10,7 @@
 #include "core/sort.h"
 #include "io/json.h"
 #include "io/sniff.h"
+#include "store/arch.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -143,21 +144,18 @@ static vgg_status read_pair(struct walk *walk, char *value)
     vgg_metadata *metadata = walk->st->metadata;
     const bool all = walk->st->strings;
     char key[VGG_METADATA_KEY];
-    if (!all && json->length >= sizeof key)
+    if (!all && !vgg__json_is(json, VGG_ARCH_KEY))
         return vgg__json_expect(json, VGG_JSON_STRING);
     VGG_TRY(vgg__json_text(json, key, sizeof key));
     if (key[0] == '\0') return vgg__json_fail(json, VGG_EFORMAT, "an empty key");
     if (vgg_metadata_get(metadata, key) != NULL)
         return vgg__json_fail(json, VGG_EFORMAT, "\"%s\" is there twice", key);
-    const bool room = vgg__metadata_takes(metadata, key);
-    if (all && !room)
+    if (!vgg__metadata_takes(metadata, key))
         return vgg__json_fail(json, VGG_ELIMIT, "more than %d keys of metadata%s",
                               vgg__metadata_is_beside(key) ? VGG_METADATA_OWN
                                                            : VGG_METADATA_KEYS,
                               vgg__metadata_is_beside(key) ? " of the library" : "");
-    VGG_TRY(vgg__json_expect(json, VGG_JSON_STRING));
-    if (!all && (!room || json->length >= VGG_METADATA_VALUE)) return VGG_OK;
-    VGG_TRY(vgg__json_text(json, value, VGG_METADATA_VALUE));
+    VGG_TRY(vgg__json_read_text(json, value, VGG_METADATA_VALUE));
     return vgg__metadata_put(metadata, key, value);
 }
 

@@ -34,7 +34,7 @@ struct vgg__st_tensor {
 struct vgg__safetensors {
     vgg_context *ctx;               /* borrowed */
     const struct vgg__input *input; /* borrowed */
-    bool strings;                   /* all of the metadata is wanted */
+    bool strings;                   /* the metadata is wanted */
     uint64_t data;                  /* byte of the input where the data begins */
     uint32_t count;
     struct vgg__st_tensor *tensors; /* sorted by name */
@@ -43,7 +43,8 @@ struct vgg__safetensors {
 };
 
 /* Read and check the header. The format has no limits for strings; those beyond the
- * library's own are VGG_ELIMIT if the caller wants all `strings`, and else left out.
+ * library's own are VGG_ELIMIT if the caller wants `strings`. If not, all but the
+ * architecture are passed over.
  * VGG_EIO, VGG_ETRUNCATED, VGG_EFORMAT, VGG_ELIMIT, VGG_ENOMEM. */
 vgg_status vgg__safetensors_open(struct vgg__safetensors *st, vgg_context *ctx,
                                  const struct vgg__input *input, bool strings);

@@ -110,18 +110,41 @@ static vgg_status check_shape(struct binding *binding, uint32_t index, bool allo
     return VGG_OK;
 }
 
+/* The counter of a batch normalisation; NULL: there is none, as in older files of
+ * PyTorch. */
+static const struct vgg__st_tensor *take_counter(struct binding *binding,
+                                                 const vgg_layer *layer)
+{
+    char alias[COUNTER_SIZE], name[COUNTER_SIZE];
+    if (layer->kind != VGG_LAYER_BATCH_NORM) return NULL;
+    snprintf(alias, sizeof alias, "%s" COUNTER, layer->alias);
+    snprintf(name, sizeof name, "%s" COUNTER, layer->name);
+    return take(binding, alias, name);
+}
+
+static void take_counters(struct binding *binding)
+{
+    for (uint32_t i = 0; i < binding->model->layer_count; i++)
+        take_counter(binding, binding->model->layers[i]);
+}
+
+/* Does a layer get its parameters from the file? */
+static bool is_bound(const struct binding *binding, uint32_t layer)
+{
+    for (uint32_t i = 0; i < binding->model->param_count; i++)
+        if (binding->model->params[i]->layer == layer && binding->tensors[i] != NULL)
+            return true;
+    return false;
+}
+
 /* The model has one counter for all its batch normalisations; a file has one for
  * each. */
 static vgg_status read_counters(struct binding *binding, struct vgg__staged *staged)
 {
     for (uint32_t i = 0; i < binding->model->layer_count; i++) {
-        const vgg_layer *layer = binding->model->layers[i];
-        char alias[COUNTER_SIZE], name[COUNTER_SIZE];
-        if (layer->kind != VGG_LAYER_BATCH_NORM) continue;
-        snprintf(alias, sizeof alias, "%s" COUNTER, layer->alias);
-        snprintf(name, sizeof name, "%s" COUNTER, layer->name);
-        const struct vgg__st_tensor *tensor = take(binding, alias, name);
-        if (tensor == NULL) continue; /* as older files of PyTorch */
+        const struct vgg__st_tensor *tensor =
+            take_counter(binding, binding->model->layers[i]);
+        if (tensor == NULL || !is_bound(binding, i)) continue;
         int64_t value = 0;
         VGG_TRY(vgg__safetensors_read_i64(binding->st, tensor, &value));
         if (value < 0)
@@ -154,12 +177,18 @@ static vgg_status bind(struct binding *binding, struct vgg__staged *staged,
     for (uint32_t i = 0; i < model->param_count; i++)
         binding->tensors[i] =
             take(binding, model->params[i]->alias, model->params[i]->name);
-    VGG_TRY(read_counters(binding, staged));
+    take_counters(binding);
     VGG_TRY(check_names(binding, opts));
+    bool any = model->param_count == 0 || opts->allow_missing != 0;
     for (uint32_t i = 0; i < model->param_count; i++)
         if (binding->tensors[i] != NULL)
             VGG_TRY(check_shape(binding, i, opts->allow_reshaped != 0));
-    return VGG_OK;
+    for (uint32_t i = 0; i < model->param_count; i++)
+        any = any || binding->tensors[i] != NULL;
+    if (!any)
+        return vgg__fail(VGG_EMISMATCH, "%s: no layer has the model's shapes",
+                         binding->st->input->shown);
+    return read_counters(binding, staged);
 }
 
 /* Read every tensor. Its shape is the parameter's, and the file has all its bytes. */
@@ -194,8 +223,8 @@ vgg_status vgg__staged_read(struct vgg__staged *staged, vgg_model *model,
     vgg_status status = VGG_OK;
     if (binding.tensors == NULL || binding.used == NULL || staged->values == NULL)
         status = VGG_ENOMEM;
-    const uint64_t mode = vgg__fpmode_enter();
     if (status == VGG_OK) status = bind(&binding, staged, opts);
+    const uint64_t mode = vgg__fpmode_enter();
     if (status == VGG_OK) status = read_values(&binding, staged, opts);
     vgg__fpmode_leave(mode);
     vgg__free(binding.tensors);

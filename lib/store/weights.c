@@ -73,7 +73,10 @@ static vgg_status read_options(const vgg_weights_options *given,
                               sizeof *opts));
     if (opts->allow_missing > 1 || opts->allow_extra > 1 || opts->allow_infinite > 1 ||
         opts->allow_reshaped > 1)
-        return vgg__fail(VGG_EINVAL, "vgg_weights_options: expected 0 or 1");
+        return vgg__fail(
+            VGG_EINVAL,
+            "vgg_weights_options: expected 0 or 1 in each of allow_missing, "
+            "allow_extra, allow_infinite and allow_reshaped");
     return VGG_OK;
 }
 
