@@ -87,6 +87,22 @@ static int load_flag(struct settings *s, const struct flag *flag,
                   flag->name, mine, file[0] ? file : "none");
 }
 
+/* A flag that was not there yet when the run was begun: it may not change what is
+ * computed. */
+static int check_newer(const struct settings *s, const struct flag *flag)
+{
+    static struct settings plain;
+    char mine[TEXT_SIZE], was[TEXT_SIZE];
+    if (flag->life != LIFE_FIXED || s->source[flag - flags] != FROM_USER) return 0;
+    settings_init(&plain);
+    settings_text(s, flag, mine);
+    settings_text(&plain, flag, was);
+    if (strcmp(mine, was) == 0) return 0;
+    return misuse("--%s: the run being resumed was begun without it, and that can't "
+                  "change; leave the flag out, or start a new run",
+                  flag->name);
+}
+
 /* Of releases from 0.1 on: a run that was begun before it goes on with the default. */
 static bool is_newer(const struct flag *flag)
 {
@@ -114,7 +130,9 @@ int args_load(struct settings *s, const char *path, bool whole)
     free(text);
     if (more < 0) return fail("%s: not what vgg train wrote; start a new run", path);
     for (unsigned i = 0; i < flag_count && status == 0 && whole; i++)
-        if (kept(&flags[i]) && !seen[i] && !is_newer(&flags[i]))
+        if (kept(&flags[i]) && !seen[i] && is_newer(&flags[i]))
+            status = check_newer(s, &flags[i]);
+        else if (kept(&flags[i]) && !seen[i])
             status = fail("%s: no \"%s\" in it, which vgg train wrote; put it back",
                           path, flags[i].name);
     return status;

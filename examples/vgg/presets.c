@@ -234,6 +234,9 @@ int settings_check(const struct settings *s)
     vgg_schedule schedule;
     if (vgg_arch_preset(s->arch, &arch) != VGG_OK)
         return misuse("--arch: %s", vgg_last_error());
+    if (s->new_head && !s->init_weights[0] && SOURCE(s, resume) != FROM_USER)
+        return misuse(
+            "--new-head needs --init-weights PATH, whose other layers it keeps");
     int status = s->blocks[0] ? read_blocks(s->blocks, &arch) : 0;
     if (status == 0) status = settings_optimizer(s, &optimizer);
     if (status == 0) status = settings_schedule(s, &schedule);

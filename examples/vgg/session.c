@@ -45,9 +45,15 @@ int session_open(struct session *it, const struct settings *s)
             "--device %s: %s; `vgg devices` lists what can run here", s->device,
             vgg_last_error());
     const char *name = vgg_device_name(it->device);
+    const bool wrong = s->precision != 0 && strncmp(name, "cuda", 4) != 0;
     /* Training shows these lines, warnings or not, above its bar. */
-    if (it->warned && it->bar == NULL) fprintf(stderr, "vgg: %s", it->passed);
-    if (s->precision != 0 && strncmp(name, "cuda", 4) != 0)
+    for (const char *line = it->passed; it->warned && (it->bar == NULL || wrong);) {
+        const size_t length = strcspn(line, "\n");
+        if (length == 0) break;
+        fprintf(stderr, "vgg: %.*s\n", (int)length, line);
+        line += length + 1;
+    }
+    if (wrong)
         return misuse("--precision %s needs a GPU, and this is the device %s: take "
                       "fp32, or see `vgg devices` for why there is none",
                       flag_find("precision")->choices[s->precision], name);

@@ -71,17 +71,15 @@ static int load_initial(struct training *t, const struct settings *s)
     char file[4096], folder[TEXT_SIZE];
     vgg_weights_options opts = VGG_WEIGHTS_OPTIONS_INIT;
     opts.allow_reshaped = (uint32_t)s->new_head;
-    if (!s->init_weights[0])
-        return s->new_head ? misuse("--new-head needs --init-weights PATH, whose other "
-                                    "layers it keeps")
-                           : 0;
+    if (!s->init_weights[0]) return 0;
     int status = session_find_weights(s->init_weights, file, folder);
     if (status == 0) status = session_check(t->it.ctx, file);
     if (status != 0) return status;
     const vgg_status result = vgg_weights_load(t->it.model, file, &opts, NULL);
     if (result == VGG_OK) return 0;
     const char *why = vgg_last_error();
-    if (result == VGG_EMISMATCH && !s->new_head && strstr(why, "model needs"))
+    if (result == VGG_EMISMATCH && !s->new_head && strstr(why, "classifier.") &&
+        strstr(why, "model needs"))
         return fail("--init-weights: %s (--new-head begins such layers anew)", why);
     return fail_vgg("--init-weights");
 }

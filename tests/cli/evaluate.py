@@ -39,6 +39,20 @@ def bare(source, target):
         file.write(struct.pack("<Q", len(text)) + text + rest)
 
 
+def test_the_last_resort_is_told():
+    """Where the processor's engine can't be had, the plain loops are a hundred times slower."""
+    make_data("data")
+    train("data", "out", "--steps", 2)
+    os.mkdir("lib")
+    with open("lib/libopenblas.so.0", "w", encoding="ascii") as file:
+        file.write("this is no library, and the loader says so" * 20)
+    done = run("eval", "out", "--device", "auto", "--gemm", "openblas", LD_LIBRARY_PATH="lib")
+    lines = [line for line in done.stderr.splitlines() if "not cpu: " in line]
+    assert len(lines) == 1 and lines[0].startswith("vgg: device auto: "), done.stderr
+    done = run("eval", "out", "--device", "auto")
+    assert "not cpu" not in done.stderr, done.stderr
+
+
 def test_weights_that_do_not_say_their_network():
     make_data("data")
     train("data", "out")

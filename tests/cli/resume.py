@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that are killed or interrupted, and resumed: they end as if nothing had happened."""
 import fcntl
+import json
 import os
+import pathlib
 import random
+import re
 import signal
 import shutil
 import time
@@ -34,6 +37,32 @@ def wait_for_rows(process, out, count):
     while process.poll() is None and lines_of(f"{out}/log.jsonl") < count:
         assert time.monotonic() < limit, "no progress"
         time.sleep(0.0005)
+
+
+def test_settings_of_an_earlier_release():
+    """A run that was begun before a flag was there goes on without it, and only so."""
+    make_data("data", train=200)
+    train("data", "whole", "--steps", 4)
+    train("data", "old", "--steps", 2)
+    with open("old/args.json", encoding="utf-8") as file:
+        args = json.load(file)
+    for flag in ("conv", "new-head"):
+        del args[flag]
+    with open("old/args.json", "w", encoding="utf-8") as file:
+        json.dump(args, file, indent=2)
+    done = run("train", "--resume", "old", "--new-head", expect=2)
+    assert "was begun without it" in trainer.one_line(done.stderr), done.stderr
+    run("train", "--resume", "old", "--steps", 4)
+    assert weights("old") == weights("whole")
+
+
+def test_settings_have_one_hash():
+    """Checkpoints keep it: another one, and runs that are there can't be resumed."""
+    make_data("data", train=200)
+    train("data", "out", "--steps", 1)
+    data = pathlib.Path("out/last/weights.safetensors").read_bytes()
+    found = re.search(rb'"app\.settings":"([0-9a-f]{16})"', data)
+    assert found and found.group(1) == b"dae1ca264a31a02f", found
 
 
 def test_killed_at_random_moments():
