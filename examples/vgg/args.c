@@ -67,6 +67,13 @@ static bool fits(const struct flag *flag, const struct json_member *member)
     return member->kind == (number ? JSON_NUMBER : JSON_TEXT);
 }
 
+static int begun_without(const struct flag *flag)
+{
+    return misuse("--%s: the run being resumed was begun without it, and that can't "
+                  "change; leave the flag out, or start a new run",
+                  flag->name);
+}
+
 /* One value of the file meets what the user said, if anything. */
 static int load_flag(struct settings *s, const struct flag *flag,
                      const struct json_member *member)
@@ -82,6 +89,7 @@ static int load_flag(struct settings *s, const struct flag *flag,
     settings_text(s, flag, mine);
     settings_text(&theirs, flag, file);
     if (strcmp(mine, file) == 0) return 0;
+    if (flag->kind == FLAG_SWITCH) return begun_without(flag); /* none takes one back */
     return misuse("--%s %s: the run being resumed has %s, and that can't change; leave "
                   "the flag out, or start a new run",
                   flag->name, mine, file[0] ? file : "none");
@@ -97,10 +105,7 @@ static int check_newer(const struct settings *s, const struct flag *flag)
     settings_init(&plain);
     settings_text(s, flag, mine);
     settings_text(&plain, flag, was);
-    if (strcmp(mine, was) == 0) return 0;
-    return misuse("--%s: the run being resumed was begun without it, and that can't "
-                  "change; leave the flag out, or start a new run",
-                  flag->name);
+    return strcmp(mine, was) == 0 ? 0 : begun_without(flag);
 }
 
 /* Of releases from 0.1 on: a run that was begun before it goes on with the default. */
