@@ -27,6 +27,15 @@ static void tell(void *cookie, vgg_log_level level, const char *line)
     }
 }
 
+static void show_passed(const struct session *it)
+{
+    for (const char *line = it->passed; *line != '\0';) {
+        const int length = (int)strcspn(line, "\n");
+        fprintf(stderr, "vgg: %.*s\n", length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
 int session_open(struct session *it, const struct settings *s)
 {
     const vgg_logger logger = {it, tell};
@@ -47,12 +56,7 @@ int session_open(struct session *it, const struct settings *s)
     const char *name = vgg_device_name(it->device);
     const bool wrong = s->precision != 0 && strncmp(name, "cuda", 4) != 0;
     /* Training shows these lines, warnings or not, above its bar. */
-    for (const char *line = it->passed; it->warned && (it->bar == NULL || wrong);) {
-        const size_t length = strcspn(line, "\n");
-        if (length == 0) break;
-        fprintf(stderr, "vgg: %.*s\n", (int)length, line);
-        line += length + 1;
-    }
+    if (it->warned && (it->bar == NULL || wrong)) show_passed(it);
     if (wrong)
         return misuse("--precision %s needs a GPU, and this is the device %s: take "
                       "fp32, or see `vgg devices` for why there is none",

@@ -50,21 +50,19 @@ static struct vgg__pair *find(const vgg_metadata *metadata, const char *key)
     return NULL;
 }
 
-/* Most keys of a kind: what a user may set can be saved with all that the library adds,
- * and what was saved can be read. */
-static uint32_t most_like(const char *key)
-{
-    return vgg__metadata_is_beside(key) ? VGG_METADATA_OWN : VGG_METADATA_KEYS;
-}
-
-bool vgg__metadata_takes(const vgg_metadata *metadata, const char *key)
+/* One more key of this kind is not too many: what a user may set can be saved with all
+ * that the library adds, and what was saved can be read. */
+static vgg_status check_count(const vgg_metadata *metadata, const char *key)
 {
     const bool beside = vgg__metadata_is_beside(key);
-    if (metadata->count < most_like(key)) return true;
+    const uint32_t most = beside ? VGG_METADATA_OWN : VGG_METADATA_KEYS;
+    if (metadata->count < most) return VGG_OK;
     uint32_t count = 0;
     for (uint32_t i = 0; i < metadata->count; i++)
         count += vgg__metadata_is_beside(metadata->pairs[i].key) == beside;
-    return count < most_like(key);
+    if (count < most) return VGG_OK;
+    return vgg__fail(VGG_ELIMIT, "metadata has more than %u keys%s", most,
+                     beside ? " of the library" : "");
 }
 
 /* Room for one more pair. */
@@ -85,9 +83,7 @@ static vgg_status grow(vgg_metadata *metadata)
 vgg_status vgg__metadata_put(vgg_metadata *metadata, const char *key, const char *value)
 {
     struct vgg__pair *pair = find(metadata, key);
-    if (pair == NULL && !vgg__metadata_takes(metadata, key))
-        return vgg__fail(VGG_ELIMIT, "metadata has more than %u keys%s", most_like(key),
-                         vgg__metadata_is_beside(key) ? " of the library" : "");
+    if (pair == NULL) VGG_TRY(check_count(metadata, key));
     if (pair == NULL) VGG_TRY(grow(metadata));
     char *new_value = vgg__strdup(metadata->ctx, value);
     if (new_value == NULL) return VGG_ENOMEM;

@@ -27,9 +27,6 @@ struct vgg_metadata {
 vgg_status vgg__metadata_put(vgg_metadata *metadata, const char *key,
                              const char *value);
 
-/* Is there room for one more key of its kind, the library's or the user's? */
-bool vgg__metadata_takes(const vgg_metadata *metadata, const char *key);
-
 /* Is the key one of the library's? */
 bool vgg__metadata_is_own(const char *key);
 

@@ -142,21 +142,17 @@ static vgg_status read_pair(struct walk *walk, char *value)
 {
     struct vgg__json *json = &walk->json;
     vgg_metadata *metadata = walk->st->metadata;
-    const bool all = walk->st->strings;
     char key[VGG_METADATA_KEY];
-    if (!all && !vgg__json_is(json, VGG_ARCH_KEY))
+    if (!walk->st->strings && !vgg__json_is(json, VGG_ARCH_KEY))
         return vgg__json_expect(json, VGG_JSON_STRING);
     VGG_TRY(vgg__json_text(json, key, sizeof key));
     if (key[0] == '\0') return vgg__json_fail(json, VGG_EFORMAT, "an empty key");
     if (vgg_metadata_get(metadata, key) != NULL)
         return vgg__json_fail(json, VGG_EFORMAT, "\"%s\" is there twice", key);
-    if (!vgg__metadata_takes(metadata, key))
-        return vgg__json_fail(json, VGG_ELIMIT, "more than %d keys of metadata%s",
-                              vgg__metadata_is_beside(key) ? VGG_METADATA_OWN
-                                                           : VGG_METADATA_KEYS,
-                              vgg__metadata_is_beside(key) ? " of the library" : "");
     VGG_TRY(vgg__json_read_text(json, value, VGG_METADATA_VALUE));
-    return vgg__metadata_put(metadata, key, value);
+    const vgg_status status = vgg__metadata_put(metadata, key, value);
+    return status == VGG_ELIMIT ? vgg__json_fail(json, status, "%s", vgg_last_error())
+                                : status;
 }
 
 static vgg_status read_metadata(struct walk *walk)

@@ -105,8 +105,9 @@ static vgg_status check_shape(struct binding *binding, uint32_t index, bool allo
     vgg__log(model->ctx, VGG_LOG_INFO, "%s; the layer stays as it is",
              vgg_last_error());
     vgg__error_restore(&kept);
-    for (uint32_t i = 0; i < model->param_count; i++)
-        if (model->params[i]->layer == param->layer) binding->tensors[i] = NULL;
+    const vgg_layer *layer = model->layers[param->layer];
+    for (uint32_t i = 0; i < layer->param_count; i++)
+        binding->tensors[layer->param_first + i] = NULL;
     return VGG_OK;
 }
 
@@ -129,11 +130,10 @@ static void take_counters(struct binding *binding)
 }
 
 /* Does a layer get its parameters from the file? */
-static bool is_bound(const struct binding *binding, uint32_t layer)
+static bool is_bound(const struct binding *binding, const vgg_layer *layer)
 {
-    for (uint32_t i = 0; i < binding->model->param_count; i++)
-        if (binding->model->params[i]->layer == layer && binding->tensors[i] != NULL)
-            return true;
+    for (uint32_t i = 0; i < layer->param_count; i++)
+        if (binding->tensors[layer->param_first + i] != NULL) return true;
     return false;
 }
 
@@ -142,9 +142,9 @@ static bool is_bound(const struct binding *binding, uint32_t layer)
 static vgg_status read_counters(struct binding *binding, struct vgg__staged *staged)
 {
     for (uint32_t i = 0; i < binding->model->layer_count; i++) {
-        const struct vgg__st_tensor *tensor =
-            take_counter(binding, binding->model->layers[i]);
-        if (tensor == NULL || !is_bound(binding, i)) continue;
+        const vgg_layer *layer = binding->model->layers[i];
+        const struct vgg__st_tensor *tensor = take_counter(binding, layer);
+        if (tensor == NULL || !is_bound(binding, layer)) continue;
         int64_t value = 0;
         VGG_TRY(vgg__safetensors_read_i64(binding->st, tensor, &value));
         if (value < 0)

@@ -113,6 +113,19 @@ static void change(const char *path)
     fclose(file);
 }
 
+/* Choices are kept in a folder of the test's own. */
+static void begin_keeping(char folder[64])
+{
+    harness_mkdtemp(folder);
+    setenv("VGG_CACHE_DIR", folder, 1);
+}
+
+static void end_keeping(const char *folder)
+{
+    setenv("VGG_CACHE_DIR", "", 1);
+    harness_rmdir(folder);
+}
+
 /* Timing differs from seed to seed; what was chosen first stays, and with it the bits.
  * By the first of the two seeds a backward takes the pooled gradient, by the second the
  * full one. */
@@ -121,8 +134,7 @@ START_TEST(kept_choices)
     static const uint64_t seeds[] = {1, 3};
     char folder[64];
     struct chosen first, again;
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
+    begin_keeping(folder);
     vgg__simulated.seed = seeds[_i];
     choose(wide_net, &first);
     ck_assert_msg((strstr(first.text[0], "pooled gradient") != NULL) == (_i == 0),
@@ -135,8 +147,7 @@ START_TEST(kept_choices)
     }
     /* Nothing is tried out. */
     ck_assert_uint_lt((vgg__simulated.calls - calls) / 5, calls / 2);
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
 }
 END_TEST
 
@@ -182,8 +193,7 @@ START_TEST(refused_algorithm)
 {
     char folder[64];
     struct chosen first, again;
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
+    begin_keeping(folder);
     choose(small_net, &first);
     vgg__simulated.fail_name = "ltMatmulAlgoCheck";
     vgg__simulated.fail_call = 1;
@@ -196,8 +206,7 @@ START_TEST(refused_algorithm)
     choose(small_net, &again);
     check_same(&again, &first);
     ck_assert_uint_gt(more, vgg__simulated.calls - calls - more);
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
 }
 END_TEST
 
@@ -206,8 +215,7 @@ START_TEST(new_choices)
 {
     char folder[64];
     struct chosen chosen;
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
+    begin_keeping(folder);
     choose(small_net, &chosen);
     const int files = each_file(folder, NULL);
     ck_assert_int_gt(files, 2);
@@ -224,8 +232,7 @@ START_TEST(new_choices)
     ck_assert_int_eq(each_file(folder, NULL), 3 * files);
     setenv("VGG_CACHE_DIR", "/proc/none", 1); /* where nothing can be kept */
     choose(small_net, &chosen);
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
 }
 END_TEST
 
@@ -302,8 +309,7 @@ START_TEST(changed_files)
     struct session s;
     const struct vgg__cached *const answer = &answers[_i];
     session_with_device(&s);
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
+    begin_keeping(folder);
     ck_assert(!is_kept(&s, "what", answer));
     vgg__cache_save(s.device, "what", answer);
     ck_assert(is_kept(&s, "what", answer));
@@ -322,8 +328,7 @@ START_TEST(changed_files)
         ck_assert_msg(is_kept(&s, "what", answer) == (length == size),
                       "%zu of %zu bytes", length, size);
     }
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
     close_device(&s);
 }
 END_TEST
@@ -335,8 +340,7 @@ START_TEST(other_question)
     unsigned char data[1024];
     struct session s;
     session_with_device(&s);
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
+    begin_keeping(folder);
     vgg__cache_save(s.device, "what", &answers[0]);
     each_file(folder, note_path);
     snprintf(mine, sizeof mine, "%s", kept_file);
@@ -348,8 +352,7 @@ START_TEST(other_question)
     ck_assert(is_kept(&s, "then", &answers[0]));
     write_all(kept_file, data, size);
     ck_assert(!is_kept(&s, "then", &answers[0]));
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
     close_device(&s);
 }
 END_TEST
@@ -375,8 +378,7 @@ START_TEST(full_disk)
     unsigned char old[1024], now[1024];
     struct session s;
     session_with_device(&s);
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
+    begin_keeping(folder);
     vgg__cache_save(s.device, "what", &answers[0]);
     ck_assert_int_eq(each_file(folder, note_path), 1);
     const size_t size = read_all(kept_file, old, sizeof old);
@@ -394,8 +396,7 @@ START_TEST(full_disk)
     vgg__cache_save(s.device, "what", &answers[1]);
     ck_assert(is_kept(&s, "what", &answers[1]));
     ck_assert_int_eq(each_file(folder, NULL), 1);
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
     close_device(&s);
 }
 END_TEST
@@ -406,8 +407,7 @@ START_TEST(place_is_taken)
     char folder[64];
     struct session s;
     session_with_device(&s);
-    harness_mkdtemp(folder);
-    setenv("VGG_CACHE_DIR", folder, 1);
+    begin_keeping(folder);
     vgg__cache_save(s.device, "what", &answers[0]);
     ck_assert_int_eq(each_file(folder, note_path), 1);
     ck_assert_int_eq(unlink(kept_file), 0);
@@ -415,8 +415,7 @@ START_TEST(place_is_taken)
     vgg__cache_save(s.device, "what", &answers[0]);
     ck_assert(!is_kept(&s, "what", &answers[0]));
     ck_assert_int_eq(each_file(folder, note_path), 1);
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
     close_device(&s);
 }
 END_TEST
@@ -438,8 +437,7 @@ START_TEST(nothing_kept)
     limit_files(RLIM_INFINITY);
     ck_assert_int_eq(each_file(folder, NULL), 0);
     check_same(&got, &want);
-    setenv("VGG_CACHE_DIR", "", 1);
-    harness_rmdir(folder);
+    end_keeping(folder);
 }
 END_TEST
 

@@ -19,6 +19,14 @@ struct product {
     cudaStream_t stream;
 };
 
+/* For algorithms for d = a b + c. */
+static cublasStatus_t ask(struct product *p, cublasLtMatrixLayout_t c,
+                          cublasLtMatrixLayout_t d)
+{
+    return api->ltMatmulAlgoGetHeuristic(p->lt, p->desc, p->a, p->b, c, d,
+                                         p->preference, 8, p->found, &p->count);
+}
+
 static void choose(struct product *p, size_t workspace, uint32_t alignment)
 {
     ck_good(api->ltMatmulPreferenceSetAttribute(
@@ -28,8 +36,7 @@ static void choose(struct product *p, size_t workspace, uint32_t alignment)
         ck_good(api->ltMatmulPreferenceSetAttribute(
             p->preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES + i, &alignment,
             sizeof alignment));
-    ck_good(api->ltMatmulAlgoGetHeuristic(p->lt, p->desc, p->a, p->b, p->d, p->d,
-                                          p->preference, 8, p->found, &p->count));
+    ck_good(ask(p, p->d, p->d));
 }
 
 static void begin(struct product *p)
@@ -99,9 +106,7 @@ START_TEST(across)
     const int32_t op = CUBLAS_OP_T;
     ck_good(api->ltMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_TRANSA, &op,
                                           sizeof op));
-    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, p.d, p.d,
-                                             p.preference, 8, p.found, &p.count),
-               CUBLAS_STATUS_INVALID_VALUE, "a and b do not fit");
+    ck_refused(ask(&p, p.d, p.d), CUBLAS_STATUS_INVALID_VALUE, "a and b do not fit");
     ck_good(api->ltMatrixLayoutDestroy(p.a));
     ck_good(api->ltMatrixLayoutCreate(&p.a, CUDA_R_32F, K, M, K));
     choose(&p, 4096, 0);
@@ -119,21 +124,15 @@ START_TEST(shapes)
     cublasLtMatrixLayout_t other;
     begin(&p);
     ck_good(api->ltMatrixLayoutCreate(&other, CUDA_R_32F, M, N + 1, M));
-    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, other, other,
-                                             p.preference, 8, p.found, &p.count),
-               CUBLAS_STATUS_INVALID_VALUE, "a and b do not fit d");
-    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, other, p.d,
-                                             p.preference, 8, p.found, &p.count),
-               CUBLAS_STATUS_INVALID_VALUE, "c does not fit d");
-    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, NULL, p.d,
-                                             p.preference, 8, p.found, &p.count),
-               CUBLAS_STATUS_INVALID_VALUE, "GetHeuristic: an object is missing");
+    ck_refused(ask(&p, other, other), CUBLAS_STATUS_INVALID_VALUE,
+               "a and b do not fit d");
+    ck_refused(ask(&p, other, p.d), CUBLAS_STATUS_INVALID_VALUE, "c does not fit d");
+    ck_refused(ask(&p, NULL, p.d), CUBLAS_STATUS_INVALID_VALUE,
+               "GetHeuristic: an object is missing");
     const int32_t op = CUBLAS_OP_C;
     ck_good(api->ltMatmulDescSetAttribute(p.desc, CUBLASLT_MATMUL_DESC_TRANSB, &op,
                                           sizeof op));
-    ck_refused(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, p.d, p.d,
-                                             p.preference, 8, p.found, &p.count),
-               CUBLAS_STATUS_INVALID_VALUE, "neither N nor T");
+    ck_refused(ask(&p, p.d, p.d), CUBLAS_STATUS_INVALID_VALUE, "neither N nor T");
 }
 END_TEST
 
@@ -356,9 +355,7 @@ START_TEST(unsupported)
     begin(&p);
     ck_good(api->ltMatrixLayoutCreate(&p.a, CUDA_R_16BF, M, K, M));
     ck_good(api->ltMatrixLayoutCreate(&p.b, CUDA_R_16BF, K, N, K));
-    ck_assert_int_eq(api->ltMatmulAlgoGetHeuristic(p.lt, p.desc, p.a, p.b, p.d, p.d,
-                                                   p.preference, 8, p.found, &p.count),
-                     CUBLAS_STATUS_NOT_SUPPORTED);
+    ck_assert_int_eq(ask(&p, p.d, p.d), CUBLAS_STATUS_NOT_SUPPORTED);
     planted_no_complaint();
 }
 END_TEST
