@@ -82,7 +82,8 @@ typedef struct vgg_source {
     uint32_t width;    /**< of every image */
     uint32_t classes;  /**< number of classes */
     /** Write sample `index` to `image` (u8 [c][h][w]) and its class to `label`; return
-     *  0, anything else to stop. The same sample each time: an engine with memory of
+     *  0, anything else to stop (`return vgg_source_fail("why")` makes the reason part
+     *  of the error's text). The same sample each time: an engine with memory of
      *  its own reads it once. Called from several threads at once, and while the loader
      *  and the device that it reads for are locked: it must not use them, nor what
      *  works with them (plans, trainers, vgg_evaluate()), which would wait for it.
@@ -100,6 +101,27 @@ typedef struct vgg_source {
  */
 VGG_API vgg_status vgg_dataset_from_source(vgg_context *ctx, const vgg_source *source,
                                            vgg_dataset **out);
+
+/**
+ * Say why a source's `read` fails: the text of its VGG_EIO is then "sample N: REASON",
+ * on whichever thread it is told. Called on the thread of `read`, as the last thing it
+ * does.
+ *
+ * @param reason one line, copied; NULL: none.
+ * @return -1, for `read` to return.
+ */
+VGG_API int vgg_source_fail(const char *reason);
+
+/**
+ * Name the classes of a data set, for vgg_dataset_class_name(). Not while another
+ * thread uses the data set; names that were asked for before are gone.
+ *
+ * @param names as many as there are classes, copied.
+ * @return VGG_OK, VGG_EINVAL (one of them is NULL), VGG_ENOMEM; after a failure the
+ *         names are as before.
+ */
+VGG_API vgg_status vgg_dataset_name_classes(vgg_dataset *data,
+                                            const char *const *names);
 
 /** Give a data set back; it goes with the last loader that uses it. */
 VGG_API void vgg_dataset_free(vgg_dataset *data);
@@ -135,6 +157,29 @@ typedef enum vgg_resize_rule {
     VGG_RESIZE_PILLOW = 2 /**< Pillow BILINEAR: antialiased when it makes smaller; first
                                 along x, as Pillow did always until version 12 */
 } vgg_resize_rule;
+
+/** How a picture of any shape comes to a fixed one. */
+typedef enum vgg_fit {
+    VGG_FIT_COVER = 0,  /**< its shape kept, made as small as still covers the whole,
+                             the rest cut off evenly: of a square, torchvision's
+                             Resize(side) and CenterCrop(side) */
+    VGG_FIT_STRETCH = 1 /**< its shape given up */
+} vgg_fit;
+
+/**
+ * Bring a picture to another size, as pictures of many sizes must be before they are a
+ * data set. Thread-safety: any number of calls at once.
+ *
+ * @param input  u8 [c][h][w], 1 to 32768 pixels a side.
+ * @param fit    a ::vgg_fit.
+ * @param rule   a ::vgg_resize_rule; torchvision's is that of Pillow.
+ * @param output u8 [c][h'][w'] in memory of its own: the size that is wanted.
+ * @return VGG_OK, VGG_EINVAL (fit, rule, a type), VGG_ESHAPE (no [c][h][w] with equal
+ *         channels, no pixels), VGG_ELIMIT (a side over 32768 pixels, that of the
+ *         picture between resize and cut among them), VGG_ENOMEM.
+ */
+VGG_API vgg_status vgg_image_fit(const vgg_tensor *input, uint32_t fit, uint32_t rule,
+                                 vgg_tensor *output);
 
 /** Most channels a transform can normalise. */
 #define VGG_MAX_CHANNELS 4

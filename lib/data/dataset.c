@@ -151,6 +151,7 @@ void vgg_dataset_free(vgg_dataset *data)
     vgg_tensor_free(data->images);
     vgg__free(data->labels);
     vgg__free(data->numbers);
+    vgg__free(data->own_names);
     vgg__free(data);
     vgg__context_unref(ctx);
 }
@@ -175,18 +176,60 @@ void vgg__dataset_set_names(vgg_dataset *data, const char *const *names)
     data->names = names;
 }
 
+vgg_status vgg_dataset_name_classes(vgg_dataset *data, const char *const *names)
+{
+    VGG_REQUIRE(data != NULL && names != NULL);
+    const uint32_t classes = data->source.classes;
+    size_t bytes = classes * sizeof(char *);
+    for (uint32_t i = 0; i < classes; i++) {
+        if (names[i] == NULL)
+            return vgg__fail(VGG_EINVAL,
+                             "name of class %" PRIu32 " is NULL, expected %" PRIu32
+                             " names",
+                             i, classes);
+        bytes += strlen(names[i]) + 1;
+    }
+    const char **const own = vgg__alloc(data->ctx, bytes);
+    if (own == NULL) return VGG_ENOMEM;
+    char *text = (char *)(own + classes);
+    for (uint32_t i = 0; i < classes; i++) {
+        const size_t size = strlen(names[i]) + 1;
+        own[i] = memcpy(text, names[i], size);
+        text += size;
+    }
+    vgg__free(data->own_names);
+    data->names = own;
+    data->own_names = own;
+    return VGG_OK;
+}
+
 const char *vgg_dataset_class_name(const vgg_dataset *data, uint32_t index)
 {
     if (data == NULL || index >= data->source.classes) return NULL;
     return data->names != NULL ? data->names[index] : data->numbers[index];
 }
 
+/* A reason is what `read` leaves as the last error: its own, or that of a function of
+ * the library whose failure it passes on. */
+int vgg_source_fail(const char *reason)
+{
+    vgg__fail(VGG_EIO, "%s", reason != NULL ? reason : "");
+    return -1;
+}
+
 static vgg_status read_source(const vgg_dataset *data, uint64_t index, uint8_t *image,
                               uint32_t *label)
 {
+    static const struct vgg__error none = {""};
     const vgg_source *const source = &data->source;
     uint32_t found = source->classes;
+    struct vgg__error before;
+    vgg__error_keep(&before);
+    vgg__error_restore(&none);
     const int result = source->read(source->cookie, index, image, &found);
+    if (result != 0 && vgg_last_error()[0] != '\0')
+        return vgg__fail(VGG_EIO, "sample %" PRIu64 ": %s", index, vgg_last_error());
+    vgg__error_restore(&before);
     if (result != 0)
         return vgg__fail(VGG_EIO, "sample %" PRIu64 ": the source's read returned %d",
                          index, result);

@@ -17,7 +17,8 @@ struct vgg_dataset {
     size_t image_bytes;       /* c * h * w */
     vgg_tensor *images;       /* u8 [n][c][h][w], or NULL */
     uint32_t *labels;         /* [n], or NULL */
-    const char *const *names; /* static, or NULL */
+    const char *const *names; /* static or `own_names`, or NULL */
+    void *own_names;          /* pointers and texts in one piece, or NULL */
     char (*numbers)[12];      /* classes as text, where there are no names */
 };
 

@@ -97,14 +97,6 @@ vgg_status vgg__transform_read(const vgg_transform *given, vgg_transform *out)
 
 /* ---- Making one ready ------------------------------------------------------------ */
 
-/* Where a crop of `size` begins: torchvision's int(round((from - size) / 2.0)), and
- * Python rounds one half to even. */
-static uint32_t crop_start(uint32_t from, uint32_t size)
-{
-    const uint32_t rest = from - size, half = rest / 2;
-    return half + (rest % 2 & half % 2);
-}
-
 /* All sizes that follow from `input`; no memory yet. */
 static vgg_status plan(struct vgg__transformer *t, const vgg_shape *input)
 {
@@ -129,8 +121,8 @@ static vgg_status plan(struct vgg__transformer *t, const vgg_shape *input)
         return vgg__fail(VGG_EINVAL,
                          "shift is %" PRIu32 ", image has only %" PRIu32 "x%" PRIu32,
                          spec->shift, out.height, out.width);
-    t->top = crop_start(t->resized.height, out.height);
-    t->left = crop_start(t->resized.width, out.width);
+    t->top = vgg__crop_start(t->resized.height, out.height);
+    t->left = vgg__crop_start(t->resized.width, out.width);
     t->output = (vgg_shape){3, {dim[0], out.height, out.width}};
     return VGG_OK;
 }

@@ -27,6 +27,14 @@ struct vgg__augment {
     } erase;
 };
 
+/* Where a crop of `size` begins: torchvision's int(round((from - size) / 2.0)), and
+ * Python rounds one half to even. */
+static inline uint32_t vgg__crop_start(uint32_t from, uint32_t size)
+{
+    const uint32_t rest = from - size, half = rest / 2;
+    return half + (rest % 2 & half % 2);
+}
+
 /* The caller's transform, sized and checked. VGG_EINVAL, VGG_EUNSUPPORTED. */
 vgg_status vgg__transform_read(const vgg_transform *given, vgg_transform *out);
 

@@ -44,6 +44,16 @@ static vgg_status from_source(struct world *world)
     return status;
 }
 
+/* Names that can't be kept leave those that were there. */
+static vgg_status name_classes(struct world *world)
+{
+    const char *const names[] = {"cat", "dog", "owl"};
+    const vgg_status status = vgg_dataset_name_classes(world->data, names);
+    ck_assert_str_eq(vgg_dataset_class_name(world->data, 1),
+                     status == VGG_OK ? "dog" : "1");
+    return status;
+}
+
 /* Files of a data set: plain and gzip IDX, and CIFAR records. */
 static vgg_status write_files(struct world *world)
 {
@@ -136,6 +146,21 @@ static vgg_status apply_pillow(struct world *world)
     return apply(world, VGG_RESIZE_PILLOW);
 }
 
+static vgg_status fit_and_room(struct world *world)
+{
+    const vgg_shape out = {3, {1, 5, 12}}; /* [c][h][w] */
+    const vgg_status status = image_and_room(world);
+    if (status != VGG_OK) return status;
+    vgg_tensor_free(world->output);
+    return vgg_tensor_create(world->ctx, VGG_U8, &out, &world->output);
+}
+
+static vgg_status fit_picture(struct world *world)
+{
+    return vgg_image_fit(world->images, VGG_FIT_COVER, VGG_RESIZE_PILLOW,
+                         world->output);
+}
+
 static uint64_t output_digest(struct world *world)
 {
     return digest_bytes(0, vgg_tensor_data(world->output),
@@ -225,6 +250,8 @@ static const struct scenario scenarios[] = {
     {"source", NULL, from_source},
     {"idx", write_files, open_idx, data_digest},
     {"cifar", write_files, open_cifar, data_digest},
+    {"names of classes", from_arrays, name_classes},
+    {"picture made to fit", fit_and_room, fit_picture, output_digest},
     {"opencv resize", image_and_room, apply_opencv, output_digest},
     {"pillow resize", image_and_room, apply_pillow, output_digest},
     {"loader", from_arrays, create_loader, loader_digest},

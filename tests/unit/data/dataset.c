@@ -134,6 +134,86 @@ START_TEST(sources)
 }
 END_TEST
 
+/* Why a read failed: said by the source, or by a function of the library that it
+ * called; of two reasons the last. Each is told once, and a success tells nothing. */
+static int read_explaining(void *cookie, uint64_t index, uint8_t *image,
+                           uint32_t *label)
+{
+    vgg_tensor *const wrong = cookie;
+    memset(image, 0, 4);
+    *label = 0;
+    switch (index) {
+    case 0:
+        return vgg_source_fail("cat.png: ends\nafter 12 of 224 rows");
+    case 1:
+        return vgg_image_fit(wrong, 9, 0, wrong) == VGG_OK ? 0 : 3;
+    case 2:
+        return vgg_source_fail(NULL);
+    case 3: /* tries in vain, and succeeds */
+        vgg_source_fail("nothing to tell");
+        return 0;
+    default:
+        return 4;
+    }
+}
+
+START_TEST(sources_that_say_why)
+{
+    const vgg_shape shape = {3, {1, 2, 2}};
+    vgg_tensor *wrong = NULL;
+    ck_ok(vgg_tensor_create(NULL, VGG_U8, &shape, &wrong));
+    const vgg_source source = {wrong, 5, 1, 2, 2, 3, read_explaining, NULL};
+    vgg_dataset *data = NULL;
+    ck_ok(vgg_dataset_from_source(NULL, &source, &data));
+    uint8_t image[4];
+    uint32_t label;
+    ck_assert_int_eq(vgg_source_fail("left from another time"), -1);
+    ck_fails_with(vgg_dataset_read(data, 0, image, &label), VGG_EIO,
+                  "sample 0: cat.png: ends\\x0aafter 12 of 224 rows");
+    ck_fails_with(vgg_dataset_read(data, 1, image, &label), VGG_EIO,
+                  "sample 1: vgg_image_fit: needs fit");
+    ck_fails_with(vgg_dataset_read(data, 2, image, &label), VGG_EIO, "returned -1");
+    ck_fails_with(vgg_dataset_read(data, 4, image, &label), VGG_EIO, "returned 4");
+    ck_ok(vgg_dataset_read(data, 3, image, &label));
+    ck_assert_ptr_nonnull(strstr(vgg_last_error(), "returned 4"));
+
+    /* The thread that makes batches hands it on to the one that asks for them. */
+    vgg_loader *loader = NULL;
+    vgg_batch batch;
+    ck_ok(vgg_loader_create(data, NULL, &loader));
+    ck_fails_with(vgg_loader_next(loader, &batch), VGG_EIO,
+                  "sample 0: cat.png: ends\\x0aafter 12 of 224 rows");
+    vgg_loader_free(loader);
+    vgg_dataset_free(data);
+    vgg_tensor_free(wrong);
+}
+END_TEST
+
+START_TEST(named_classes)
+{
+    struct counting counting = {99, 99, 0};
+    const vgg_source source = {&counting, 9, 1, 2, 2, 3, read_counting, NULL};
+    vgg_dataset *data = NULL;
+    ck_ok(vgg_dataset_from_source(NULL, &source, &data));
+    char cat[] = "cat";
+    const char *const names[] = {cat, "", "a dog"};
+    const char *const missing[] = {"x", "y", NULL};
+    ck_ok(vgg_dataset_name_classes(data, names));
+    memset(cat, 'x', 3); /* copied */
+    ck_assert_str_eq(vgg_dataset_class_name(data, 0), "cat");
+    ck_fails_with(vgg_dataset_name_classes(data, missing), VGG_EINVAL,
+                  "name of class 2 is NULL, expected 3 names");
+    ck_assert_str_eq(vgg_dataset_class_name(data, 1), "");
+    ck_assert_str_eq(vgg_dataset_class_name(data, 2), "a dog");
+    ck_ok(vgg_dataset_name_classes(data, (const char *const[]){"1", "2", "3"}));
+    ck_assert_str_eq(vgg_dataset_class_name(data, 2), "3");
+    ck_assert_ptr_null(vgg_dataset_class_name(data, 3));
+    ck_fails_with(vgg_dataset_name_classes(data, NULL), VGG_EINVAL, "names");
+    ck_fails_with(vgg_dataset_name_classes(NULL, names), VGG_EINVAL, "data");
+    vgg_dataset_free(data);
+}
+END_TEST
+
 START_TEST(wrong_sources)
 {
     struct counting counting = {99, 99, 0};
@@ -232,6 +312,8 @@ int main(void)
     tcase_add_test(tcase, arrays);
     tcase_add_test(tcase, wrong_arrays);
     tcase_add_test(tcase, sources);
+    tcase_add_test(tcase, sources_that_say_why);
+    tcase_add_test(tcase, named_classes);
     tcase_add_test(tcase, wrong_sources);
     tcase_add_test(tcase, null_arguments);
     tcase_add_test(tcase, out_of_memory);
