@@ -17,12 +17,13 @@ enum { STATUS_RUN = 1, STATUS_USAGE = 2 };
 enum { TEXT_SIZE = 1024 }; /* bytes of a path, or of another text that is given */
 
 /* Verbs, as bits: a flag says which ones it belongs to. */
-enum verb { TRAIN = 1, EVAL = 2, INFO = 4, DEVICES = 8, BENCH = 16 };
+enum verb { TRAIN = 1, EVAL = 2, INFO = 4, DEVICES = 8, BENCH = 16, PREDICT = 32 };
 
 struct settings;
 
 int train_main(struct settings *s);
 int eval_main(struct settings *s);
+int predict_main(struct settings *s);
 int info_main(struct settings *s);
 int devices_main(struct settings *s);
 int bench_main(struct settings *s);

@@ -111,7 +111,8 @@ static int check_newer(const struct settings *s, const struct flag *flag)
 /* Of releases from 0.1 on: a run that was begun before it goes on with the default. */
 static bool is_newer(const struct flag *flag)
 {
-    return strcmp(flag->name, "conv") == 0 || strcmp(flag->name, "new-head") == 0;
+    return strcmp(flag->name, "conv") == 0 || strcmp(flag->name, "new-head") == 0 ||
+           strcmp(flag->name, "fit") == 0;
 }
 
 int args_load(struct settings *s, const char *path, bool whole)

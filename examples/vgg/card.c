@@ -22,8 +22,7 @@ static void floats_text(const float *values, uint32_t count, char *text, size_t 
     }
 }
 
-/* The names of all classes, one a line; to be freed. */
-static char *class_names(const vgg_dataset *data)
+char *card_classes(const vgg_dataset *data)
 {
     size_t size = 1, length = 0;
     const char *name;
@@ -42,7 +41,7 @@ static bool set(vgg_metadata *metadata, const char *key, const char *value)
 }
 
 /* FNV-1a of every setting that is part of what is computed; not of the names that a
- * preset and a file have. */
+ * preset and a file have, nor of what is of pictures alone where there are none. */
 static void settings_hash(const struct settings *s, char text[20])
 {
     static char value[TEXT_SIZE];
@@ -52,7 +51,8 @@ static void settings_hash(const struct settings *s, char text[20])
         if (flag->life != LIFE_FIXED || !(flag->verbs & TRAIN) ||
             strcmp(flag->name, "preset") == 0 ||
             strcmp(flag->name, "init-weights") == 0 ||
-            strcmp(flag->name, "new-head") == 0)
+            strcmp(flag->name, "new-head") == 0 ||
+            (strcmp(flag->name, "fit") == 0 && !has_pictures(s)))
             continue;
         settings_text(s, flag, value);
         const char *const parts[] = {flag->name, "=", value, "\n"};
@@ -63,11 +63,20 @@ static void settings_hash(const struct settings *s, char text[20])
     snprintf(text, 20, "%016llx", (unsigned long long)hash);
 }
 
-bool card_agrees(const vgg_metadata *mine, const vgg_metadata *saved)
+bool card_agrees(const vgg_metadata *mine, const vgg_metadata *saved, const char *key)
 {
-    const char *a = vgg_metadata_get(mine, "app.settings");
-    const char *b = vgg_metadata_get(saved, "app.settings");
+    const char *a = vgg_metadata_get(mine, key);
+    const char *b = vgg_metadata_get(saved, key);
     return !a || !b || strcmp(a, b) == 0;
+}
+
+static bool set_pictures(const struct session *it, const struct settings *s)
+{
+    char hash[20];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)it->pictures);
+    return !has_pictures(s) ||
+           (set(it->metadata, "app.fit", flag_find("fit")->choices[s->fit]) &&
+            set(it->metadata, "app.pictures", hash));
 }
 
 int card_write(struct session *it, const struct settings *s,
@@ -84,14 +93,14 @@ int card_write(struct session *it, const struct settings *s,
     floats_text(transform->std, most, std, sizeof std);
     settings_hash(s, hash);
     if (vgg_metadata_create(it->ctx, &it->metadata) != VGG_OK) return fail_vgg(NULL);
-    char *classes = class_names(data);
+    char *classes = card_classes(data);
     const char *rule = flag_find("resize-rule")->choices[s->resize_rule];
     vgg_metadata *m = it->metadata;
     const bool good = classes && set(m, "app.dataset", dataset_name(s)) &&
                       set(m, "app.classes", classes) && set(m, "app.resize", resize) &&
                       set(m, "app.resize_rule", rule) && set(m, "app.crop", crop) &&
                       set(m, "app.mean", mean) && set(m, "app.std", std) &&
-                      set(m, "app.settings", hash);
+                      set(m, "app.settings", hash) && set_pictures(it, s);
     free(classes);
     return good ? 0 : fail_vgg("metadata of the weights");
 }
@@ -144,7 +153,10 @@ int card_read(const struct session *it, struct settings *s, vgg_transform *out)
     if (status == 0) status = read_flag(metadata, "app.resize", "resize", s);
     if (status == 0) status = read_flag(metadata, "app.resize_rule", "resize-rule", s);
     if (status == 0) status = read_flag(metadata, "app.crop", "crop", s);
+    if (status == 0 && has_pictures(s))
+        status = read_flag(metadata, "app.fit", "fit", s);
     if (status != 0) return status;
+    s->channels = channels;
     *out = (vgg_transform)VGG_TRANSFORM_INIT;
     out->resize_height = s->resize.height;
     out->resize_width = s->resize.width;

@@ -109,13 +109,7 @@ static int open_named(struct session *it, struct settings *s)
     if (status == 0) status = settings_transform(s, &transform);
     if (status == 0) status = open_data(it, s, &transform);
     if (status == 0) status = session_model(it, s, it->test_loader);
-    if (status != 0) return status;
-    if (vgg_weights_load(it->model, it->weights, NULL, &it->metadata) != VGG_OK)
-        return fail_vgg(it->weights);
-    if (!vgg_metadata_get(it->metadata, "vgg.arch")) return 0;
-    return misuse("%s says what its network and images are: leave out the flags that "
-                  "say it too",
-                  it->weights);
+    return status == 0 ? session_named_weights(it) : status;
 }
 
 static int evaluate(struct session *it, const struct settings *s)

@@ -17,7 +17,7 @@ struct training {
     struct run run;
     struct bar bar;
     vgg_trainer *trainer;
-    char title[128]; /* of the run, for people */
+    char title[144]; /* of the run, for people */
 
     enum stop stop;
     int signal;    /* that stopped it, or 0 */

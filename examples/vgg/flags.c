@@ -7,11 +7,13 @@
 
 #define AT(field) offsetof(struct settings, field)
 #define NET       (TRAIN | INFO | BENCH)
-#define NAMED     (NET | EVAL) /* eval: of weights that do not say it */
-#define ALL       (TRAIN | EVAL | INFO | DEVICES | BENCH)
+#define USE       (EVAL | PREDICT)
+#define NAMED     (NET | USE) /* of weights that do not say it */
+#define ALL       (TRAIN | USE | INFO | DEVICES | BENCH)
 
-static const char *const datasets[] = {"fashion-mnist", "mnist", "cifar10", "cifar100",
-                                       NULL};
+static const char *const datasets[] = {"fashion-mnist", "mnist",  "cifar10",
+                                       "cifar100",      "folder", NULL};
+static const char *const fits[] = {"cover", "stretch", NULL};
 static const char *const rules[] = {"opencv", "exact", "pillow", NULL};
 static const char *const heads[] = {"flatten", "adaptive", "gap", "none", NULL};
 static const char *const pools[] = {"max", "average", NULL};
@@ -65,13 +67,17 @@ const struct flag flags[] = {
 
     {"data", "DIR", FLAG_TEXT, LIFE_OPEN, TRAIN | EVAL | BENCH, AT(data), 0, 0, NULL,
      "folder of the data set's files as published", "Data"},
-    {"dataset", "NAME", FLAG_CHOICE, LIFE_FIXED, NAMED, AT(dataset),
-     0, 0, datasets, "which data set the folder holds", NULL},
+    {"dataset", "NAME", FLAG_CHOICE, LIFE_FIXED, NET | EVAL, AT(dataset),
+     0, 0, datasets,
+     "which data set the folder holds; folder: pictures of one's own, in "
+     "train/CLASS/ and test/CLASS/", NULL},
     {"resize", "N[xM]", FLAG_EXTENT, LIFE_FIXED, NAMED, AT(resize), 0, 0, NULL,
      "bring images to N x N (or N high, M wide) pixels", NULL},
-    {"resize-rule", "RULE", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH | EVAL,
+    {"fit", "HOW", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH | USE, AT(fit), 0, 0, fits,
+     "pictures of another shape: keep theirs and cut, or give it up", NULL},
+    {"resize-rule", "RULE", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH | USE,
      AT(resize_rule), 0, 0, rules, "whose bilinear rounding", NULL},
-    {"normalize", "NAME", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH | EVAL,
+    {"normalize", "NAME", FLAG_CHOICE, LIFE_FIXED, TRAIN | BENCH | USE,
      AT(normalize), 0, 0, normals, "subtract the mean and divide by the deviation of",
      NULL},
     {"crop", "N[xM]", FLAG_EXTENT, LIFE_FIXED, NAMED, AT(crop), 0, 0, NULL,
@@ -118,14 +124,14 @@ const struct flag flags[] = {
     {"seed", "N", FLAG_COUNT, LIFE_FIXED, TRAIN | BENCH, AT(seed), 0,
      18446744073709551615.0, NULL, "of everything random", NULL},
 
-    {"device", "NAME", FLAG_TEXT, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH, AT(device),
+    {"device", "NAME", FLAG_TEXT, LIFE_OPEN, TRAIN | USE | INFO | BENCH, AT(device),
      0, 0, NULL, "auto, or a name that `vgg devices` prints", "Machine"},
-    {"precision", "KIND", FLAG_CHOICE, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH,
+    {"precision", "KIND", FLAG_CHOICE, LIFE_OPEN, TRAIN | USE | INFO | BENCH,
      AT(precision), 0, 0, precisions,
      "of the arithmetic; on cuda bf16 is the fast one", NULL},
-    {"weights", "KIND", FLAG_CHOICE, LIFE_CALL, EVAL | BENCH, AT(weights), 0, 0,
+    {"weights", "KIND", FLAG_CHOICE, LIFE_CALL, USE | BENCH, AT(weights), 0, 0,
      weight_kinds, "how linear layers keep theirs; bf16 halves what is read", NULL},
-    {"deterministic", NULL, FLAG_SWITCH, LIFE_OPEN, TRAIN | EVAL | INFO | BENCH,
+    {"deterministic", NULL, FLAG_SWITCH, LIFE_OPEN, TRAIN | USE | INFO | BENCH,
      AT(deterministic), 0, 1, NULL,
      "on cuda: the same bits in every run, as elsewhere by default", NULL},
     {"threads", "N", FLAG_COUNT, LIFE_OPEN, ALL, AT(threads), 0, 1024, NULL,
@@ -145,6 +151,10 @@ const struct flag flags[] = {
      "minutes between checkpoints within an epoch", NULL},
     {"split", "NAME", FLAG_CHOICE, LIFE_CALL, EVAL, AT(split), 0, 0, splits,
      "which images of the data set", NULL},
+    {"top", "N", FLAG_COUNT, LIFE_CALL, PREDICT, AT(top), 1, 1e6, NULL,
+     "classes to show of each picture", NULL},
+    {"names", "FILE", FLAG_TEXT, LIFE_CALL, PREDICT, AT(names), 0, 0, NULL,
+     "the classes' names, a line each, of weights that have none", NULL},
     {"layers", NULL, FLAG_SWITCH, LIFE_CALL, INFO, AT(layers), 0, 1, NULL,
      "every layer, not only every block", NULL},
     {"mode", "MODE", FLAG_CHOICE, LIFE_CALL, BENCH, AT(mode), 0, 0, modes,

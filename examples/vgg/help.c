@@ -20,6 +20,11 @@ static const struct {
      "Evaluate a run directory (its best/), a checkpoint or a weights file on the "
      "data set that it was trained for. Weights from elsewhere do not say their "
      "network: --preset, --arch or --blocks does, and the flags beside them."},
+    {PREDICT, "vgg predict DIR|FILE PICTURE... [FLAG...]",
+     "Say what is in pictures (files, or folders of them) by the weights of a run "
+     "directory (its best/), a checkpoint or a weights file, after the preprocessing "
+     "that they were trained with. Weights from elsewhere do not say their network: "
+     "--preset, --arch or --blocks does, and the flags beside them."},
     {INFO, "vgg info [DIR|FILE] [FLAG...]",
      "Show the shape of every block, parameters, multiply-accumulates and memory, of "
      "a network given by flags (--preset d2l if none) or of saved weights."},

@@ -16,6 +16,7 @@ static const struct {
 } verbs[] = {
     {"train", "train a network, or resume a training", TRAIN, train_main},
     {"eval", "evaluate a trained network", EVAL, eval_main},
+    {"predict", "what is in pictures, by trained weights", PREDICT, predict_main},
     {"info", "shapes, parameters, operations and memory of a network", INFO, info_main},
     {"devices", "what can compute here", DEVICES, devices_main},
     {"bench", "measure training or inference", BENCH, bench_main},
@@ -33,6 +34,7 @@ static void print_help(void)
         "\nvgg VERB --help lists the flags of a verb. To begin with:\n\n"
         "  vgg train --preset quick     a small network on Fashion-MNIST, a minute\n"
         "  vgg eval runs/quick-...      how good it is\n"
+        "  vgg predict runs/quick-... PICTURE   what is in one\n"
         "  vgg train                    the chapter's VGG, 80 minutes on two cores\n");
 }
 

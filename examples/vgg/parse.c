@@ -109,7 +109,7 @@ static int check_saved_network(const struct settings *s, enum verb verb)
             return misuse("--%s has no meaning with saved weights, which say it "
                           "themselves%s",
                           flags[i].name,
-                          verb == EVAL ? "; of a file that does not, --preset, --arch "
+                          verb != INFO ? "; of a file that does not, --preset, --arch "
                                          "or --blocks names the network"
                                        : "");
     }
@@ -137,6 +137,24 @@ static int find_preset(struct settings *s, int argc, char **argv, enum verb verb
     return preset ? settings_preset(s, preset) : 0;
 }
 
+/* The weights, or a picture behind them; those come together at the front of argv, of
+ * which nothing before word `at` is read again. */
+static int take_operand(struct settings *s, enum verb verb, char **argv, int at)
+{
+    const char *word = argv[at];
+    if (!(verb & (EVAL | PREDICT | INFO)) || (s->path[0] && verb != PREDICT))
+        return misuse("unexpected argument '%.80s'", word);
+    if (strlen(word) >= TEXT_SIZE || word[0] == '\0')
+        return misuse("a path has 1 to %d bytes", TEXT_SIZE - 1);
+    if (s->path[0]) {
+        s->pictures = argv;
+        argv[s->picture_count++] = argv[at];
+    } else {
+        memcpy(s->path, word, strlen(word) + 1);
+    }
+    return 0;
+}
+
 int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
 {
     int status = find_preset(s, argc, argv, verb);
@@ -149,18 +167,15 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
             status = parse_flag(s, verb, argc, argv, &i);
         } else if (!operands_only && word[0] == '-' && word[1]) {
             status = misuse("'%.80s': flags are long here", word);
-        } else if (!(verb & (EVAL | INFO)) || s->path[0]) {
-            status = misuse("unexpected argument '%.80s'", word);
-        } else if (strlen(word) >= TEXT_SIZE || word[0] == '\0') {
-            status = misuse("a path has 1 to %d bytes", TEXT_SIZE - 1);
         } else {
-            memcpy(s->path, word, strlen(word) + 1);
+            status = take_operand(s, verb, argv, i);
         }
     }
     if (status == 0) settings_over_preset(s);
+    const bool use = (verb & (EVAL | PREDICT)) != 0; /* of weights */
     const bool network =
-        verb == EVAL ? settings_name_network(s) : (verb & (TRAIN | INFO | BENCH)) != 0;
-    const bool saved = s->path[0] && (verb == INFO || (verb == EVAL && !network));
+        use ? settings_name_network(s) : (verb & (TRAIN | INFO | BENCH)) != 0;
+    const bool saved = s->path[0] && (verb == INFO || (use && !network));
     if (status == 0 && saved) status = check_saved_network(s, verb);
     const bool resumed = SOURCE(s, resume) == FROM_USER; /* args.json comes first */
     return status == 0 && network && !resumed ? settings_check(s) : status;

@@ -90,14 +90,24 @@ void settings_over_preset(struct settings *s)
         drop(s, "hidden");
         drop(s, "dropout");
     }
-    if (SOURCE(s, dataset) == FROM_USER && SOURCE(s, normalize) == FROM_PRESET &&
-        s->normalize != 0)
-        settings_set(s, flag_find("normalize"), dataset_name(s), FROM_PRESET);
+    if (SOURCE(s, dataset) != FROM_USER) return;
+    /* Pictures are larger than what a network sees: all their pixels are to count. */
+    const bool pictures = has_pictures(s);
+    if (pictures && SOURCE(s, resize_rule) != FROM_USER)
+        settings_set(s, flag_find("resize-rule"), "pillow", FROM_PRESET);
+    if (SOURCE(s, normalize) == FROM_PRESET && s->normalize != 0)
+        settings_set(s, flag_find("normalize"), pictures ? "imagenet" : dataset_name(s),
+                     FROM_PRESET);
 }
 
 const char *dataset_name(const struct settings *s)
 {
     return flag_find("dataset")->choices[s->dataset];
+}
+
+bool has_pictures(const struct settings *s)
+{
+    return strcmp(dataset_name(s), "folder") == 0;
 }
 
 int settings_transform(const struct settings *s, vgg_transform *out)
@@ -250,6 +260,10 @@ static void known_data(const struct settings *s, vgg_arch *arch)
         uint32_t channels, side, classes;
     } known[] = {{1, 28, 10}, {1, 28, 10}, {3, 32, 10}, {3, 32, 100}};
     if (SOURCE(s, dataset) == FROM_DEFAULT) return;
+    if (has_pictures(s)) {
+        arch->channels = 3;
+        return;
+    }
     arch->channels = known[s->dataset].channels;
     arch->height = arch->width = known[s->dataset].side;
     arch->classes = known[s->dataset].classes;

@@ -3,7 +3,9 @@
  * there. */
 #include "session.h"
 #include "files.h"
+#include "folder.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char debian_folder[] = "/usr/share/datasets/fashion-mnist";
@@ -114,6 +116,54 @@ static const char *downloaded(const struct settings *s, char path[2 * TEXT_SIZE]
     return s->data[0] && is_folder(path) ? path : NULL;
 }
 
+struct look session_look(const struct session *it, const struct settings *s)
+{
+    return (struct look){
+        .ctx = it->ctx,
+        .channels = s->channels == 1 ? 1 : 3,
+        .height = s->resize.height,
+        .width = s->resize.width,
+        .fit = (uint32_t)s->fit,
+        .rule = (uint32_t)s->resize_rule,
+    };
+}
+
+/* DIR/train, or DIR/test; what stands beside ImageNet's train/ is called val. */
+static int split_folder(const char *dir, const char *split, char path[2 * TEXT_SIZE])
+{
+    path_join(path, 2 * TEXT_SIZE, dir, split);
+    if (is_folder(path)) return 0;
+    if (strcmp(split, "test") == 0) path_join(path, 2 * TEXT_SIZE, dir, "val");
+    if (is_folder(path)) return 0;
+    return fail("%s has no folder %s: expected are DIR/train/CLASS/PICTURE and "
+                "DIR/test/CLASS/PICTURE",
+                dir, strcmp(split, "test") == 0 ? "test, and no val" : split);
+}
+
+static int open_pictures(struct session *it, const struct settings *s,
+                         const char *split, vgg_dataset **out)
+{
+    char path[2 * TEXT_SIZE];
+    uint64_t hash = 0;
+    const struct look look = session_look(it, s);
+    const char *of_weights =
+        it->metadata ? vgg_metadata_get(it->metadata, "app.classes") : NULL;
+    if (s->channels != 0 && s->channels != look.channels)
+        return misuse("--channels %llu: pictures are gray (1) or in colour (3)",
+                      (unsigned long long)s->channels);
+    if (look.height == 0)
+        return misuse("pictures have many sizes: say with --resize N[xM] to which one "
+                      "they are brought");
+    int status = split_folder(s->data, split, path);
+    if (status != 0) return status;
+    char *of_training = it->train ? card_classes(it->train) : NULL;
+    status =
+        folder_open(&look, path, of_weights ? of_weights : of_training, &hash, out);
+    if (out == &it->train) it->pictures = hash;
+    free(of_training);
+    return status;
+}
+
 int session_data(struct session *it, const struct settings *s, const char *split,
                  vgg_dataset **out)
 {
@@ -129,6 +179,11 @@ int session_data(struct session *it, const struct settings *s, const char *split
             fashion ? "install the Debian package dataset-fashion-mnist (apt install "
                       "dataset-fashion-mnist), or give --data DIR"
                     : "say with --data DIR where the files are");
+    if (has_pictures(s)) return open_pictures(it, s, split, out);
+    if (SOURCE(s, fit) == FROM_USER)
+        return misuse("--fit is of pictures (--dataset folder), and the data set is "
+                      "%s; leave it out",
+                      name);
     const vgg_status status = vgg_dataset_open(it->ctx, name, folder, split, out);
     if (status == VGG_OK) return 0;
     const char *why = vgg_last_error();
@@ -241,6 +296,16 @@ int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE]
                     "--init-weights FILE",
                     error);
     return fail_vgg(file);
+}
+
+int session_named_weights(struct session *it)
+{
+    if (vgg_weights_load(it->model, it->weights, NULL, &it->metadata) != VGG_OK)
+        return fail_vgg(it->weights);
+    if (!vgg_metadata_get(it->metadata, "vgg.arch")) return 0;
+    return misuse("%s says what its network and images are: leave out the flags that "
+                  "say it too",
+                  it->weights);
 }
 
 void session_close(struct session *it)

@@ -22,6 +22,7 @@ void settings_init(struct settings *s)
     s->save_every = 5.0;
     s->warmup = 3;
     s->stages = 1;
+    s->top = 3;
 }
 
 enum source settings_source(const struct settings *s, size_t offset)

@@ -29,7 +29,7 @@ struct settings {
     char init_weights[TEXT_SIZE];
     /* data */
     char data[TEXT_SIZE];
-    uint64_t dataset, resize_rule, normalize, shift;
+    uint64_t dataset, fit, resize_rule, normalize, shift;
     struct extent resize, crop;
     double flip, erase;
     /* recipe */
@@ -44,9 +44,13 @@ struct settings {
     char out[TEXT_SIZE], resume[TEXT_SIZE];
     uint64_t steps, quiet, no_progress, format;
     double save_every;
-    /* eval, info, bench */
+    /* eval, predict, info, bench */
     uint64_t split, layers, mode, warmup, data_loading, stages, plan;
-    char path[TEXT_SIZE]; /* the operand */
+    uint64_t top;
+    char names[TEXT_SIZE];
+    char path[TEXT_SIZE]; /* the first operand */
+    char **pictures;      /* the others */
+    unsigned picture_count;
 
     uint8_t source[FLAG_MAX]; /* enum source of each row of the table */
 };
@@ -137,6 +141,7 @@ int settings_check(const struct settings *s);
 
 /* What the settings mean to the library. */
 const char *dataset_name(const struct settings *s);
+bool has_pictures(const struct settings *s); /* is it a folder of pictures? */
 int settings_transform(const struct settings *s, vgg_transform *out);
 int settings_optimizer(const struct settings *s, vgg_optimizer *out);
 int settings_schedule(const struct settings *s, vgg_schedule *out);

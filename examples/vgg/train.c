@@ -90,6 +90,14 @@ static const char *run_name(const struct settings *s)
     return s->preset[0] ? s->preset : s->blocks[0] ? "own" : s->arch;
 }
 
+/* What the data is called: pictures by their folder. */
+static const char *data_title(const struct settings *s)
+{
+    const char *slash = strrchr(s->data, '/');
+    if (!has_pictures(s)) return dataset_name(s);
+    return slash && slash[1] ? slash + 1 : s->data;
+}
+
 /* Paths must mean the same when a run is resumed from another folder. */
 static void fix_path(char path[TEXT_SIZE])
 {
@@ -169,8 +177,13 @@ static int load_last(struct training *t, const struct settings *s, const char *l
     vgg_metadata *saved = NULL;
     const vgg_status status = vgg_checkpoint_load(t->trainer, last, &saved);
     if (status != VGG_OK) return cant_load(&t->run, last, status);
-    const bool same = card_agrees(t->it.metadata, saved);
+    const bool same = card_agrees(t->it.metadata, saved, "app.settings");
+    const bool pictures = card_agrees(t->it.metadata, saved, "app.pictures");
     vgg_metadata_free(saved);
+    if (!pictures)
+        return fail("%s/train has other pictures than %s was trained with: put back "
+                    "those that there were, or start a new run with --init-weights %s",
+                    s->data, t->run.dir, shell_word(last));
     if (!same)
         return fail("%s has other settings than %s was trained with: put back what was "
                     "changed in it, or start a new run",
@@ -357,8 +370,8 @@ int train_main(struct settings *s)
     const bool resumed = SOURCE(s, resume) == FROM_USER;
     int status = resumed ? resume_run(t, s) : start_run(t, s);
     if (status == 0) {
-        snprintf(t->title, sizeof t->title, "VGG %.60s on %s", run_name(s),
-                 dataset_name(s));
+        snprintf(t->title, sizeof t->title, "VGG %.60s on %.60s", run_name(s),
+                 data_title(s));
         if (!finished(t, s)) {
             say_start(t, s);
             status = fit(t);

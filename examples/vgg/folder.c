@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "folder.h"
+#include "files.h"
+#include "listing.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The cookie of the data set. */
+struct folder {
+    struct look look;
+    char *dir;
+    struct names samples; /* CLASS/PICTURE, in the order of their numbers */
+    uint32_t *labels;     /* of each */
+    size_t room;          /* of labels */
+};
+
+static void folder_free(void *cookie)
+{
+    struct folder *const folder = cookie;
+    names_free(&folder->samples);
+    free(folder->labels);
+    free(folder->dir);
+    free(folder);
+}
+
+static int read_sample(void *cookie, uint64_t index, uint8_t *image, uint32_t *label)
+{
+    const struct folder *const folder = cookie;
+    const char *const name = folder->samples.at[index];
+    char path[4096], why[PICTURE_WHY], reason[sizeof path + sizeof why];
+    *label = folder->labels[index];
+    if (!path_join(path, sizeof path, folder->dir, name))
+        return vgg_source_fail("a path is too long");
+    if (look_at(&folder->look, path, image, why) == 0) return 0;
+    snprintf(reason, sizeof reason, "%s: %s", name, why);
+    return vgg_source_fail(reason);
+}
+
+/* ---- Classes --------------------------------------------------------------------- */
+
+static int out_of_memory(const char *dir)
+{
+    return fail("%s: out of memory for the names of its pictures", dir);
+}
+
+/* Names a line each, as a list; those of a network have the order of its outputs. */
+static int split_lines(const char *text, const char *dir, struct names *out)
+{
+    char line[TEXT_SIZE];
+    while (*text) {
+        const size_t length = strcspn(text, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)length, text);
+        if (!names_add(out, line)) return out_of_memory(dir);
+        text += length + (text[length] == '\n');
+    }
+    return 0;
+}
+
+static int check_folders(const char *dir, const struct names *found)
+{
+    for (size_t i = 0; i < found->count; i++)
+        if (strchr(found->at[i], '\n'))
+            return fail("%s/%s: a line break in a class's name; call it otherwise", dir,
+                        found->at[i]);
+    if (found->count >= 2) return 0;
+    return fail("%s has %s: a folder for each class is expected, named after it, with "
+                "its pictures in it",
+                dir, found->count ? "one folder alone" : "no folders");
+}
+
+/* The number of a class, whose names may stand in any order; SIZE_MAX: none. */
+static size_t class_number(const struct names *classes, const char *name)
+{
+    for (size_t i = 0; i < classes->count; i++)
+        if (strcmp(classes->at[i], name) == 0) return i;
+    return SIZE_MAX;
+}
+
+/* ---- Samples --------------------------------------------------------------------- */
+
+static bool add_sample(struct folder *folder, const char *class, const char *picture,
+                       uint32_t label)
+{
+    char name[2 * TEXT_SIZE];
+    if (folder->samples.count == folder->room) {
+        const size_t room = folder->room ? 2 * folder->room : 64;
+        uint32_t *const more = realloc(folder->labels, room * sizeof *more);
+        if (!more) return false;
+        folder->labels = more;
+        folder->room = room;
+    }
+    folder->labels[folder->samples.count] = label;
+    return path_join(name, sizeof name, class, picture) &&
+           names_add(&folder->samples, name);
+}
+
+/* The pictures of one class. `must`: there is at least one. */
+static int add_class(struct folder *folder, const char *class, uint32_t label,
+                     bool must)
+{
+    char path[4096];
+    struct names pictures = {NULL, 0, 0};
+    if (!path_join(path, sizeof path, folder->dir, class))
+        return fail("%s/%s: the path is too long", folder->dir, class);
+    int status = list_pictures(path, &pictures);
+    if (status == 0 && must && pictures.count == 0)
+        status =
+            fail("%s: no pictures in it (%s by their names' ends): put some there, "
+                 "or take the folder away",
+                 path, picture_kinds());
+    for (size_t i = 0; status == 0 && i < pictures.count; i++)
+        if (!add_sample(folder, class, pictures.at[i], label))
+            status = out_of_memory(folder->dir);
+    names_free(&pictures);
+    return status;
+}
+
+static int unknown_class(const char *dir, const char *name, const struct names *classes)
+{
+    char near[TEXT_SIZE] = "";
+    for (size_t i = 0, length = 0; i < classes->count && length < 160; i++)
+        length += (size_t)snprintf(near + length, sizeof near - length, "%s%.64s",
+                                   i ? ", " : "", classes->at[i]);
+    return fail("%s/%s: training had no class of this name, but %s%s", dir, name, near,
+                strlen(near) >= 160 ? "..." : "");
+}
+
+/* All samples. `known` are the classes of a network, or there are none. */
+static int add_all(struct folder *folder, const struct names *found,
+                   const struct names *known)
+{
+    const bool fixed = known->count > 0;
+    int status = 0;
+    for (size_t i = 0; status == 0 && i < found->count; i++) {
+        const size_t label = fixed ? class_number(known, found->at[i]) : i;
+        status = label == SIZE_MAX
+                     ? unknown_class(folder->dir, found->at[i], known)
+                     : add_class(folder, found->at[i], (uint32_t)label, !fixed);
+    }
+    if (status != 0 || folder->samples.count > 0) return status;
+    return fail("%s: no pictures (%s by their names' ends) in a folder of one of the "
+                "classes",
+                folder->dir, picture_kinds());
+}
+
+/* FNV-1a over all names, each with its final zero. */
+static uint64_t hash_names(const struct names *names)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < names->count; i++)
+        for (const char *at = names->at[i];; at++) {
+            hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;
+            if (*at == '\0') break;
+        }
+    return hash;
+}
+
+/* ---- The data set ---------------------------------------------------------------- */
+
+/* Takes the folder over, whatever happens. */
+static int make_dataset(struct folder *folder, const struct names *classes,
+                        vgg_dataset **out)
+{
+    const struct look *const look = &folder->look;
+    const vgg_source source = {
+        .cookie = folder,
+        .count = folder->samples.count,
+        .channels = look->channels,
+        .height = look->height,
+        .width = look->width,
+        .classes = (uint32_t)classes->count,
+        .read = read_sample,
+        .close = folder_free,
+    };
+    if (vgg_dataset_from_source(look->ctx, &source, out) != VGG_OK) {
+        folder_free(folder);
+        return fail_vgg("data");
+    }
+    if (vgg_dataset_name_classes(*out, (const char *const *)classes->at) == VGG_OK)
+        return 0;
+    vgg_dataset_free(*out);
+    *out = NULL;
+    return fail_vgg("data");
+}
+
+int folder_open(const struct look *look, const char *dir, const char *classes,
+                uint64_t *hash, vgg_dataset **out)
+{
+    struct names found = {NULL, 0, 0}, known = {NULL, 0, 0};
+    struct folder *const folder = calloc(1, sizeof *folder);
+    char *const copy = strdup(dir);
+    *out = NULL;
+    if (!folder || !copy) {
+        free(folder);
+        free(copy);
+        return out_of_memory(dir);
+    }
+    *folder = (struct folder){.look = *look, .dir = copy};
+    int status = classes ? split_lines(classes, dir, &known) : 0;
+    if (status == 0) status = list_folders(dir, &found);
+    if (status == 0 && !classes) status = check_folders(dir, &found);
+    if (status == 0) status = add_all(folder, &found, &known);
+    if (status == 0) {
+        *hash = hash_names(&folder->samples);
+        status = make_dataset(folder, known.count ? &known : &found, out);
+    } else {
+        folder_free(folder);
+    }
+    names_free(&found);
+    names_free(&known);
+    return status;
+}
