@@ -26,7 +26,7 @@
 #include <vgg/data.h>
 #include <vgg/plan.h>
 
-#define VGG_ENGINE_ABI 4
+#define VGG_ENGINE_ABI 5
 
 /* ---- What the host offers to an engine ------------------------------------------- */
 
@@ -80,7 +80,8 @@ typedef enum vgg_stage_kind {
     VGG_STAGE_FLATTEN = 5,       /* [c][h][w] to [c*h*w] */
     VGG_STAGE_LINEAR = 6,        /* bias [relu] [dropout] */
     VGG_STAGE_DROPOUT = 7,
-    VGG_STAGE_LOSS = 8 /* softmax, cross-entropy; always last if the output is flat */
+    VGG_STAGE_LOSS = 8, /* softmax, cross-entropy; always last if the output is flat */
+    VGG_STAGE_TAP = 9 /* y = x; dx = dy + the caller's gradient of tap number `tap` */
 } vgg_stage_kind;
 
 /* What an engine can fold into the stage before. */
@@ -214,6 +215,8 @@ typedef struct vgg_run {
     uint32_t *correct;
     /* backward: NULL takes the gradient that the loss phase left */
     const float *output_gradient;
+    /* backward: by the number of the tap, [n][c][h][w]; NULL, and a NULL: zeros */
+    const float *const *tap_gradients;
     /* step: SGD without momentum */
     const vgg_update *update;
 } vgg_run;

@@ -30,7 +30,7 @@ struct vgg__machine {
 };
 
 #define VGG_PRECISIONS  4
-#define VGG_STAGE_KINDS 9
+#define VGG_STAGE_KINDS 10
 
 /* Bytes of an activation's element in a precision. */
 static inline size_t vgg__element(uint32_t precision)

@@ -250,6 +250,23 @@ static void finish_update(const struct program *p, uint32_t index,
                                     memory + s->gradient_at[k], update);
 }
 
+/* What the caller adds to the gradients of taps, to where their stages look for it. */
+static void take_tap_gradients(const struct program *p, const vgg_run *run)
+{
+    const struct vgg__layout *layout = &p->layout;
+    for (uint32_t i = 0; i < layout->stage_count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        if (s->stage.kind != VGG_STAGE_TAP || !s->backward) continue;
+        const float *from =
+            run->tap_gradients ? run->tap_gradients[s->stage.tap] : NULL;
+        void *to = kept_at(p, i, VGG__SAVED);
+        if (from)
+            take_in(p, to, from, s->stage.out);
+        else
+            memset(to, 0, s->need.saved);
+    }
+}
+
 /* `update`: of a step, else NULL. */
 static vgg_status go_back(struct program *p, const vgg_run *run,
                           const vgg_update *update)
@@ -259,6 +276,7 @@ static vgg_status go_back(struct program *p, const vgg_run *run,
     void *output_gradient = gradient_at(p, layout->output);
     if (run->output_gradient && output_gradient)
         take_in(p, output_gradient, run->output_gradient, layout->output_extent);
+    take_tap_gradients(p, run);
     clock = lap(&p->spent[layout->stage_count].backward, clock);
     for (uint32_t i = layout->stage_count; i-- > 0;) {
         const struct vgg__layout_stage *s = &layout->stages[i];

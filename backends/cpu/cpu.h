@@ -39,6 +39,7 @@ static inline const struct vgg__cpu *vgg__cpu_of(const struct vgg__machine *mach
 extern const struct vgg__stage_impl vgg__cpu_conv;
 extern const struct vgg__stage_impl vgg__cpu_batch_norm;
 extern const struct vgg__stage_impl vgg__cpu_relu;
+extern const struct vgg__stage_impl vgg__cpu_tap;
 extern const struct vgg__stage_impl vgg__cpu_pool;
 extern const struct vgg__stage_impl vgg__cpu_adaptive_pool;
 extern const struct vgg__stage_impl vgg__cpu_flatten;

@@ -15,6 +15,7 @@ static const struct vgg__stage_impl *const stages[VGG_STAGE_KINDS] = {
     [VGG_STAGE_LINEAR] = &vgg__cpu_linear,
     [VGG_STAGE_DROPOUT] = &vgg__cpu_dropout,
     [VGG_STAGE_LOSS] = &vgg__cpu_loss,
+    [VGG_STAGE_TAP] = &vgg__cpu_tap,
 };
 
 static void parallel(const struct vgg__machine *machine, uint32_t tasks,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stages that change no element's neighbourhood: ReLU, dropout, flatten; the loss,
- * which program.c runs; and the table of all stages. */
+/* Stages that change no element's neighbourhood: ReLU, dropout, flatten, taps; the
+ * loss, which run.c queues; and the table of all stages. */
 #include "cudnn/stages.h"
 
 /* ---- ReLU ------------------------------------------------------------------------ */
@@ -114,6 +114,40 @@ const struct vgg__cudnn_impl vgg__cudnn_flatten = {.base = {.measure = measure_f
                                                    .forward = forward_flatten,
                                                    .backward = backward_flatten};
 
+/* ---- Taps ------------------------------------------------------------------------ */
+
+/* The caller's gradient is in `saved` when the backward begins: run.c takes it in. */
+static void measure_tap(const struct vgg__stage_env *env, struct vgg__stage_need *need)
+{
+    need->algorithm = "own kernel";
+    if (!env->wants_dx) return;
+    need->saved =
+        vgg__size_mul(vgg__size_mul(vgg__extent_count(env->stage->in), env->batch),
+                      vgg__element(env->precision));
+}
+
+static vgg_status forward_tap(const struct vgg__cudnn_call *call)
+{
+    const vgg_extent e = call->stage->in;
+    const struct vgg__bias_relu_args args = {.x = call->x,
+                                             .y = call->y,
+                                             .rows = (uint64_t)call->batch * e.h * e.w,
+                                             .c = e.c};
+    return vgg__queue(call, &vgg__kernel_bias_relu[call->type],
+                      vgg__grid_elements(vgg__batch_count(call, e)), &args);
+}
+
+static vgg_status backward_tap(const struct vgg__cudnn_call *call)
+{
+    const struct vgg__add_args args = {call->dy, call->saved, call->dx,
+                                       vgg__batch_count(call, call->stage->in)};
+    return vgg__queue(call, &vgg__kernel_add[call->type],
+                      vgg__grid_elements(args.count), &args);
+}
+
+const struct vgg__cudnn_impl vgg__cudnn_tap = {
+    .base = {.measure = measure_tap}, .forward = forward_tap, .backward = backward_tap};
+
 /* ---- Loss and table -------------------------------------------------------------- */
 
 static void measure_loss(const struct vgg__stage_env *env, struct vgg__stage_need *need)
@@ -138,4 +172,5 @@ const struct vgg__stage_impl *const vgg__cudnn_stages[VGG_STAGE_KINDS] = {
     [VGG_STAGE_LINEAR] = &vgg__cudnn_linear.base,
     [VGG_STAGE_DROPOUT] = &vgg__cudnn_dropout.base,
     [VGG_STAGE_LOSS] = &vgg__cudnn_loss.base,
+    [VGG_STAGE_TAP] = &vgg__cudnn_tap.base,
 };

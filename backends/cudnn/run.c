@@ -229,6 +229,27 @@ static vgg_status loss(struct vgg__cudnn_program *p, const vgg_run *run)
     return status == VGG_OK ? take_answer(p, run) : status;
 }
 
+/* What the caller adds to the gradients of taps, to where their stages look for it. */
+static vgg_status take_tap_gradients(struct vgg__cudnn_program *p, const vgg_run *run)
+{
+    const struct vgg__cudnn *device = p->device;
+    vgg_status status = VGG_OK;
+    for (uint32_t i = 0; status == VGG_OK && i < p->layout.stage_count; i++) {
+        const struct vgg__layout_stage *s = &p->layout.stages[i];
+        if (s->stage.kind != VGG_STAGE_TAP || !s->backward) continue;
+        void *to = vgg__cudnn_backward_call(p, i, device->stream).saved;
+        const float *from =
+            run->tap_gradients ? run->tap_gradients[s->stage.tap] : NULL;
+        status = from != NULL
+                     ? vgg__cudnn_take_in(p, from, s->stage.out, vgg__cudnn_type(p), to)
+                     : vgg__cudnn_check(device,
+                                        device->api->memsetAsync(to, 0, s->need.saved,
+                                                                 device->stream),
+                                        "clear the gradient of a tap");
+    }
+    return status;
+}
+
 static vgg_status backward(struct vgg__cudnn_program *p, const vgg_run *run)
 {
     const struct vgg__layout *layout = &p->layout;
@@ -237,6 +258,7 @@ static vgg_status backward(struct vgg__cudnn_program *p, const vgg_run *run)
     if (run->output_gradient != NULL && gradient != NULL)
         status = vgg__cudnn_take_in(p, run->output_gradient, layout->output_extent,
                                     vgg__cudnn_value_type(p, layout->output), gradient);
+    if (status == VGG_OK) status = take_tap_gradients(p, run);
     if (status == VGG_OK) status = play(p, VGG__RECORDED_BACKWARD);
     p->consumed = true;
     return status;

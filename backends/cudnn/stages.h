@@ -63,6 +63,7 @@ extern const struct vgg__cudnn_impl vgg__cudnn_flatten;
 extern const struct vgg__cudnn_impl vgg__cudnn_linear;
 extern const struct vgg__cudnn_impl vgg__cudnn_dropout;
 extern const struct vgg__cudnn_impl vgg__cudnn_loss;
+extern const struct vgg__cudnn_impl vgg__cudnn_tap;
 
 static inline const struct vgg__cudnn_impl *
 vgg__cudnn_impl_of(const struct vgg__stage_impl *base)

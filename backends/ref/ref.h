@@ -23,6 +23,7 @@ typedef double real;
 #define vgg__ref_linear        vgg__ref_linear_f64
 #define vgg__ref_dropout       vgg__ref_dropout_f64
 #define vgg__ref_loss          vgg__ref_loss_f64
+#define vgg__ref_tap           vgg__ref_tap_f64
 #else
 typedef float real;
 #define vgg__ref_stages        vgg__ref_stages_f32
@@ -35,6 +36,7 @@ typedef float real;
 #define vgg__ref_linear        vgg__ref_linear_f32
 #define vgg__ref_dropout       vgg__ref_dropout_f32
 #define vgg__ref_loss          vgg__ref_loss_f32
+#define vgg__ref_tap           vgg__ref_tap_f32
 #endif
 
 /* One a file; stages.c lists them by vgg_stage_kind. */
@@ -47,6 +49,7 @@ extern const struct vgg__stage_impl vgg__ref_flatten;
 extern const struct vgg__stage_impl vgg__ref_linear;
 extern const struct vgg__stage_impl vgg__ref_dropout;
 extern const struct vgg__stage_impl vgg__ref_loss;
+extern const struct vgg__stage_impl vgg__ref_tap;
 extern const struct vgg__stage_impl *const vgg__ref_stages[VGG_STAGE_KINDS];
 
 #endif

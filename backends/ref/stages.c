@@ -21,4 +21,5 @@ const struct vgg__stage_impl *const vgg__ref_stages[VGG_STAGE_KINDS] = {
     [VGG_STAGE_LINEAR] = &vgg__ref_linear,
     [VGG_STAGE_DROPOUT] = &vgg__ref_dropout,
     [VGG_STAGE_LOSS] = &vgg__ref_loss,
+    [VGG_STAGE_TAP] = &vgg__ref_tap,
 };

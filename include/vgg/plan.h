@@ -73,7 +73,7 @@ typedef struct vgg_plan_options {
                                   under #VGG_CONV_MEASURED, which refuses a plan that
                                   asks for this */
     uint64_t max_bytes;      /**< refuse a plan that needs more; 0: no limit */
-    uint32_t weights;  /**< how the plan keeps weights of linear layers: #VGG_FP32, as
+    uint32_t weights; /**< how the plan keeps weights of linear layers: #VGG_FP32, as
                             they are, or #VGG_BF16, rounded to bfloat16 (nearest, ties
                             to even) in a copy of the plan's own. A run then reads half
                             the bytes, which is what it waits for with few samples;
@@ -81,7 +81,9 @@ typedef struct vgg_plan_options {
                             first run and after each change of parameters, which stay
                             in full beside it. Only for #VGG_MODE_INFER in #VGG_FP32, by
                             the engine `cpu` */
-    uint32_t reserved; /**< must be 0 */
+    uint32_t tap_gradients; /**< 1: vgg_plan_set_tap_gradient() will be used, which
+                                 costs memory and a copy for every tap; needs taps, and
+                                 a mode with a backward */
 } vgg_plan_options;
 
 /** Defaults of ::vgg_plan_options: one sample, inference, single precision. */
@@ -198,6 +200,22 @@ VGG_API vgg_status vgg_plan_set_output_gradient(vgg_plan *plan,
  *         inference plan), VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_plan_backward(vgg_plan *plan);
+
+/**
+ * Take a gradient of one's own in the middle of the network: that of a loss with
+ * respect to a tapped layer's output. The next backward adds it to what comes back
+ * there. So a loss may look at several layers at once, as perceptual losses and style
+ * transfer do; without vgg_plan_loss() and vgg_plan_set_output_gradient() the network's
+ * output has no part in it (its gradient is 0). Taps that are not set have none.
+ *
+ * @param name     one of the options' taps, not the network's output.
+ * @param gradient f32 [n][...layer's output] for the last run's n, copied.
+ * @return VGG_OK, VGG_EINVAL (not a tap of this plan, or the output's: that is
+ *         vgg_plan_set_output_gradient()'s), VGG_ESHAPE, VGG_ESTATE (no forward since
+ *         the last backward, or a plan without `tap_gradients`).
+ */
+VGG_API vgg_status vgg_plan_set_tap_gradient(vgg_plan *plan, const char *name,
+                                             const vgg_tensor *gradient);
 
 /** Set all parameter gradients to zero. @return VGG_OK, VGG_EINVAL, VGG_ESTATE. */
 VGG_API vgg_status vgg_plan_zero_gradients(vgg_plan *plan);

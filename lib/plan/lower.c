@@ -99,6 +99,22 @@ static bool fuse(uint32_t fusions, const vgg_layer *layer, vgg_stage *stage)
     }
 }
 
+/* A stage that keeps its input's extent and has no parameters. */
+static vgg_stage blank_stage(uint32_t kind, vgg_extent extent)
+{
+    return (vgg_stage){.kind = kind,
+                       .in = extent,
+                       .mid = extent,
+                       .out = extent,
+                       .weight = -1,
+                       .bias = -1,
+                       .gamma = -1,
+                       .beta = -1,
+                       .mean = -1,
+                       .var = -1,
+                       .tap = -1};
+}
+
 /* A stage that does one layer. */
 static vgg_stage stage_for(const struct lowering *low, const vgg_layer *layer)
 {
@@ -112,18 +128,9 @@ static vgg_stage stage_for(const struct lowering *low, const vgg_layer *layer)
         [VGG_LAYER_LINEAR] = VGG_STAGE_LINEAR,
         [VGG_LAYER_DROPOUT] = VGG_STAGE_DROPOUT,
     };
-    vgg_stage stage = {.kind = kinds[layer->kind],
-                       .in = extent_of(&layer->in),
-                       .mid = extent_of(&layer->out),
-                       .out = extent_of(&layer->out),
-                       .kernel = layer->kernel,
-                       .weight = -1,
-                       .bias = -1,
-                       .gamma = -1,
-                       .beta = -1,
-                       .mean = -1,
-                       .var = -1,
-                       .tap = -1};
+    vgg_stage stage = blank_stage(kinds[layer->kind], extent_of(&layer->out));
+    stage.in = extent_of(&layer->in);
+    stage.kernel = layer->kernel;
     if (layer->kind == VGG_LAYER_CONV || layer->kind == VGG_LAYER_LINEAR) {
         stage.weight = slot_of(layer, VGG_ROLE_WEIGHT);
         stage.bias = slot_of(layer, VGG_ROLE_BIAS);
@@ -174,6 +181,27 @@ static vgg_status add_stage(struct lowering *low, const vgg_layer *layer,
     return VGG_OK;
 }
 
+/* What comes back to the tapped `layer` meets a gradient of the caller's own, which
+ * takes a stage behind it; not behind the last layer, whose gradient the caller hands
+ * in anyway. */
+static vgg_status add_tap(struct lowering *low, const vgg_layer *layer)
+{
+    if (!low->opts->tap_gradients || layer->index + 1 == low->model->layer_count)
+        return VGG_OK;
+    vgg_stage stage = blank_stage(VGG_STAGE_TAP, extent_of(&layer->out));
+    const char *why = "no reason given";
+    if (!low->device->engine->supports(low->device->state, &stage, low->opts->precision,
+                                       &why))
+        return vgg__fail(VGG_EUNSUPPORTED,
+                         "%s: engine %s takes no gradient of a tap: %s", layer->name,
+                         low->device->engine->name, why);
+    char *name = low->to->names[low->count];
+    snprintf(name, sizeof low->to->names[0], "tap %s", layer->name);
+    stage.name = name;
+    low->to->stages[low->count++] = stage;
+    return VGG_OK;
+}
+
 /* Try to make `layer` part of the last stage. */
 static bool fuse_layer(struct lowering *low, const vgg_layer *layer)
 {
@@ -216,6 +244,7 @@ static vgg_status lower_layers(struct lowering *low)
         low->to->stage_of_layer[i] = low->count - 1;
         /* An idle dropout's output is its input: a tap of the one is a tap of both. */
         if (!skip || is_tapped(low, layer)) low->last = layer;
+        if (is_tapped(low, layer)) VGG_TRY(add_tap(low, layer));
     }
     return VGG_OK;
 }
@@ -225,29 +254,21 @@ static void add_loss(struct lowering *low)
 {
     const vgg_layer *last = low->model->layers[low->model->layer_count - 1];
     if (last->out.rank != 1) return;
-    const vgg_extent flat = extent_of(&last->out);
-    low->to->stages[low->count++] = (vgg_stage){.kind = VGG_STAGE_LOSS,
-                                                .in = flat,
-                                                .mid = flat,
-                                                .out = flat,
-                                                .weight = -1,
-                                                .bias = -1,
-                                                .gamma = -1,
-                                                .beta = -1,
-                                                .mean = -1,
-                                                .var = -1,
-                                                .tap = -1,
-                                                .name = "loss"};
+    vgg_stage stage = blank_stage(VGG_STAGE_LOSS, extent_of(&last->out));
+    stage.name = "loss";
+    low->to->stages[low->count++] = stage;
 }
 
 /* Two taps may name the same value (an idle dropout and the layer before it, or twice
- * the same layer): they share a number. */
+ * the same layer): they share a number. A tap that takes a gradient has a stage. */
 static void number_taps(struct lowering *low)
 {
     int32_t next = 0;
     for (uint32_t i = 0; i < low->opts->tap_count; i++) {
         const uint32_t at = low->to->stage_of_layer[low->to->tap_layer[i]->index];
-        vgg_stage *stage = &low->to->stages[at];
+        const bool apart =
+            at + 1 < low->count && low->to->stages[at + 1].kind == VGG_STAGE_TAP;
+        vgg_stage *stage = &low->to->stages[at + apart];
         if (stage->tap < 0) stage->tap = next++;
         low->to->tap_number[i] = (uint32_t)stage->tap;
     }
@@ -270,9 +291,10 @@ static vgg_status allocate(vgg_model *model, const vgg_plan_options *opts,
 {
     vgg_context *ctx = model->ctx;
     const size_t layers = model->layer_count, taps = opts->tap_count;
+    const size_t stages = layers + (opts->tap_gradients ? layers : 0) + 1;
     to->params = vgg__store_describe(model);
-    to->stages = vgg__calloc(ctx, layers + 1, sizeof *to->stages);
-    to->names = vgg__calloc(ctx, layers + 1, sizeof *to->names);
+    to->stages = vgg__calloc(ctx, stages, sizeof *to->stages);
+    to->names = vgg__calloc(ctx, stages, sizeof *to->names);
     to->stage_of_layer = vgg__calloc(ctx, layers, sizeof *to->stage_of_layer);
     to->tap_number = vgg__calloc(ctx, taps, sizeof *to->tap_number);
     to->tap_layer = vgg__calloc(ctx, taps, sizeof *to->tap_layer);

@@ -11,7 +11,8 @@ struct vgg__lowered {
     vgg_program_desc desc; /* of the fields below */
     vgg_stage *stages;
     vgg_param_desc *params;
-    /* Stage whose output is the layer's; only the last of fused layers has one. */
+    /* Stage whose output is the layer's; only the last of fused layers has one. A stage
+     * of a tap is none's: it stands behind that of its layer. */
     uint32_t *stage_of_layer;
     uint32_t *tap_number;                 /* of opts->taps[i]: index for VGG_VIEW_TAP */
     const vgg_layer **tap_layer;          /* of opts->taps[i] */

@@ -43,9 +43,12 @@ static vgg_status check_options(const vgg_plan_options *opts)
     if (opts->deterministic > 1)
         return vgg__fail(VGG_EINVAL, "deterministic is %u; expected 0 or 1",
                          opts->deterministic);
-    if (opts->reserved != 0)
-        return vgg__fail(VGG_EINVAL, "vgg_plan_options.reserved: must be 0, found %u",
-                         opts->reserved);
+    if (opts->tap_gradients > 1)
+        return vgg__fail(VGG_EINVAL, "tap_gradients is %u; expected 0 or 1",
+                         opts->tap_gradients);
+    if (opts->tap_gradients && (opts->mode == VGG_MODE_INFER || opts->tap_count == 0))
+        return vgg__fail(VGG_EINVAL,
+                         "tap_gradients needs taps, and mode train or grad");
     return VGG_OK;
 }
 
@@ -102,12 +105,16 @@ static vgg_status prepare(vgg_model *model, vgg_device *device,
     return vgg__lower(model, device, opts, lowered);
 }
 
-/* Bytes of an output gradient handed in by the caller, kept until backward. */
+/* Bytes of gradients handed in by the caller, kept until backward: the output's, then
+ * those of stages of taps, one after the other. */
 static uint64_t handed_bytes(const vgg_model *model, const vgg_program_desc *desc)
 {
     if (desc->mode == VGG_MODE_INFER || desc->step) return 0;
     uint64_t count = 0;
     vgg_shape_count(vgg_model_output_shape(model), &count);
+    for (uint32_t i = 0; i < desc->stage_count; i++)
+        if (desc->stages[i].kind == VGG_STAGE_TAP)
+            count += vgg__tap_count(&desc->stages[i]);
     return count * desc->batch * sizeof(float);
 }
 
@@ -183,6 +190,26 @@ static bool has_batch_norm(const vgg_model *model)
     return false;
 }
 
+/* Where the gradients of taps are handed in: one list of places, and one of those that
+ * are set, by the number of the tap. */
+static vgg_status place_taps(vgg_plan *plan)
+{
+    const vgg_program_desc *desc = &plan->lowered->desc;
+    uint64_t at = 0;
+    vgg_shape_count(vgg_model_output_shape(plan->model), &at);
+    at *= desc->batch;
+    plan->tap_places = vgg__calloc(plan->ctx, plan->opts.tap_count, sizeof(float *));
+    plan->tap_gradients = vgg__calloc(plan->ctx, plan->opts.tap_count, sizeof(float *));
+    if (plan->tap_places == NULL || plan->tap_gradients == NULL) return VGG_ENOMEM;
+    for (uint32_t i = 0; i < desc->stage_count; i++) {
+        const vgg_stage *stage = &desc->stages[i];
+        if (stage->kind != VGG_STAGE_TAP) continue;
+        plan->tap_places[stage->tap] = plan->handed + at;
+        at += vgg__tap_count(stage) * desc->batch;
+    }
+    return VGG_OK;
+}
+
 /* The part of a plan that the device holds. */
 static vgg_status compile(vgg_plan *plan)
 {
@@ -202,6 +229,7 @@ static vgg_status compile(vgg_plan *plan)
                                           desc, &plan->program));
     vgg__error_restore(&kept);
     plan->text = vgg__plan_text(plan);
+    if (plan->opts.tap_gradients) VGG_TRY(place_taps(plan));
     return plan->text != NULL ? VGG_OK : VGG_ENOMEM;
 }
 
@@ -260,6 +288,8 @@ void vgg_plan_free(vgg_plan *plan)
     vgg__store_release(plan->store, plan->holds_gradients);
     vgg__lowered_free(plan->lowered);
     vgg__free(plan->handed);
+    vgg__free(plan->tap_places);
+    vgg__free(plan->tap_gradients);
     vgg__free(plan->text);
     vgg_device_free(plan->device);
     vgg_model_free(plan->model);

@@ -15,6 +15,7 @@ static const char *const kind_names[] = {
     [VGG_STAGE_FLATTEN] = "flatten",
     [VGG_STAGE_LINEAR] = "linear",
     [VGG_STAGE_DROPOUT] = "dropout",
+    [VGG_STAGE_TAP] = "tap",
     [VGG_STAGE_LOSS] = "loss",
 };
 
@@ -29,12 +30,15 @@ static void find_shapes(const vgg_plan *plan, uint32_t index, vgg_stage_info *in
     const vgg_model *model = plan->model;
     info->in = info->out = *vgg_model_output_shape(model); /* the loss has no layer */
     bool first = true;
+    const bool tap = plan->lowered->stages[index].kind == VGG_STAGE_TAP;
+    if (tap) index--; /* as what comes out of the stage that it stands behind */
     for (uint32_t i = 0; i < model->layer_count; i++) {
         if (plan->lowered->stage_of_layer[i] != index) continue;
         if (first) info->in = model->layers[i]->in;
         info->out = model->layers[i]->out;
         first = false;
     }
+    if (tap) info->in = info->out;
 }
 
 /* Multiply-accumulates of one sample. */

@@ -90,6 +90,12 @@ static vgg_status forward(vgg_plan *plan, vgg_tensor *output)
     return read_view(plan, VGG_VIEW_OUTPUT, 0, output);
 }
 
+static void clear_taps(vgg_plan *plan)
+{
+    for (uint32_t i = 0; plan->opts.tap_gradients && i < plan->opts.tap_count; i++)
+        plan->tap_gradients[i] = NULL;
+}
+
 /* A run of `n` samples on an input that the plan's run names. */
 static vgg_status begin_forward(vgg_plan *plan, const vgg_run *input,
                                 vgg_tensor *output)
@@ -100,6 +106,7 @@ static vgg_status begin_forward(vgg_plan *plan, const vgg_run *input,
     plan->run.count = input->count; /* a refused call leaves the last run's results */
     plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
     plan->consumed = false;
+    clear_taps(plan);
     plan->run.input = input->input;
     plan->run.data = input->data;
     plan->run.samples = input->samples;
@@ -263,12 +270,14 @@ vgg_status vgg_plan_backward(vgg_plan *plan)
                          "before it, each time");
     vgg_run run = plan->run;
     run.output_gradient = plan->output_gradient;
+    run.tap_gradients = plan->tap_gradients;
     const uint64_t mode = vgg__fpmode_enter();
     const vgg_status status =
         engine_of(plan)->run(plan->program, VGG_PHASE_BACKWARD, &run);
     vgg__fpmode_leave(mode);
     plan->has_gradient = false;
     plan->consumed = true;
+    clear_taps(plan);
     plan->has_input_gradient = status == VGG_OK && plan->opts.input_gradient;
     plan->spent.backwards += status == VGG_OK;
     return status;
@@ -287,17 +296,62 @@ vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out)
     return read_view(plan, VGG_VIEW_INPUT_GRADIENT, 0, out);
 }
 
+/* The layer of a tap by its name, and the tap's number; NULL: it is none. */
+static const vgg_layer *find_tap(const vgg_plan *plan, const char *name,
+                                 uint32_t *number)
+{
+    const vgg_layer *layer = vgg_model_find_layer(plan->model, name);
+    for (uint32_t i = 0; layer != NULL && i < plan->opts.tap_count; i++) {
+        if (plan->lowered->tap_layer[i] != layer) continue;
+        *number = plan->lowered->tap_number[i];
+        return layer;
+    }
+    vgg__fail(VGG_EINVAL, "\"%s\" is not a tap of this plan", name);
+    return NULL;
+}
+
 vgg_status vgg_plan_tap(vgg_plan *plan, const char *name, vgg_tensor *out)
 {
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(name != NULL);
     VGG_REQUIRE(out != NULL);
     if (!plan->has_output) return vgg__fail(VGG_ESTATE, "no forward was run before");
-    const vgg_layer *layer = vgg_model_find_layer(plan->model, name);
-    for (uint32_t i = 0; layer != NULL && i < plan->opts.tap_count; i++) {
-        if (plan->lowered->tap_layer[i] != layer) continue;
-        VGG_TRY(check_output(plan, name, out, &layer->out, plan->run.count));
-        return read_view(plan, VGG_VIEW_TAP, plan->lowered->tap_number[i], out);
-    }
-    return vgg__fail(VGG_EINVAL, "\"%s\" is not a tap of this plan", name);
+    uint32_t number = 0;
+    const vgg_layer *layer = find_tap(plan, name, &number);
+    if (layer == NULL) return VGG_EINVAL;
+    VGG_TRY(check_output(plan, name, out, &layer->out, plan->run.count));
+    return read_view(plan, VGG_VIEW_TAP, number, out);
+}
+
+vgg_status vgg_plan_set_tap_gradient(vgg_plan *plan, const char *name,
+                                     const vgg_tensor *gradient)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(name != NULL);
+    VGG_REQUIRE(gradient != NULL);
+    VGG_REQUIRE(vgg_tensor_dtype(gradient) == VGG_F32);
+    if (!plan->opts.tap_gradients)
+        return vgg__fail(VGG_ESTATE, "the plan was made without tap_gradients");
+    if (!plan->has_output || plan->consumed)
+        return vgg__fail(VGG_ESTATE, "no forward was run since the last backward");
+    uint32_t number = 0;
+    const vgg_layer *layer = find_tap(plan, name, &number);
+    if (layer == NULL) return VGG_EINVAL;
+    if (plan->tap_places[number] == NULL)
+        return vgg__fail(VGG_EINVAL,
+                         "%s is the network's output, whose gradient is handed in by "
+                         "vgg_plan_set_output_gradient()",
+                         name);
+    VGG_TRY(check_output(plan, name, gradient, &layer->out, plan->run.count));
+    memcpy(plan->tap_places[number], vgg_tensor_data_const(gradient),
+           (size_t)vgg_tensor_bytes(gradient));
+    plan->tap_gradients[number] = plan->tap_places[number];
+    if (plan->has_gradient) return VGG_OK;
+    /* Nothing is known of the output's gradient: it has none, until it is told. */
+    uint64_t count = 0;
+    vgg_shape_count(vgg_model_output_shape(plan->model), &count);
+    memset(plan->handed, 0, (size_t)(count * plan->run.count * sizeof(float)));
+    plan->output_gradient = plan->handed;
+    plan->has_gradient = true;
+    return VGG_OK;
 }

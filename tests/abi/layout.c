@@ -90,7 +90,7 @@ FIELD(vgg_plan_options, input_gradient, 32, 4);
 FIELD(vgg_plan_options, deterministic, 36, 4);
 FIELD(vgg_plan_options, max_bytes, 40, 8);
 FIELD(vgg_plan_options, weights, 48, 4);
-FIELD(vgg_plan_options, reserved, 52, 4);
+FIELD(vgg_plan_options, tap_gradients, 52, 4);
 
 SIZED(vgg_optimizer, 56);
 FIELD(vgg_optimizer, size, 0, 8);

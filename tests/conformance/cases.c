@@ -66,6 +66,12 @@ const struct test_case test_cases[] = {
     {"40x1x1 linear:30 dropout:0.75", 3, 0},
     {"6x3x5 dropout:0.5", 3, 0},
     {"10x1x1 loss", 9, 0},
+    {"5x6x7 tap", 3, 0},
+    {"9x1x1 tap", 2, 0},
+    /* Gradients that join halfway. */
+    {"3x8x8 conv3:8 relu tap conv3:8 relu max tap conv3:4 tap relu", 3, 0},
+    {"8x7x9 conv3:16 bn tap relu max tap flatten tap linear:9 relu tap", 2, 0},
+    {"16x6x6 conv3:16 relu max tap linear:24 relu tap dropout:0.5 linear:5 loss", 5, 0},
     {"1000x1x1 loss", 2, 0},
     /* Whole networks. */
     {"1x8x8 conv3:4 relu max conv3:8 relu max flatten linear:16 relu dropout:0.5 "

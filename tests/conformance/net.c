@@ -118,6 +118,11 @@ static void add_word(struct net *net, const char *word, vgg_extent in)
         stage->name = "flatten";
     } else if (strcmp(word, "relu") == 0) {
         add_stage(net, VGG_STAGE_RELU, in)->name = "relu";
+    } else if (strcmp(word, "tap") == 0) {
+        ck_assert_uint_lt(net->tap_count, NET_TAPS);
+        vgg_stage *stage = add_stage(net, VGG_STAGE_TAP, in);
+        stage->tap = (int32_t)net->tap_count++;
+        stage->name = "tap";
     } else if (strcmp(word, "loss") == 0) {
         add_stage(net, VGG_STAGE_LOSS, in)->name = "loss";
     } else {

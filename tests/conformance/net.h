@@ -6,6 +6,7 @@
  *   bn relu max avg     batch norm, ReLU, 2x2 maximum and average pooling
  *   adaptive:HxW        adaptive average pooling
  *   flatten linear:OUT dropout:RATE loss
+ *   tap                 what comes back meets a gradient of the caller's
  *
  * A linear stage takes a map as it is and flattens it itself. */
 #ifndef VGG_TEST_NET_H
@@ -15,6 +16,7 @@
 
 #define NET_STAGES 32
 #define NET_PARAMS 64
+#define NET_TAPS   4
 
 struct net {
     vgg_stage stages[NET_STAGES];
@@ -22,6 +24,7 @@ struct net {
     vgg_param_desc params[NET_PARAMS];
     uint32_t fan[NET_PARAMS]; /* inputs of one output; 0: not a conv or linear weight */
     uint32_t param_count;
+    uint32_t tap_count;
 };
 
 /* One stage a layer; fails the running test on text that it does not know. */

@@ -89,6 +89,12 @@ void data_create(struct data *data, const struct net *net, uint32_t count,
     data->dy = draw_array(&stream, count * net_output_count(net), 1, 0);
     for (uint32_t i = 0; i < net->param_count; i++)
         data->params[i] = draw_param(&stream, net, i);
+    for (uint32_t i = 0; i < net->stage_count; i++) {
+        const vgg_stage *stage = &net->stages[i];
+        if (stage->kind == VGG_STAGE_TAP)
+            data->taps[stage->tap] =
+                draw_array(&stream, count * net_extent(stage->in), 1, 0);
+    }
     data->labels = guard_array(count, sizeof *data->labels);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t words[4];
@@ -103,6 +109,7 @@ void data_free(struct data *data)
     guard_free(data->dy);
     guard_free(data->labels);
     for (uint32_t i = 0; i < NET_PARAMS; i++) guard_free(data->params[i]);
+    for (uint32_t i = 0; i < NET_TAPS; i++) guard_free((float *)data->taps[i]);
     *data = (struct data){0};
 }
 
@@ -223,6 +230,7 @@ static void run_back(struct session *s, const struct data *data, struct outcome 
 {
     vgg_run run = session_run_desc(data);
     if (!net_has_loss(&s->net)) run.output_gradient = data->dy;
+    run.tap_gradients = data->taps;
     ck_ok(s->target->engine->run(s->program, VGG_PHASE_BACKWARD, &run));
     out->dx =
         read_view(s, VGG_VIEW_INPUT_GRADIENT, data->count * net_input_count(&s->net));

@@ -32,6 +32,7 @@ struct data {
     uint32_t count; /* samples */
     float *input;
     float *dy; /* the gradient handed to backward if the network has no loss */
+    const float *taps[NET_TAPS]; /* and those for its taps */
     uint32_t *labels;
     float *params[NET_PARAMS];
     float smoothing, scale;

@@ -136,6 +136,7 @@ static vgg_status create_plan(struct world *world, vgg_mode mode,
     opts.input_gradient = mode != VGG_MODE_INFER;
     opts.taps = taps;
     opts.tap_count = 2;
+    opts.tap_gradients = opts.mode == VGG_MODE_GRAD;
     return vgg_plan_create(world->model, world->device, &opts, &world->plan);
 }
 

@@ -165,6 +165,26 @@ __device__ __forceinline__ void for_flat(uint64_t count, const Work &work)
     for (uint64_t i = whole * V + number; i < count; i += step) work.template at<1>(i);
 }
 
+template <typename T> struct add_work {
+    const vgg__add_args &args;
+
+    template <int V> __device__ void at(uint64_t i) const
+    {
+        float a[V], b[V];
+        vgg::load<V>((const T *)args.a + i, a);
+        vgg::load<V>((const T *)args.b + i, b);
+#pragma unroll
+        for (int k = 0; k < V; k++) a[k] += b[k];
+        vgg::store((T *)args.out + i, a);
+    }
+};
+
+template <typename T>
+__global__ void __launch_bounds__(threads) add(const vgg__add_args a)
+{
+    for_flat<lanes<T>>(a.count, add_work<T>{a});
+}
+
 template <typename T> struct accumulate_work {
     const vgg__accumulate_args &a;
 
@@ -238,6 +258,9 @@ extern "C" const struct vgg__kernel vgg__kernel_bias_relu[VGG__TYPES] = {
 extern "C" const struct vgg__kernel vgg__kernel_mask[VGG__TYPES] = {
     vgg::entry<mask<float>>("mask f32", threads),
     vgg::entry<mask<bf16>>("mask bf16", threads)};
+extern "C" const struct vgg__kernel vgg__kernel_add[VGG__TYPES] = {
+    vgg::entry<add<float>>("add f32", threads),
+    vgg::entry<add<bf16>>("add bf16", threads)};
 extern "C" const struct vgg__kernel vgg__kernel_accumulate[VGG__TYPES] = {
     vgg::entry<accumulate<float>>("accumulate f32", threads),
     vgg::entry<accumulate<bf16>>("accumulate bf16", threads)};

@@ -406,6 +406,14 @@ struct vgg__norm2_args {
 };
 extern const struct vgg__kernel vgg__kernel_norm2; /* a block a chunk */
 
+/* out = a + b, all of the type: gradients that join. */
+struct vgg__add_args {
+    const void *a, *b;
+    void *out;
+    uint64_t count;
+};
+extern const struct vgg__kernel vgg__kernel_add[VGG__TYPES];
+
 /* out += in, `in` of the type: a convolution's weight gradient. */
 struct vgg__accumulate_args {
     const void *in;

@@ -184,6 +184,22 @@ END_TEST
 static const size_t counts[] = {1, 3, 8, 31, 1024, 5000, 20003};
 #define COUNTS (int)(sizeof counts / sizeof counts[0])
 
+START_TEST(add)
+{
+    for (int type = 0; type < VGG__TYPES; type++) {
+        const enum vgg__type kind = (enum vgg__type)type;
+        const size_t count = counts[_i];
+        void *const out = output(count * (kind == VGG__BF16 ? 2 : 4));
+        const struct vgg__add_args args = {numbers(kind, count, 1),
+                                           numbers(kind, count, 3), out, count};
+        launch(&vgg__kernel_add[type], some_grid(type, count), &args);
+        for (size_t i = 0; i < count; i++)
+            expect_same(kind, out, i, number(1, i) + number(3, i));
+        buffers_free();
+    }
+}
+END_TEST
+
 START_TEST(accumulate)
 {
     for (int type = 0; type < VGG__TYPES; type++) {
@@ -282,6 +298,7 @@ int main(void)
     tcase_add_test(rows, mask_in_place);
     tcase_add_test(rows, sum_rows);
     tcase_add_loop_test(rows, sum_rows_apart, 0, 4);
+    tcase_add_loop_test(flat, add, 0, COUNTS);
     tcase_add_loop_test(flat, accumulate, 0, COUNTS);
     tcase_add_loop_test(flat, scale, 0, COUNTS);
     tcase_add_loop_test(flat, shadow, 0, COUNTS);

@@ -398,10 +398,6 @@ START_TEST(weights_in_bf16)
     ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
                   "weights is 4");
     opts.weights = VGG_FP32;
-    opts.reserved = 1;
-    ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
-                  "reserved: must be 0, found 1");
-    opts.reserved = 0;
     opts.weights = VGG_BF16;
     for (opts.mode = VGG_MODE_TRAIN; opts.mode <= VGG_MODE_GRAD; opts.mode++)
         ck_fails_with(vgg_plan_create(model, device, &opts, &plan), VGG_EINVAL,
