@@ -81,7 +81,7 @@ typedef enum vgg_stage_kind {
     VGG_STAGE_LINEAR = 6,        /* bias [relu] [dropout] */
     VGG_STAGE_DROPOUT = 7,
     VGG_STAGE_LOSS = 8, /* softmax, cross-entropy; always last if the output is flat */
-    VGG_STAGE_TAP = 9 /* y = x; dx = dy + the caller's gradient of tap number `tap` */
+    VGG_STAGE_TAP = 9   /* y = x; dx = dy + the caller's gradient of tap number `tap` */
 } vgg_stage_kind;
 
 /* What an engine can fold into the stage before. */

@@ -232,7 +232,7 @@ static vgg_status loss(struct vgg__cudnn_program *p, const vgg_run *run)
 /* What the caller adds to the gradients of taps, to where their stages look for it. */
 static vgg_status take_tap_gradients(struct vgg__cudnn_program *p, const vgg_run *run)
 {
-    const struct vgg__cudnn *device = p->device;
+    struct vgg__cudnn *device = p->device;
     vgg_status status = VGG_OK;
     for (uint32_t i = 0; status == VGG_OK && i < p->layout.stage_count; i++) {
         const struct vgg__layout_stage *s = &p->layout.stages[i];
