@@ -81,7 +81,9 @@ typedef enum vgg_stage_kind {
     VGG_STAGE_LINEAR = 6,        /* bias [relu] [dropout] */
     VGG_STAGE_DROPOUT = 7,
     VGG_STAGE_LOSS = 8, /* softmax, cross-entropy; always last if the output is flat */
-    VGG_STAGE_TAP = 9   /* y = x; dx = dy + the caller's gradient of tap number `tap` */
+    /* y = x; dx = dy + the caller's gradient of tap number `tap`. A backward comes this
+     * far even if nothing before needs it: dx may be looked at. */
+    VGG_STAGE_TAP = 9
 } vgg_stage_kind;
 
 /* What an engine can fold into the stage before. */
@@ -225,7 +227,8 @@ typedef struct vgg_run {
 typedef enum vgg_view {
     VGG_VIEW_OUTPUT = 0,
     VGG_VIEW_TAP = 1,
-    VGG_VIEW_INPUT_GRADIENT = 2
+    VGG_VIEW_INPUT_GRADIENT = 2,
+    VGG_VIEW_TAP_GRADIENT = 3 /* of the loss by the input of a VGG_STAGE_TAP */
 } vgg_view;
 
 /* How a stage is computed, and what it has taken since compile(): seconds of the host's

@@ -49,6 +49,18 @@ int64_t vgg__layout_tap(const struct vgg__layout *layout, uint32_t tap,
     return -1;
 }
 
+int64_t vgg__layout_tap_gradient(const struct vgg__layout *layout, uint32_t tap,
+                                 vgg_extent *extent)
+{
+    for (uint32_t i = 0; i < layout->stage_count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        if (s->stage.kind != VGG_STAGE_TAP || (uint32_t)s->stage.tap != tap) continue;
+        *extent = s->stage.in;
+        return s->backward ? (int64_t)s->x : -1;
+    }
+    return -1;
+}
+
 void vgg__stage_slots(const vgg_stage *stage, int32_t slots[VGG__TRAINABLES])
 {
     slots[VGG__WEIGHT] = stage->weight;
@@ -70,7 +82,7 @@ static bool choose_gradients(const vgg_program_desc *desc, bool upstream,
             slots[k] >= 0 && (!desc->params || desc->params[slots[k]].trainable);
         any = any || s->trains[k];
     }
-    s->wants_dx = upstream;
+    s->wants_dx = upstream || s->stage.kind == VGG_STAGE_TAP;
     return any;
 }
 
@@ -126,7 +138,8 @@ static vgg_status describe_stage(const struct vgg__machine *machine,
     if (s->need.element == 0) s->need.element = vgg__element(desc->precision);
     s->backward = (s->wants_dx || wants_dparams) && !s->need.identity &&
                   s->stage.kind != VGG_STAGE_LOSS;
-    *upstream = *upstream || wants_dparams;
+    *upstream =
+        *upstream || wants_dparams || (s->stage.kind == VGG_STAGE_TAP && s->wants_dx);
     return VGG_OK;
 }
 
@@ -203,6 +216,17 @@ static void add_gradient(const struct vgg__machine *machine, struct vgg__layout 
     block->last = machine->overlaps ? 2 * count : 2 * count - value;
 }
 
+/* What came back to a tap is looked at when all is over. */
+static void keep_tap_gradients(struct vgg__layout *layout)
+{
+    for (uint32_t i = 0; i < layout->stage_count; i++) {
+        const struct vgg__layout_stage *s = &layout->stages[i];
+        if (s->stage.kind == VGG_STAGE_TAP && s->backward)
+            layout->blocks[vgg__gradient_block(layout, s->x)].last =
+                2 * layout->stage_count;
+    }
+}
+
 /* Gradients of activations: from the consumer's backward to the producer's. */
 static void place_gradients(const struct vgg__machine *machine,
                             struct vgg__layout *layout)
@@ -219,6 +243,7 @@ static void place_gradients(const struct vgg__machine *machine,
     if (any || layout->input_gradient)
         add_gradient(machine, layout, layout->output, layout->output_extent,
                      loss ? count - 1 : count);
+    keep_tap_gradients(layout);
 }
 
 static void place_kept(const struct vgg__machine *machine, struct vgg__layout *layout,

@@ -335,6 +335,9 @@ vgg_status vgg__program_read(void *program, vgg_view view, uint32_t index, void 
     } else if (view == VGG_VIEW_INPUT_GRADIENT) {
         extent = layout->stages[0].stage.in;
         if (layout->input_gradient) from = gradient_at(p, 0);
+    } else if (view == VGG_VIEW_TAP_GRADIENT) {
+        const int64_t value = vgg__layout_tap_gradient(layout, index, &extent);
+        if (value >= 0) from = gradient_at(p, (uint32_t)value);
     } else {
         const int64_t value = vgg__layout_tap(layout, index, &extent);
         if (value >= 0) from = value_at(p, (uint32_t)value);

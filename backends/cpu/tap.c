@@ -35,7 +35,7 @@ static void backward(const struct vgg__stage_args *args)
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)
 {
     need->algorithm = "elementwise";
-    if (!env->wants_dx) return;
+    if (!env->wants_dx) return; /* inference */
     need->saved = vgg__size_mul(
         vgg__size_mul(vgg__extent_count(env->stage->in), env->batch), sizeof(float));
 }

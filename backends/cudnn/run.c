@@ -308,6 +308,9 @@ vgg_status vgg__cudnn_read(void *program, vgg_view view, uint32_t index, void *o
         extent = layout->stages[0].stage.in;
         value = 0;
         if (layout->input_gradient) from = vgg__cudnn_gradient(p, 0);
+    } else if (view == VGG_VIEW_TAP_GRADIENT) {
+        const int64_t found = vgg__layout_tap_gradient(layout, index, &extent);
+        if (found >= 0) from = vgg__cudnn_gradient(p, value = (uint32_t)found);
     } else {
         const int64_t found = vgg__layout_tap(layout, index, &extent);
         if (found >= 0) from = vgg__cudnn_value(p, value = (uint32_t)found);

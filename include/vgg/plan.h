@@ -81,9 +81,11 @@ typedef struct vgg_plan_options {
                             first run and after each change of parameters, which stay
                             in full beside it. Only for #VGG_MODE_INFER in #VGG_FP32, by
                             the engine `cpu` */
-    uint32_t tap_gradients; /**< 1: vgg_plan_set_tap_gradient() will be used, which
-                                 costs memory and a copy for every tap; needs taps, and
-                                 a mode with a backward */
+    uint32_t tap_gradients; /**< 1: taps have gradients, to be looked at
+                                 (vgg_plan_tap_gradient()) and added to
+                                 (vgg_plan_set_tap_gradient()), which costs memory and
+                                 a copy for each; needs taps, and a mode with a
+                                 backward */
 } vgg_plan_options;
 
 /** Defaults of ::vgg_plan_options: one sample, inference, single precision. */
@@ -301,6 +303,20 @@ VGG_API vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out);
  * @return VGG_OK, VGG_EINVAL (not a tap of this plan), VGG_ESHAPE, VGG_ESTATE.
  */
 VGG_API vgg_status vgg_plan_tap(vgg_plan *plan, const char *name, vgg_tensor *out);
+
+/**
+ * Copy the gradient with respect to a tapped layer's output out after
+ * vgg_plan_backward(): what came back from behind, and what
+ * vgg_plan_set_tap_gradient() has added.
+ *
+ * @param name one of the options' taps, not the network's output.
+ * @param out  f32 or f64 [n][...layer's output] for the last run's n.
+ * @return VGG_OK, VGG_EINVAL (not a tap of this plan, or the output's), VGG_ESHAPE,
+ *         VGG_ESTATE (no backward since the last forward, or a plan without
+ *         `tap_gradients`).
+ */
+VGG_API vgg_status vgg_plan_tap_gradient(vgg_plan *plan, const char *name,
+                                         vgg_tensor *out);
 
 /**
  * What a stage of a plan is, and the work of a run of the plan's whole batch. Frozen

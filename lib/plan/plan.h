@@ -62,7 +62,7 @@ struct vgg_plan {
     bool has_output;      /* a forward was run */
     bool has_gradient;    /* and its output gradient is known */
     bool consumed;        /* and a backward has used up what it kept */
-    bool has_input_gradient;
+    bool has_back_gradients;      /* those of the input and of taps, where asked for */
     const float *output_gradient; /* handed in; NULL: the engine's own loss */
     float *handed;                /* memory for it, made with the plan */
     float **tap_places;           /* by tap number: behind it; NULL: takes none */

@@ -104,7 +104,7 @@ static vgg_status begin_forward(vgg_plan *plan, const vgg_run *input,
         VGG_TRY(check_output(plan, "output", output,
                              vgg_model_output_shape(plan->model), input->count));
     plan->run.count = input->count; /* a refused call leaves the last run's results */
-    plan->has_output = plan->has_gradient = plan->has_input_gradient = false;
+    plan->has_output = plan->has_gradient = plan->has_back_gradients = false;
     plan->consumed = false;
     clear_taps(plan);
     plan->run.input = input->input;
@@ -278,7 +278,7 @@ vgg_status vgg_plan_backward(vgg_plan *plan)
     plan->has_gradient = false;
     plan->consumed = true;
     clear_taps(plan);
-    plan->has_input_gradient = status == VGG_OK && plan->opts.input_gradient;
+    plan->has_back_gradients = status == VGG_OK;
     plan->spent.backwards += status == VGG_OK;
     return status;
 }
@@ -287,10 +287,10 @@ vgg_status vgg_plan_input_gradient(vgg_plan *plan, vgg_tensor *out)
 {
     VGG_REQUIRE(plan != NULL);
     VGG_REQUIRE(out != NULL);
-    if (!plan->has_input_gradient)
-        return vgg__fail(VGG_ESTATE, plan->opts.input_gradient
-                                         ? "no backward was run before"
-                                         : "the plan was made without input_gradient");
+    if (!plan->opts.input_gradient)
+        return vgg__fail(VGG_ESTATE, "the plan was made without input_gradient");
+    if (!plan->has_back_gradients)
+        return vgg__fail(VGG_ESTATE, "no backward was run before");
     VGG_TRY(check_output(plan, "input gradient", out,
                          vgg_model_input_shape(plan->model), plan->run.count));
     return read_view(plan, VGG_VIEW_INPUT_GRADIENT, 0, out);
@@ -307,6 +307,19 @@ static const vgg_layer *find_tap(const vgg_plan *plan, const char *name,
         return layer;
     }
     vgg__fail(VGG_EINVAL, "\"%s\" is not a tap of this plan", name);
+    return NULL;
+}
+
+/* The same of a tap that has a gradient. */
+static const vgg_layer *find_gradient(const vgg_plan *plan, const char *name,
+                                      uint32_t *number)
+{
+    const vgg_layer *layer = find_tap(plan, name, number);
+    if (layer == NULL || plan->tap_places[*number] != NULL) return layer;
+    vgg__fail(VGG_EINVAL,
+              "%s is the network's output, whose gradient is handed in by "
+              "vgg_plan_set_output_gradient()",
+              name);
     return NULL;
 }
 
@@ -335,13 +348,8 @@ vgg_status vgg_plan_set_tap_gradient(vgg_plan *plan, const char *name,
     if (!plan->has_output || plan->consumed)
         return vgg__fail(VGG_ESTATE, "no forward was run since the last backward");
     uint32_t number = 0;
-    const vgg_layer *layer = find_tap(plan, name, &number);
+    const vgg_layer *layer = find_gradient(plan, name, &number);
     if (layer == NULL) return VGG_EINVAL;
-    if (plan->tap_places[number] == NULL)
-        return vgg__fail(VGG_EINVAL,
-                         "%s is the network's output, whose gradient is handed in by "
-                         "vgg_plan_set_output_gradient()",
-                         name);
     VGG_TRY(check_output(plan, name, gradient, &layer->out, plan->run.count));
     memcpy(plan->tap_places[number], vgg_tensor_data_const(gradient),
            (size_t)vgg_tensor_bytes(gradient));
@@ -354,4 +362,20 @@ vgg_status vgg_plan_set_tap_gradient(vgg_plan *plan, const char *name,
     plan->output_gradient = plan->handed;
     plan->has_gradient = true;
     return VGG_OK;
+}
+
+vgg_status vgg_plan_tap_gradient(vgg_plan *plan, const char *name, vgg_tensor *out)
+{
+    VGG_REQUIRE(plan != NULL);
+    VGG_REQUIRE(name != NULL);
+    VGG_REQUIRE(out != NULL);
+    if (!plan->opts.tap_gradients)
+        return vgg__fail(VGG_ESTATE, "the plan was made without tap_gradients");
+    if (!plan->has_back_gradients)
+        return vgg__fail(VGG_ESTATE, "no backward was run before");
+    uint32_t number = 0;
+    const vgg_layer *layer = find_gradient(plan, name, &number);
+    if (layer == NULL) return VGG_EINVAL;
+    VGG_TRY(check_output(plan, name, out, &layer->out, plan->run.count));
+    return read_view(plan, VGG_VIEW_TAP_GRADIENT, number, out);
 }

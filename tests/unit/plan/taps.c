@@ -22,13 +22,9 @@ enum { POOL = 4 };
 
 static vgg_device *device;
 
-/* The first `count` layers; parameters are drawn by name, the same in all networks. */
-static vgg_model *make_model(uint32_t count)
+static void add_layers(vgg_model *m, uint32_t first, uint32_t end)
 {
-    static const vgg_shape sample = {3, {2, 9, 8}};
-    vgg_model *m;
-    ck_ok(vgg_model_create_empty(NULL, &sample, &m));
-    for (uint32_t i = 0; i < count; i++) switch (i) {
+    for (uint32_t i = first; i < end; i++) switch (i) {
         case 0:
             ck_ok(vgg_model_add_conv(m, 4, 3, "conv"));
             break;
@@ -69,6 +65,15 @@ static vgg_model *make_model(uint32_t count)
             ck_ok(vgg_model_add_linear(m, 3, "fc2"));
             break;
         }
+}
+
+/* The first `count` layers; parameters are drawn by place, the same in all networks. */
+static vgg_model *make_model(uint32_t count)
+{
+    static const vgg_shape sample = {3, {2, 9, 8}};
+    vgg_model *m;
+    ck_ok(vgg_model_create_empty(NULL, &sample, &m));
+    add_layers(m, 0, count);
     ck_ok(vgg_model_init(m, VGG_INIT_HE, 5));
     return m;
 }
@@ -290,6 +295,114 @@ START_TEST(beside_a_loss)
 }
 END_TEST
 
+/* The layers behind a tap as a network of their own, on what the tap has shown, rounded
+ * to f32; there is no dropout among them, which depends on a layer's place. */
+static void check_behind(const struct subject *of, struct whole *w, uint32_t tap)
+{
+    const vgg_layer *const layer = vgg_model_find_layer(w->model, taps[tap].name);
+    const vgg_shape *const shape = vgg_layer_out_shape(layer);
+    vgg_tensor *const values = tensor(VGG_F32, shape, BATCH);
+    vgg_tensor *const found = tensor(VGG_F64, shape, BATCH);
+    vgg_tensor *const wanted = tensor(VGG_F64, shape, BATCH);
+    vgg_tensor *const own = numbers(shape, tap + 1);
+    vgg_tensor *const gradient = numbers(vgg_model_output_shape(w->model), 99);
+    vgg_model *behind;
+    vgg_plan *plan;
+    ck_ok(vgg_model_create_empty(NULL, shape, &behind));
+    add_layers(behind, taps[tap].layers, LAYERS);
+    for (uint32_t i = 0; i < vgg_model_param_count(behind); i++) {
+        vgg_param *const to = vgg_model_param(behind, i);
+        vgg_param *const from = vgg_model_find_param(w->model, vgg_param_name(to));
+        vgg_tensor *value;
+        ck_ok(vgg_tensor_create(NULL, VGG_F32, vgg_param_shape(to), &value));
+        ck_ok(vgg_param_read(from, value));
+        ck_ok(vgg_param_write(to, value));
+        vgg_tensor_free(value);
+    }
+    vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+    opts.batch = BATCH;
+    opts.mode = of->mode;
+    opts.precision = of->precision;
+    opts.input_gradient = 1;
+    ck_ok(vgg_plan_create(behind, device, &opts, &plan));
+    ck_ok(vgg_plan_tap(w->plan, taps[tap].name, values));
+    ck_ok(vgg_plan_forward(plan, values, NULL));
+    ck_ok(vgg_plan_set_output_gradient(plan, gradient));
+    ck_ok(vgg_plan_backward(plan));
+    ck_ok(vgg_plan_input_gradient(plan, wanted));
+    ck_ok(vgg_plan_tap_gradient(w->plan, taps[tap].name, found));
+    double *const to = vgg_tensor_data(wanted);
+    const float *const mine = vgg_tensor_data(own);
+    const uint64_t count = vgg_tensor_bytes(wanted) / sizeof(double);
+    for (uint64_t i = 0; tap == POOL && i < count; i++) to[i] += (double)mine[i];
+    const double apart = distance(vgg_tensor_data(found), to, count);
+    ck_assert_msg(apart <= 3e-6, "%s: off by %g", taps[tap].name, apart);
+    vgg_plan_free(plan);
+    vgg_model_free(behind);
+    vgg_tensor_free(values);
+    vgg_tensor_free(found);
+    vgg_tensor_free(wanted);
+    vgg_tensor_free(own);
+    vgg_tensor_free(gradient);
+}
+
+/* From the pooling on, where the caller adds one of its own. */
+START_TEST(gradients_that_come_back)
+{
+    const struct subject *const of = &subjects[_i];
+    struct whole w;
+    begin(&w, of);
+    vgg_tensor *const gradient = numbers(vgg_model_output_shape(w.model), 99);
+    ck_ok(vgg_plan_set_output_gradient(w.plan, gradient));
+    set_tap(&w, POOL);
+    ck_ok(vgg_plan_backward(w.plan));
+    for (uint32_t i = POOL; i < TAPS; i++) check_behind(of, &w, i);
+    vgg_tensor_free(gradient);
+    end(&w);
+}
+END_TEST
+
+/* Nothing before the tap needs a gradient, and the tap has one. */
+START_TEST(nothing_else_is_wanted)
+{
+    const struct subject *const of = &subjects[_i];
+    struct whole w;
+    double *at[2];
+    vgg_tensor *of_tap[2];
+    ck_ok(vgg_device_open(NULL, of->engine, &device));
+    for (int frozen = 0; frozen < 2; frozen++) {
+        vgg_plan_options opts = VGG_PLAN_OPTIONS_INIT;
+        w.model = make_model(LAYERS);
+        for (uint32_t i = 0; frozen && i < vgg_model_param_count(w.model); i++)
+            if (!vgg_param_is_buffer(vgg_model_param(w.model, i)))
+                ck_ok(vgg_param_set_trainable(vgg_model_param(w.model, i), 0));
+        w.images = numbers(vgg_model_input_shape(w.model), 0);
+        opts.batch = BATCH;
+        opts.mode = of->mode;
+        opts.precision = of->precision;
+        opts.tap_gradients = opts.tap_count = 1;
+        opts.taps = &names[POOL];
+        ck_ok(vgg_plan_create(w.model, device, &opts, &w.plan));
+        vgg_tensor *const gradient = numbers(vgg_model_output_shape(w.model), 99);
+        of_tap[frozen] = tensor(
+            VGG_F64, vgg_layer_out_shape(vgg_model_find_layer(w.model, "pool")), BATCH);
+        ck_ok(vgg_plan_forward(w.plan, w.images, NULL));
+        ck_ok(vgg_plan_set_output_gradient(w.plan, gradient));
+        ck_ok(vgg_plan_backward(w.plan));
+        ck_ok(vgg_plan_tap_gradient(w.plan, "pool", of_tap[frozen]));
+        at[frozen] = vgg_tensor_data(of_tap[frozen]);
+        vgg_tensor_free(gradient);
+        vgg_tensor_free(w.images);
+        vgg_plan_free(w.plan);
+        vgg_model_free(w.model);
+    }
+    const uint64_t count = vgg_tensor_bytes(of_tap[0]) / sizeof(double);
+    ck_assert(distance(at[1], at[0], count) <= of->tolerance);
+    for (int i = 0; i < 2; i++) vgg_tensor_free(of_tap[i]);
+    vgg_device_free(device);
+}
+END_TEST
+
 START_TEST(wrong_calls)
 {
     static const struct subject of = {"cpu", VGG_FP32, VGG_MODE_GRAD, 0};
@@ -316,8 +429,17 @@ START_TEST(wrong_calls)
     ck_fails_with(vgg_plan_set_tap_gradient(NULL, "pool", right), VGG_EINVAL, "plan");
     ck_fails_with(vgg_plan_set_tap_gradient(p, "pool", NULL), VGG_EINVAL, "gradient");
     ck_fails_with(vgg_plan_backward(p), VGG_ESTATE, "needs a forward and a loss");
+    ck_fails_with(vgg_plan_tap_gradient(p, "pool", right), VGG_ESTATE,
+                  "no backward was run");
     ck_ok(vgg_plan_set_tap_gradient(p, "pool", right));
     ck_ok(vgg_plan_backward(p));
+    ck_ok(vgg_plan_tap_gradient(p, "pool", right));
+    ck_fails_with(vgg_plan_tap_gradient(p, "pool", more), VGG_ESHAPE, "4 samples");
+    ck_fails_with(vgg_plan_tap_gradient(p, "relu3", right), VGG_EINVAL, "not a tap");
+    ck_fails_with(vgg_plan_tap_gradient(p, "fc2", out), VGG_EINVAL, "network's output");
+    ck_fails_with(vgg_plan_tap_gradient(p, NULL, right), VGG_EINVAL, "name");
+    ck_fails_with(vgg_plan_tap_gradient(NULL, "pool", right), VGG_EINVAL, "plan");
+    ck_fails_with(vgg_plan_tap_gradient(p, "pool", NULL), VGG_EINVAL, "out");
     ck_fails_with(vgg_plan_set_tap_gradient(p, "pool", right), VGG_ESTATE,
                   "no forward was run since");
     ck_fails_with(vgg_plan_backward(p), VGG_ESTATE, "needs a forward and a loss");
@@ -338,6 +460,8 @@ START_TEST(wrong_calls)
     opts.tap_gradients = 0;
     ck_ok(vgg_plan_create(w.model, device, &opts, &other));
     ck_fails_with(vgg_plan_set_tap_gradient(other, "conv", right), VGG_ESTATE,
+                  "made without tap_gradients");
+    ck_fails_with(vgg_plan_tap_gradient(other, "conv", right), VGG_ESTATE,
                   "made without tap_gradients");
     vgg_plan_free(other);
     vgg_tensor_free(right);
@@ -384,6 +508,8 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, sums_of_shorter_networks, 0, count);
     tcase_add_loop_test(tcase, beside_a_loss, 0, count);
+    tcase_add_loop_test(tcase, gradients_that_come_back, 0, count);
+    tcase_add_loop_test(tcase, nothing_else_is_wanted, 0, count);
     tcase_add_test(tcase, wrong_calls);
     tcase_add_test(tcase, told);
     suite_add_tcase(suite, tcase);
