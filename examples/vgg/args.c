@@ -112,7 +112,7 @@ static int check_newer(const struct settings *s, const struct flag *flag)
 static bool is_newer(const struct flag *flag)
 {
     return strcmp(flag->name, "conv") == 0 || strcmp(flag->name, "new-head") == 0 ||
-           strcmp(flag->name, "fit") == 0;
+           strcmp(flag->name, "fit") == 0 || strcmp(flag->name, "cache") == 0;
 }
 
 int args_load(struct settings *s, const char *path, bool whole)

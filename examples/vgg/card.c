@@ -82,13 +82,15 @@ static bool set_pictures(const struct session *it, const struct settings *s)
 int card_write(struct session *it, const struct settings *s,
                const vgg_transform *transform, const vgg_dataset *data)
 {
-    char resize[32], crop[32], mean[128], std[128], hash[20];
+    char image[32], resize[32], crop[32], mean[128], std[128], hash[20];
     const uint32_t channels = vgg_dataset_shape(data)->dim[0];
     const uint32_t most = channels < VGG_MAX_CHANNELS ? channels : VGG_MAX_CHANNELS;
     snprintf(resize, sizeof resize, "%ux%u", (unsigned)s->resize.height,
              (unsigned)s->resize.width);
     snprintf(crop, sizeof crop, "%ux%u", (unsigned)s->crop.height,
              (unsigned)s->crop.width);
+    snprintf(image, sizeof image, "%ux%u", (unsigned)vgg_dataset_shape(data)->dim[1],
+             (unsigned)vgg_dataset_shape(data)->dim[2]);
     floats_text(transform->mean, most, mean, sizeof mean);
     floats_text(transform->std, most, std, sizeof std);
     settings_hash(s, hash);
@@ -97,10 +99,11 @@ int card_write(struct session *it, const struct settings *s,
     const char *rule = flag_find("resize-rule")->choices[s->resize_rule];
     vgg_metadata *m = it->metadata;
     const bool good = classes && set(m, "app.dataset", dataset_name(s)) &&
-                      set(m, "app.classes", classes) && set(m, "app.resize", resize) &&
-                      set(m, "app.resize_rule", rule) && set(m, "app.crop", crop) &&
-                      set(m, "app.mean", mean) && set(m, "app.std", std) &&
-                      set(m, "app.settings", hash) && set_pictures(it, s);
+                      set(m, "app.classes", classes) && set(m, "app.image", image) &&
+                      set(m, "app.resize", resize) && set(m, "app.resize_rule", rule) &&
+                      set(m, "app.crop", crop) && set(m, "app.mean", mean) &&
+                      set(m, "app.std", std) && set(m, "app.settings", hash) &&
+                      set_pictures(it, s);
     free(classes);
     return good ? 0 : fail_vgg("metadata of the weights");
 }
@@ -145,6 +148,18 @@ static int check_classes(const char *names, uint32_t outputs)
                 (unsigned)count, (unsigned)outputs);
 }
 
+/* "28x28" */
+static bool read_extent(const char *text, struct extent *out)
+{
+    char again[32];
+    unsigned height, width;
+    if (sscanf(text, "%5ux%5u", &height, &width) != 2) return false;
+    snprintf(again, sizeof again, "%ux%u", height, width);
+    *out = (struct extent){height, width};
+    return strcmp(again, text) == 0 && height > 0 && height <= 32768 && width > 0 &&
+           width <= 32768;
+}
+
 int card_read(const struct session *it, struct settings *s, vgg_transform *out)
 {
     const vgg_metadata *metadata = it->metadata;
@@ -157,6 +172,11 @@ int card_read(const struct session *it, struct settings *s, vgg_transform *out)
         status = read_flag(metadata, "app.fit", "fit", s);
     if (status != 0) return status;
     s->channels = channels;
+    s->image = dataset_extent(s); /* of weights that do not say it */
+    if (vgg_metadata_get(metadata, "app.image") &&
+        !read_extent(vgg_metadata_get(metadata, "app.image"), &s->image))
+        return fail("the weights' app.image is '%.80s', expected a size such as 28x28",
+                    vgg_metadata_get(metadata, "app.image"));
     *out = (vgg_transform)VGG_TRANSFORM_INIT;
     out->resize_height = s->resize.height;
     out->resize_width = s->resize.width;

@@ -93,9 +93,21 @@ static int open_saved(struct session *it, struct settings *s)
     char folder[TEXT_SIZE];
     int status = session_weights(it, s->path, folder);
     if (status == 0) status = find_data(s, folder);
+    if (status == 0) status = session_names(it, s); /* which have names: a refusal */
     if (status == 0) status = card_read(it, s, &transform);
     if (status == 0) status = open_data(it, s, &transform);
     return status == 0 ? check_fit(it, it->test_loader) : status;
+}
+
+/* Folders alone do not say which output a class is, where there are more outputs. */
+static int check_classes(const struct session *it, const struct settings *s)
+{
+    const uint32_t outputs = vgg_model_output_shape(it->model)->dim[0];
+    const uint32_t classes = vgg_dataset_classes(it->test);
+    if (!has_pictures(s) || it->names || classes == outputs) return 0;
+    return fail("the network has %u outputs, and %s folders of %u classes: say with "
+                "--names FILE which output is which, a name a line",
+                (unsigned)outputs, s->data, (unsigned)classes);
 }
 
 /* Weights of a network that the command line names. */
@@ -107,8 +119,10 @@ static int open_named(struct session *it, struct settings *s)
     if (status == 0) status = session_check(it->ctx, it->weights);
     if (status == 0) status = find_data(s, folder);
     if (status == 0) status = settings_transform(s, &transform);
+    if (status == 0) status = session_names(it, s);
     if (status == 0) status = open_data(it, s, &transform);
     if (status == 0) status = session_model(it, s, it->test_loader);
+    if (status == 0) status = check_classes(it, s);
     return status == 0 ? session_named_weights(it) : status;
 }
 

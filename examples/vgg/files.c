@@ -3,6 +3,7 @@
 #include "files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -58,7 +59,8 @@ char *file_read(const char *path, size_t *length)
 {
     struct stat st;
     char *text = NULL;
-    FILE *file = fopen(path, "re");
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe: refused */
+    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
     const bool known = file && fstat(fileno(file), &st) == 0;
     if (known && S_ISREG(st.st_mode) && (uint64_t)st.st_size < FILE_MOST)
         text = malloc((size_t)st.st_size + 1);
@@ -66,6 +68,7 @@ char *file_read(const char *path, size_t *length)
         fail("can't read %s: %s", path,
              file ? "too large or no file" : strerror(errno));
         if (file) fclose(file);
+        if (!file && fd >= 0) close(fd);
         return NULL;
     }
     const size_t got = fread(text, 1, (size_t)st.st_size, file);

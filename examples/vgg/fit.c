@@ -265,6 +265,10 @@ static int run_fit(struct training *t)
         t->signal = caught;
     }
     if (result == VGG_ENONFINITE) return diverged(t);
+    if (result == VGG_EIO && has_pictures(t->s))
+        return fail("%s; put a sound picture of this name there and go on with: vgg "
+                    "train --resume %s",
+                    vgg_last_error(), shell_word(t->run.dir));
     if (result != VGG_OK && result != VGG_ECANCELED) return fail_vgg("training");
     return t->stop == STOP_COMPLETE ? 0 : end_early(t);
 }

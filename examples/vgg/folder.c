@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "folder.h"
 #include "files.h"
+#include "kept.h"
 #include "listing.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { NAMES_MOST = 65535 }; /* bytes of all classes' names in metadata */
 
 /* The cookie of the data set. */
 struct folder {
@@ -14,26 +17,50 @@ struct folder {
     struct names samples; /* CLASS/PICTURE, in the order of their numbers */
     uint32_t *labels;     /* of each */
     size_t room;          /* of labels */
+    struct kept *kept;    /* images that have been read */
+    uint64_t others;      /* files that are no pictures to this build */
 };
 
 static void folder_free(void *cookie)
 {
     struct folder *const folder = cookie;
     names_free(&folder->samples);
+    kept_close(folder->kept);
     free(folder->labels);
     free(folder->dir);
     free(folder);
 }
 
+/* A picture as people know it: SPLIT/CLASS/PICTURE, its end if it is long. */
+static void name_sample(const struct folder *folder, uint64_t index, char *out,
+                        size_t size)
+{
+    const char *const slash = strrchr(folder->dir, '/');
+    char name[4096];
+    path_join(name, sizeof name, slash ? slash + 1 : folder->dir,
+              folder->samples.at[index]);
+    const size_t length = strlen(name);
+    if (length < size) {
+        memcpy(out, name, length + 1);
+        return;
+    }
+    memcpy(out, "...", 3);
+    memcpy(out + 3, name + length - (size - 4), size - 3);
+}
+
 static int read_sample(void *cookie, uint64_t index, uint8_t *image, uint32_t *label)
 {
     const struct folder *const folder = cookie;
-    const char *const name = folder->samples.at[index];
-    char path[4096], why[PICTURE_WHY], reason[sizeof path + sizeof why];
+    char path[4096], name[200], why[PICTURE_WHY], reason[sizeof name + sizeof why];
     *label = folder->labels[index];
-    if (!path_join(path, sizeof path, folder->dir, name))
-        return vgg_source_fail("a path is too long");
-    if (look_at(&folder->look, path, image, why) == 0) return 0;
+    if (kept_take(folder->kept, index, image)) return 0;
+    name_sample(folder, index, name, sizeof name);
+    if (!path_join(path, sizeof path, folder->dir, folder->samples.at[index]))
+        snprintf(why, sizeof why, "its path is too long");
+    else if (look_at(&folder->look, path, image, why) == 0) {
+        kept_give(folder->kept, index, image);
+        return 0;
+    }
     snprintf(reason, sizeof reason, "%s: %s", name, why);
     return vgg_source_fail(reason);
 }
@@ -58,12 +85,31 @@ static int split_lines(const char *text, const char *dir, struct names *out)
     return 0;
 }
 
+/* Can a class be called so? Names go into the weights, a line each. */
+static int check_name(const char *dir, const char *name)
+{
+    for (const char *at = name; *at;) {
+        const unsigned length = utf8_length(at);
+        if (length == 0 || (unsigned char)*at < ' ' || *at == 0x7f)
+            return fail("%s/%s: a class's name is printable UTF-8; call the folder "
+                        "otherwise",
+                        dir, name);
+        at += length;
+    }
+    return 0;
+}
+
 static int check_folders(const char *dir, const struct names *found)
 {
-    for (size_t i = 0; i < found->count; i++)
-        if (strchr(found->at[i], '\n'))
-            return fail("%s/%s: a line break in a class's name; call it otherwise", dir,
-                        found->at[i]);
+    size_t bytes = 0;
+    for (size_t i = 0; i < found->count; i++) {
+        if (check_name(dir, found->at[i]) != 0) return STATUS_RUN;
+        bytes += strlen(found->at[i]) + 1;
+    }
+    if (bytes > NAMES_MOST)
+        return fail("%s: the names of its %s folders take %s bytes, and the weights' "
+                    "metadata has room for %s: take shorter names",
+                    dir, grouped(found->count), grouped(bytes), grouped(NAMES_MOST));
     if (found->count >= 2) return 0;
     return fail("%s has %s: a folder for each class is expected, named after it, with "
                 "its pictures in it",
@@ -104,7 +150,7 @@ static int add_class(struct folder *folder, const char *class, uint32_t label,
     struct names pictures = {NULL, 0, 0};
     if (!path_join(path, sizeof path, folder->dir, class))
         return fail("%s/%s: the path is too long", folder->dir, class);
-    int status = list_pictures(path, &pictures);
+    int status = list_pictures(path, &pictures, &folder->others);
     if (status == 0 && must && pictures.count == 0)
         status =
             fail("%s: no pictures in it (%s by their names' ends): put some there, "
@@ -186,8 +232,9 @@ static int make_dataset(struct folder *folder, const struct names *classes,
 }
 
 int folder_open(const struct look *look, const char *dir, const char *classes,
-                uint64_t *hash, vgg_dataset **out)
+                struct folder_found *about, vgg_dataset **out)
 {
+    uint64_t others = 0; /* beside the classes' folders nobody expects pictures */
     struct names found = {NULL, 0, 0}, known = {NULL, 0, 0};
     struct folder *const folder = calloc(1, sizeof *folder);
     char *const copy = strdup(dir);
@@ -199,11 +246,15 @@ int folder_open(const struct look *look, const char *dir, const char *classes,
     }
     *folder = (struct folder){.look = *look, .dir = copy};
     int status = classes ? split_lines(classes, dir, &known) : 0;
-    if (status == 0) status = list_folders(dir, &found);
+    if (status == 0) status = list_folders(dir, &found, &others);
     if (status == 0 && !classes) status = check_folders(dir, &found);
     if (status == 0) status = add_all(folder, &found, &known);
     if (status == 0) {
-        *hash = hash_names(&folder->samples);
+        *about = (struct folder_found){hash_names(&folder->samples), folder->others};
+        if (look->room)
+            folder->kept = kept_open(
+                folder->samples.count,
+                (size_t)look->channels * look->height * look->width, look->room);
         status = make_dataset(folder, known.count ? &known : &found, out);
     } else {
         folder_free(folder);

@@ -6,10 +6,17 @@
 
 #include "look.h"
 
+struct folder_found {
+    uint64_t names; /* a hash of the samples' names */
+    uint64_t
+        others; /* files in the classes' folders that are no pictures to this build,
+                        folders among them */
+};
+
 /* Open such a folder. `classes` are the names of the classes, a line each, of which the
  * folder may lack some; NULL: the folders that there are, each with a picture or more.
- * `hash` receives a hash of the samples' names. 0, or STATUS_RUN after saying why. */
+ * 0, or STATUS_RUN after saying why. */
 int folder_open(const struct look *look, const char *dir, const char *classes,
-                uint64_t *hash, vgg_dataset **out);
+                struct folder_found *about, vgg_dataset **out);
 
 #endif

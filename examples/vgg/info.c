@@ -118,9 +118,9 @@ static void print_text(const char *text, size_t length)
 
 static void print_card(const struct session *it)
 {
-    static const char *const keys[] = {"app.epochs", "app.dataset",     "app.resize",
-                                       "app.fit",    "app.resize_rule", "app.crop",
-                                       "app.mean",   "app.std"};
+    static const char *const keys[] = {"app.epochs", "app.dataset", "app.image",
+                                       "app.resize", "app.fit",     "app.resize_rule",
+                                       "app.crop",   "app.mean",    "app.std"};
     for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const char *value = vgg_metadata_get(it->metadata, keys[i]);
         if (!value || strcmp(value, "0x0") == 0) continue;

@@ -44,7 +44,7 @@ static bool is_a_folder(const char *dir, const struct dirent *entry)
     return path_join(path, sizeof path, dir, entry->d_name) && is_folder(path);
 }
 
-static int list(const char *dir, bool folders, struct names *out)
+static int list(const char *dir, bool folders, struct names *out, uint64_t *others)
 {
     const struct dirent *entry;
     bool kept = true;
@@ -56,6 +56,7 @@ static int list(const char *dir, bool folders, struct names *out)
         const bool wanted = name[0] != '.' && (folders || picture_named(name)) &&
                             is_a_folder(dir, entry) == folders;
         if (wanted) kept = names_add(out, name);
+        *others += !wanted && name[0] != '.';
         if (kept) errno = 0; /* which readdir() sets where it fails */
     }
     const int reason = errno;
@@ -67,12 +68,12 @@ static int list(const char *dir, bool folders, struct names *out)
     return 0;
 }
 
-int list_folders(const char *dir, struct names *out)
+int list_folders(const char *dir, struct names *out, uint64_t *others)
 {
-    return list(dir, true, out);
+    return list(dir, true, out, others);
 }
 
-int list_pictures(const char *dir, struct names *out)
+int list_pictures(const char *dir, struct names *out, uint64_t *others)
 {
-    return list(dir, false, out);
+    return list(dir, false, out, others);
 }

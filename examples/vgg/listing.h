@@ -17,8 +17,8 @@ bool names_add(struct names *names, const char *name);
 void names_free(struct names *names);
 
 /* Folders in a folder, or the pictures of it that this build reads; links are followed.
- * 0, or STATUS_RUN after saying why. */
-int list_folders(const char *dir, struct names *out);
-int list_pictures(const char *dir, struct names *out);
+ * `others` counts what else there is. 0, or STATUS_RUN after saying why. */
+int list_folders(const char *dir, struct names *out, uint64_t *others);
+int list_pictures(const char *dir, struct names *out, uint64_t *others);
 
 #endif

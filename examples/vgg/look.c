@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Most bytes of a picture's file; far over any that has 2^28 pixels or fewer. */
+/* Most bytes of a picture's file. */
 #define FILE_MOST ((off_t)1 << 30)
 
 static int refuse(char why[PICTURE_WHY], const char *reason)
@@ -63,7 +63,11 @@ static int fit(const struct look *look, const struct picture *picture, uint8_t *
     if (status == VGG_OK) status = vgg_image_fit(input, look->fit, look->rule, output);
     vgg_tensor_free(input);
     vgg_tensor_free(output);
-    return status == VGG_OK ? 0 : refuse(why, vgg_last_error());
+    if (status == VGG_OK) return 0;
+    const bool stretches = status == VGG_ELIMIT && look->fit == VGG_FIT_COVER;
+    snprintf(why, PICTURE_WHY, "%.200s%s", vgg_last_error(),
+             stretches ? "; --fit stretch takes it" : "");
+    return -1;
 }
 
 int look_at(const struct look *look, const char *path, uint8_t *image,

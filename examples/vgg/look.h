@@ -11,6 +11,7 @@ struct look {
     vgg_context *ctx;
     uint32_t channels, height, width; /* of the images; channels: 1 or 3 */
     uint32_t fit, rule;               /* a vgg_fit, a vgg_resize_rule */
+    uint64_t *room; /* bytes that data sets may keep images in; NULL: none */
 };
 
 /* Read a picture into u8 [c][h][w]. 0, or -1 with the reason as a line that does not

@@ -34,7 +34,8 @@ static void print_help(void)
         "\nvgg VERB --help lists the flags of a verb. To begin with:\n\n"
         "  vgg train --preset quick     a small network on Fashion-MNIST, a minute\n"
         "  vgg eval runs/quick-...      how good it is\n"
-        "  vgg predict runs/quick-... PICTURE   what is in one\n"
+        "  vgg predict runs/quick-... PICTURE\n"
+        "                               what is in a picture\n"
         "  vgg train                    the chapter's VGG, 80 minutes on two cores\n");
 }
 

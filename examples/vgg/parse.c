@@ -172,6 +172,7 @@ int settings_parse(struct settings *s, enum verb verb, int argc, char **argv)
         }
     }
     if (status == 0) settings_over_preset(s);
+    if (verb == PREDICT || has_pictures(s)) settings_for_pictures(s);
     const bool use = (verb & (EVAL | PREDICT)) != 0; /* of weights */
     const bool network =
         use ? settings_name_network(s) : (verb & (TRAIN | INFO | BENCH)) != 0;

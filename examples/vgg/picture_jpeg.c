@@ -17,6 +17,7 @@
 /* Each scan of a progressive file goes over the whole picture, and costs a file next to
  * nothing. Encoders write about ten. */
 enum { SCANS_MOST = 500 };
+static const uint64_t scanned_most = (uint64_t)1 << 32; /* pixels: a few seconds */
 
 struct reading {
     struct jpeg_decompress_struct jpeg;
@@ -67,7 +68,10 @@ static void on_output(j_common_ptr jpeg)
 static void on_progress(j_common_ptr jpeg)
 {
     struct reading *const r = jpeg->client_data;
-    if (r->jpeg.input_scan_number > SCANS_MOST) give_up(r, "more than 500 scans");
+    const uint64_t scans = (uint64_t)r->jpeg.input_scan_number;
+    if (scans > SCANS_MOST) give_up(r, "more than 500 scans");
+    if (scans * r->jpeg.image_width * r->jpeg.image_height > scanned_most)
+        give_up(r, "so many scans that they go over 2^32 pixels");
 }
 
 static void no_more(j_decompress_ptr jpeg)

@@ -30,6 +30,7 @@ struct prediction {
     struct guess *guesses;       /* [file][top], the likeliest first */
     char **why;                  /* of a file that could not be read, else NULL */
     struct guess *order;         /* [outputs]: of one picture, to be sorted */
+    int file_width, class_width; /* columns */
     bool failed;                 /* there was such a file */
 };
 
@@ -39,24 +40,53 @@ struct prediction {
 static int open_saved(struct prediction *p)
 {
     char folder[TEXT_SIZE];
-    const int status = session_weights(&p->it, p->s->path, folder);
-    return status == 0 ? card_read(&p->it, p->s, &p->transform) : status;
+    int status = session_weights(&p->it, p->s->path, folder);
+    if (status == 0) status = session_names(&p->it, p->s);
+    if (status == 0) status = card_read(&p->it, p->s, &p->transform);
+    /* A picture that is larger than the data set's images is made smaller as pictures
+     * are; those that training read so were, by the rule that it used. */
+    if (status == 0 && !has_pictures(p->s)) p->s->resize_rule = VGG_RESIZE_PILLOW;
+    return status;
 }
 
-/* Weights of a network that the command line names. */
+/* Weights of a network that the command line names, which was shown pictures: their
+ * size is --resize, or else the network's own and nothing is cut off. */
 static int open_named(struct prediction *p)
 {
     struct session *const it = &p->it;
+    struct settings *const s = p->s;
     char folder[TEXT_SIZE];
-    int status = session_find_weights(p->s->path, it->weights, folder);
+    int status = session_find_weights(s->path, it->weights, folder);
     if (status == 0) status = session_check(it->ctx, it->weights);
-    if (status == 0) status = settings_transform(p->s, &p->transform);
-    if (status == 0) status = session_model(it, p->s, NULL);
-    return status == 0 ? session_named_weights(it) : status;
+    if (status == 0) status = session_names(it, s);
+    if (status == 0) status = settings_transform(s, &p->transform);
+    if (status == 0) status = session_model(it, s, NULL);
+    if (status == 0) status = session_named_weights(it);
+    if (status != 0) return status;
+    const vgg_shape *const in = vgg_model_input_shape(it->model);
+    s->image = s->resize;
+    if (s->resize.height > 0) return 0;
+    s->image = (struct extent){in->dim[1], in->dim[2]};
+    p->transform.crop_height = p->transform.crop_width = 0;
+    return 0;
 }
 
-/* A picture is brought to the size that images had after their resize, or where they
- * had none to the network's. */
+/* What comes out of the transform must be what the network takes. */
+static int check_size(const struct prediction *p)
+{
+    const vgg_shape *const in = vgg_model_input_shape(p->it.model);
+    const vgg_transform *const t = &p->transform;
+    uint32_t height = p->s->image.height, width = p->s->image.width;
+    if (t->resize_height > 0) height = t->resize_height, width = t->resize_width;
+    if (t->crop_height > 0) height = t->crop_height, width = t->crop_width;
+    if (height == in->dim[1] && width == in->dim[2]) return 0;
+    return fail("%s: resize and crop give images of %ux%u, and the network takes %ux%u",
+                p->it.weights, (unsigned)height, (unsigned)width, (unsigned)in->dim[1],
+                (unsigned)in->dim[2]);
+}
+
+/* A picture is brought to the size of the data set's images, and then goes the way that
+ * they went. */
 static int choose_look(struct prediction *p)
 {
     struct settings *const s = p->s;
@@ -70,48 +100,31 @@ static int choose_look(struct prediction *p)
     if (out->rank != 1)
         return fail("%s: the network has no classes to tell apart", p->it.weights);
     s->channels = in->dim[0];
-    if (s->resize.height == 0) {
-        s->resize = (struct extent){in->dim[1], in->dim[2]};
-        p->transform.crop_height = p->transform.crop_width = 0;
-    }
     p->look = session_look(&p->it, s);
-    p->transform.resize_height = p->transform.resize_width = 0;
+    p->look.height = s->image.height;
+    p->look.width = s->image.width;
     p->outputs = out->dim[0];
     p->top = s->top < p->outputs ? (uint32_t)s->top : p->outputs;
-    return 0;
+    return check_size(p);
 }
 
 /* ---- Names of classes ------------------------------------------------------------ */
 
-static bool add_lines(struct names *names, const char *text)
-{
-    while (*text) {
-        const size_t length = strcspn(text, "\n");
-        const size_t end = length > 0 && text[length - 1] == '\r' ? length - 1 : length;
-        char *const line = strndup(text, end);
-        const bool good = line && names_add(names, line);
-        free(line);
-        if (!good) return false;
-        text += length + (text[length] == '\n');
-    }
-    return true;
-}
-
 static int name_classes(struct prediction *p)
 {
-    const char *const file = p->s->names;
     const char *const saved = vgg_metadata_get(p->it.metadata, "app.classes");
-    if (file[0] && saved && *saved)
-        return misuse("--names %s: the weights have names of their own; leave it out",
-                      file);
-    char *const text = file[0] ? file_read(file, NULL) : NULL;
-    if (file[0] && !text) return STATUS_RUN;
-    const bool good = add_lines(&p->classes, text ? text : saved ? saved : "");
-    free(text);
-    if (!good) return fail("out of memory for the names of classes");
-    if (!file[0] || p->classes.count == p->outputs) return 0;
-    return fail("--names %s: %zu lines, expected one for each of the %u classes", file,
-                p->classes.count, (unsigned)p->outputs);
+    const char *at = p->it.names ? p->it.names : saved ? saved : "";
+    while (*at) {
+        const size_t length = strcspn(at, "\n");
+        char *const line = strndup(at, length);
+        const bool good = line && names_add(&p->classes, line);
+        free(line);
+        if (!good) return fail("out of memory for the names of classes");
+        at += length + (at[length] == '\n');
+    }
+    if (!p->it.names || p->classes.count == p->outputs) return 0;
+    return fail("--names %s: %s names, and the network has %s classes", p->s->names,
+                grouped(p->classes.count), grouped(p->outputs));
 }
 
 /* A class's name, else its number. */
@@ -132,10 +145,12 @@ static int add_operand(struct prediction *p, const char *path)
     struct names found = {NULL, 0, 0};
     if (!is_folder(path))
         return names_add(&p->files, path) ? 0 : fail("out of memory for file names");
-    int status = list_pictures(path, &found);
+    uint64_t others = 0;
+    int status = list_pictures(path, &found, &others);
     if (status == 0 && found.count == 0)
-        status = fail("%s: no pictures in it (%s by their names' ends)", path,
-                      picture_kinds());
+        status =
+            fail("%s: no pictures in it (%s by their names' ends)%s", path,
+                 picture_kinds(), others ? "; folders within it are not entered" : "");
     const size_t length = strlen(path);
     const int kept = (int)(length > 1 && path[length - 1] == '/' ? length - 1 : length);
     for (size_t i = 0; status == 0 && i < found.count; i++) {
@@ -184,26 +199,30 @@ static int open_plan(struct prediction *p)
     return p->guesses && p->why && p->order ? 0 : fail("out of memory for the results");
 }
 
+/* Of this file; the others go on. */
+static int give_up(struct prediction *p, size_t file, const char *why)
+{
+    p->failed = true;
+    p->why[file] = strdup(why);
+    fail("%s: %s", p->files.at[file], why);
+    return p->why[file] ? 0 : fail("out of memory for the results");
+}
+
 /* One picture into its row of the batch. A file that can't be read is told, and leaves
  * the row as it was. */
 static int read_picture(struct prediction *p, size_t file, uint32_t row)
 {
     char why[PICTURE_WHY];
     const char *const path = p->files.at[file];
-    vgg_tensor *one = NULL, *image = NULL;
-    if (look_at(&p->look, path, vgg_tensor_data(p->seen), why) != 0) {
-        p->failed = true;
-        p->why[file] = strdup(why);
-        fail("%s: %s", path, why);
-        return p->why[file] ? 0 : fail("out of memory for the results");
-    }
+    vgg_tensor *image = NULL;
+    if (look_at(&p->look, path, vgg_tensor_data(p->seen), why) != 0)
+        return give_up(p, file, why);
     const vgg_shape *const in = vgg_model_input_shape(p->it.model);
     float *const at = (float *)vgg_tensor_data(p->images) +
                       (size_t)row * in->dim[0] * in->dim[1] * in->dim[2];
     vgg_status status = vgg_tensor_wrap(p->it.ctx, VGG_F32, in, at, NULL, NULL, &image);
     if (status == VGG_OK)
         status = vgg_transform_apply(&p->transform, p->seen, 0, 0, 0, 0, image);
-    vgg_tensor_free(one);
     vgg_tensor_free(image);
     return status == VGG_OK ? 0 : fail_vgg("prediction");
 }
@@ -223,9 +242,7 @@ static int take_guesses(struct prediction *p, const float *logits, size_t file)
     double most = -INFINITY, sum = 0.0;
     for (uint32_t i = 0; i < p->outputs; i++) {
         if (!isfinite(logits[i]))
-            return fail("%s: an output is not a number; are these the weights of this "
-                        "network?",
-                        p->files.at[file]);
+            return give_up(p, file, "an output is not a finite number");
         if (logits[i] > most) most = logits[i];
     }
     for (uint32_t i = 0; i < p->outputs; i++) {
@@ -261,45 +278,34 @@ static int run_batch(struct prediction *p, size_t first, uint32_t count)
 
 /* ---- Telling --------------------------------------------------------------------- */
 
-/* Columns of the widest class that is shown, within reason. */
-static int class_width(const struct prediction *p)
+/* Columns of the widest name, within reason. */
+static int width_of(const struct names *names, size_t most)
 {
-    char shown[64];
+    char shown[256];
     size_t width = 0;
-    for (size_t i = 0; i < p->files.count * p->top; i++) {
-        const size_t length =
-            strlen(printable(class_name(p, p->guesses[i].index), shown, 32));
+    for (size_t i = 0; i < names->count; i++) {
+        const size_t length = strlen(printable(names->at[i], shown, sizeof shown));
         if (length > width) width = length;
     }
-    return (int)width;
+    return (int)(width < most ? width : most);
 }
 
-static int file_width(const struct prediction *p)
-{
-    char shown[1024];
-    size_t width = 0;
-    for (size_t i = 0; i < p->files.count; i++) {
-        const size_t length = strlen(printable(p->files.at[i], shown, sizeof shown));
-        if (length > width && length <= 40) width = length;
-    }
-    return (int)width;
-}
-
-static void tell_text(const struct prediction *p)
+/* A line a picture, as soon as there is one. */
+static void tell_text(const struct prediction *p, size_t first, size_t count)
 {
     char file[1024], class[64];
-    const int files = file_width(p), classes = class_width(p);
-    for (size_t i = 0; i < p->files.count; i++) {
+    for (size_t i = first; i < first + count; i++) {
         if (p->why[i]) continue;
-        printf("%-*s", files, printable(p->files.at[i], file, sizeof file));
+        printf("%-*s", p->file_width, printable(p->files.at[i], file, sizeof file));
         for (uint32_t k = 0; k < p->top; k++) {
             const struct guess *const guess = &p->guesses[i * p->top + k];
-            printf("  %-*s %.4f", classes,
+            printf("  %-*s %.4f", p->class_width,
                    printable(class_name(p, guess->index), class, 32),
                    guess->probability);
         }
         putchar('\n');
     }
+    fflush(stdout);
 }
 
 static void tell_picture(struct json *j, const struct prediction *p, size_t file)
@@ -339,18 +345,23 @@ static void tell_json(const struct prediction *p)
 static int predict(struct prediction *p)
 {
     struct settings *const s = p->s;
+    const bool text = s->format == FORMAT_TEXT;
     int status = session_open(&p->it, s);
     if (status == 0) status = settings_name_network(s) ? open_named(p) : open_saved(p);
     if (status == 0) status = choose_look(p);
     if (status == 0) status = name_classes(p);
     if (status == 0) status = find_files(p);
     if (status == 0) status = open_plan(p);
+    p->file_width = width_of(&p->files, 40);
+    p->class_width = width_of(&p->classes, 20);
     for (size_t i = 0; status == 0 && i < p->files.count; i += p->batch) {
         const size_t left = p->files.count - i;
-        status = run_batch(p, i, left < p->batch ? (uint32_t)left : p->batch);
+        const uint32_t count = left < p->batch ? (uint32_t)left : p->batch;
+        status = run_batch(p, i, count);
+        if (status == 0 && text) tell_text(p, i, count);
     }
     if (status != 0) return status;
-    (s->format == FORMAT_JSON ? tell_json : tell_text)(p);
+    if (!text) tell_json(p);
     return p->failed ? STATUS_RUN : 0;
 }
 

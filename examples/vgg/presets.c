@@ -91,13 +91,16 @@ void settings_over_preset(struct settings *s)
         drop(s, "dropout");
     }
     if (SOURCE(s, dataset) != FROM_USER) return;
-    /* Pictures are larger than what a network sees: all their pixels are to count. */
-    const bool pictures = has_pictures(s);
-    if (pictures && SOURCE(s, resize_rule) != FROM_USER)
-        settings_set(s, flag_find("resize-rule"), "pillow", FROM_PRESET);
     if (SOURCE(s, normalize) == FROM_PRESET && s->normalize != 0)
-        settings_set(s, flag_find("normalize"), pictures ? "imagenet" : dataset_name(s),
-                     FROM_PRESET);
+        settings_set(s, flag_find("normalize"),
+                     has_pictures(s) ? "imagenet" : dataset_name(s), FROM_PRESET);
+}
+
+/* Pictures are larger than what a network sees: all their pixels are to count. */
+void settings_for_pictures(struct settings *s)
+{
+    if (SOURCE(s, resize_rule) != FROM_USER)
+        settings_set(s, flag_find("resize-rule"), "pillow", FROM_PRESET);
 }
 
 const char *dataset_name(const struct settings *s)
@@ -122,7 +125,11 @@ int settings_transform(const struct settings *s, vgg_transform *out)
     out->flip = (float)s->flip;
     out->erase = (float)s->erase;
     const char *name = flag_find("normalize")->choices[s->normalize];
-    return vgg_transform_normalize(out, name) == VGG_OK ? 0 : fail_vgg("--normalize");
+    if (vgg_transform_normalize(out, name) != VGG_OK) return fail_vgg("--normalize");
+    if (!has_pictures(s) || s->channels != 1 || strcmp(name, "imagenet") != 0) return 0;
+    out->mean[0] = (out->mean[0] + out->mean[1] + out->mean[2]) / 3.0f; /* in gray */
+    out->std[0] = (out->std[0] + out->std[1] + out->std[2]) / 3.0f;
+    return 0;
 }
 
 int settings_optimizer(const struct settings *s, vgg_optimizer *out)
@@ -247,18 +254,31 @@ int settings_check(const struct settings *s)
     if (s->new_head && !s->init_weights[0] && SOURCE(s, resume) != FROM_USER)
         return misuse(
             "--new-head needs --init-weights PATH, whose other layers it keeps");
+    if (SOURCE(s, fit) == FROM_USER && !has_pictures(s) &&
+        SOURCE(s, resume) != FROM_USER && strcmp(verb_name, "predict") != 0)
+        return misuse("--fit is of pictures (--dataset folder), and the data set is "
+                      "%s; leave it out",
+                      dataset_name(s));
     int status = s->blocks[0] ? read_blocks(s->blocks, &arch) : 0;
     if (status == 0) status = settings_optimizer(s, &optimizer);
     if (status == 0) status = settings_schedule(s, &schedule);
     return status == 0 ? check_schedule(s) : status;
 }
 
+/* What is known of data sets that are not opened. */
+static const struct {
+    uint32_t channels, side, classes;
+} known[] = {{1, 28, 10}, {1, 28, 10}, {3, 32, 10}, {3, 32, 100}};
+
+struct extent dataset_extent(const struct settings *s)
+{
+    if (has_pictures(s)) return s->resize; /* as they are read */
+    return (struct extent){known[s->dataset].side, known[s->dataset].side};
+}
+
 /* Image size and classes of a data set that is known but not opened. */
 static void known_data(const struct settings *s, vgg_arch *arch)
 {
-    static const struct {
-        uint32_t channels, side, classes;
-    } known[] = {{1, 28, 10}, {1, 28, 10}, {3, 32, 10}, {3, 32, 100}};
     if (SOURCE(s, dataset) == FROM_DEFAULT) return;
     if (has_pictures(s)) {
         arch->channels = 3;
@@ -306,6 +326,9 @@ int settings_arch(struct settings *s, const vgg_shape *sample, uint32_t classes,
         out->classes = classes;
     } else {
         known_data(s, out);
+        if (has_pictures(s) && s->resize.height == 0 && s->crop.height == 0)
+            return misuse("pictures have many sizes: say with --resize N[xM] to which "
+                          "one they are brought");
         const struct extent size = s->crop.height ? s->crop : s->resize;
         if (size.height) out->height = size.height;
         if (size.height) out->width = size.width;

@@ -23,7 +23,7 @@ static const char *class_name(const struct report *r, uint32_t index)
 /* The same for a screen; names may come from a file. */
 static const char *shown_name(const struct report *r, uint32_t index)
 {
-    static char shown[128];
+    static char shown[40];
     return printable(class_name(r, index), shown, sizeof shown);
 }
 

@@ -56,6 +56,10 @@ int session_open(struct session *it, const struct settings *s)
             "--device %s: %s; `vgg devices` lists what can run here", s->device,
             vgg_last_error());
     const char *name = vgg_device_name(it->device);
+    /* A GPU keeps what it has been given; nor does one pass over pictures need room. */
+    const bool trains =
+        strcmp(verb_name, "train") == 0 || strcmp(verb_name, "bench") == 0;
+    it->room = trains && strncmp(name, "cuda", 4) != 0 ? s->cache << 20 : 0;
     const bool wrong = s->precision != 0 && strncmp(name, "cuda", 4) != 0;
     /* Training shows these lines, warnings or not, above its bar. */
     if (it->warned && (it->bar == NULL || wrong)) show_passed(it);
@@ -116,7 +120,7 @@ static const char *downloaded(const struct settings *s, char path[2 * TEXT_SIZE]
     return s->data[0] && is_folder(path) ? path : NULL;
 }
 
-struct look session_look(const struct session *it, const struct settings *s)
+struct look session_look(struct session *it, const struct settings *s)
 {
     return (struct look){
         .ctx = it->ctx,
@@ -125,6 +129,7 @@ struct look session_look(const struct session *it, const struct settings *s)
         .width = s->resize.width,
         .fit = (uint32_t)s->fit,
         .rule = (uint32_t)s->resize_rule,
+        .room = it->room > 0 ? &it->room : NULL,
     };
 }
 
@@ -140,28 +145,58 @@ static int split_folder(const char *dir, const char *split, char path[2 * TEXT_S
                 dir, strcmp(split, "test") == 0 ? "test, and no val" : split);
 }
 
+/* Names of classes that stand in the weights, in --names, in the training split. */
+static char *find_classes(const struct session *it)
+{
+    const char *saved =
+        it->metadata ? vgg_metadata_get(it->metadata, "app.classes") : NULL;
+    if (saved && *saved) return strdup(saved);
+    if (it->names) return strdup(it->names);
+    return it->train ? card_classes(it->train) : NULL;
+}
+
 static int open_pictures(struct session *it, const struct settings *s,
                          const char *split, vgg_dataset **out)
 {
     char path[2 * TEXT_SIZE];
-    uint64_t hash = 0;
+    struct folder_found about = {0, 0};
     const struct look look = session_look(it, s);
-    const char *of_weights =
-        it->metadata ? vgg_metadata_get(it->metadata, "app.classes") : NULL;
     if (s->channels != 0 && s->channels != look.channels)
         return misuse("--channels %llu: pictures are gray (1) or in colour (3)",
                       (unsigned long long)s->channels);
     if (look.height == 0)
-        return misuse("pictures have many sizes: say with --resize N[xM] to which one "
-                      "they are brought");
+        return (it->metadata ? fail : misuse)(
+            "pictures have many sizes: say with --resize N[xM] to which one "
+            "they are brought");
     int status = split_folder(s->data, split, path);
     if (status != 0) return status;
-    char *of_training = it->train ? card_classes(it->train) : NULL;
-    status =
-        folder_open(&look, path, of_weights ? of_weights : of_training, &hash, out);
-    if (out == &it->train) it->pictures = hash;
-    free(of_training);
+    char *classes = find_classes(it);
+    status = folder_open(&look, path, classes, &about, out);
+    free(classes);
+    if (status == 0 && about.others > 0 && !s->quiet)
+        fprintf(stderr, "vgg: %s: %s file%s no %s, left out\n",
+                printable(s->data, path, sizeof path), grouped(about.others),
+                about.others == 1 ? " is" : "s are", picture_kinds());
+    it->pictures = it->pictures * 31 + about.names;
     return status;
+}
+
+int session_names(struct session *it, const struct settings *s)
+{
+    const char *saved =
+        it->metadata ? vgg_metadata_get(it->metadata, "app.classes") : NULL;
+    if (!s->names[0]) return 0;
+    if (saved && *saved)
+        return misuse("--names %s: the weights have names of their own; leave it out",
+                      s->names);
+    it->names = file_read(s->names, NULL);
+    if (!it->names) return STATUS_RUN;
+    char *to = it->names;
+    for (const char *at = it->names; *at; at++)
+        if (*at != '\r') *to++ = *at;
+    while (to > it->names && to[-1] == '\n') to--;
+    *to = '\0';
+    return *it->names ? 0 : fail("--names %s: no names in it", s->names);
 }
 
 int session_data(struct session *it, const struct settings *s, const char *split,
@@ -180,10 +215,6 @@ int session_data(struct session *it, const struct settings *s, const char *split
                       "dataset-fashion-mnist), or give --data DIR"
                     : "say with --data DIR where the files are");
     if (has_pictures(s)) return open_pictures(it, s, split, out);
-    if (SOURCE(s, fit) == FROM_USER)
-        return misuse("--fit is of pictures (--dataset folder), and the data set is "
-                      "%s; leave it out",
-                      name);
     const vgg_status status = vgg_dataset_open(it->ctx, name, folder, split, out);
     if (status == VGG_OK) return 0;
     const char *why = vgg_last_error();
@@ -292,9 +323,8 @@ int session_weights(struct session *it, const char *path, char folder[TEXT_SIZE]
     const char *error = vgg_last_error();
     if (strstr(error, "\"vgg.arch\""))
         return fail("%s, and PyTorch's files never do: name the network as in "
-                    "`vgg eval FILE --arch vgg11`, or train on with "
-                    "--init-weights FILE",
-                    error);
+                    "`vgg %s FILE --arch vgg11`, or train on with --init-weights FILE",
+                    error, strcmp(verb_name, "predict") == 0 ? "predict" : "eval");
     return fail_vgg(file);
 }
 
@@ -312,6 +342,7 @@ void session_close(struct session *it)
 {
     vgg_loader_free(it->train_loader);
     vgg_loader_free(it->test_loader);
+    free(it->names);
     vgg_dataset_free(it->train);
     vgg_dataset_free(it->test);
     vgg_metadata_free(it->metadata);

@@ -16,7 +16,9 @@ struct session {
     vgg_metadata *metadata;
     vgg_model *model;
     char weights[4096]; /* the file that was read */
-    uint64_t pictures;  /* hash of the training pictures' names, if they are such */
+    uint64_t pictures;  /* hash of the pictures' names, if the data is such */
+    uint64_t room;      /* bytes that they may be kept in */
+    char *names;        /* of classes, a line each, from --names; NULL: none */
     struct bar *bar;    /* not owned: lines of the library's log go above it */
     char passed[2048];  /* why better devices were passed over, a line each */
     bool warned;        /* one of these lines is a warning */
@@ -44,7 +46,10 @@ int session_data(struct session *it, const struct settings *s, const char *split
                  vgg_dataset **out);
 
 /* How pictures become images: channels and size are as --channels and --resize say. */
-struct look session_look(const struct session *it, const struct settings *s);
+struct look session_look(struct session *it, const struct settings *s);
+
+/* --names, for weights that have none. */
+int session_names(struct session *it, const struct settings *s);
 
 /* Images a batch: --batch, or the whole of a smaller split. */
 uint32_t session_batch(const struct settings *s, const vgg_dataset *data);
@@ -78,8 +83,9 @@ void session_close(struct session *it);
 /* Preprocessing and classes as strings in the metadata of weights: `app.dataset`,
  * `app.classes` (a name a line), `app.resize` and `app.crop` (HxW, 0x0 for none),
  * `app.resize_rule`, `app.mean` and `app.std` (a number a channel), `app.settings` (a
- * hash of the recipe), of pictures also `app.fit` and `app.pictures` (a hash of their
- * names); fit_save() adds `app.epochs` (trained so far). */
+ * hash of the recipe), `app.image` (HxW of the data set's images), of pictures also
+ * `app.fit` and `app.pictures` (a hash of their names); fit_save() adds `app.epochs`
+ * (trained so far). */
 int card_write(struct session *it, const struct settings *s,
                const vgg_transform *transform, const vgg_dataset *data);
 

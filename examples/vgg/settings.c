@@ -23,6 +23,7 @@ void settings_init(struct settings *s)
     s->warmup = 3;
     s->stages = 1;
     s->top = 3;
+    s->cache = 1024;
 }
 
 enum source settings_source(const struct settings *s, size_t offset)

@@ -9,7 +9,7 @@
 
 #include "app.h"
 
-enum { FLAG_MAX = 64 };
+enum { FLAG_MAX = 96 };
 
 enum source { FROM_DEFAULT, FROM_PRESET, FROM_FILE, FROM_USER };
 
@@ -29,8 +29,9 @@ struct settings {
     char init_weights[TEXT_SIZE];
     /* data */
     char data[TEXT_SIZE];
-    uint64_t dataset, fit, resize_rule, normalize, shift;
+    uint64_t dataset, fit, resize_rule, normalize, shift, cache;
     struct extent resize, crop;
+    struct extent image; /* of the data set's images, as the weights say */
     double flip, erase;
     /* recipe */
     uint64_t batch, epochs, optimizer, nesterov, sched, step_epochs, grad_accum, seed;
@@ -115,6 +116,9 @@ int settings_preset(struct settings *s, const char *name);
 /* Let the network and the data that the user named win over the preset's. */
 void settings_over_preset(struct settings *s);
 
+/* Unless the user named another rule, that by which pictures are made smaller. */
+void settings_for_pictures(struct settings *s);
+
 /* A value as text, in the form that settings_set() reads. */
 void settings_text(const struct settings *s, const struct flag *flag,
                    char text[TEXT_SIZE]);
@@ -142,6 +146,7 @@ int settings_check(const struct settings *s);
 /* What the settings mean to the library. */
 const char *dataset_name(const struct settings *s);
 bool has_pictures(const struct settings *s); /* is it a folder of pictures? */
+struct extent dataset_extent(const struct settings *s); /* of an image */
 int settings_transform(const struct settings *s, vgg_transform *out);
 int settings_optimizer(const struct settings *s, vgg_optimizer *out);
 int settings_schedule(const struct settings *s, vgg_schedule *out);

@@ -171,19 +171,33 @@ static int cant_load(const struct run *run, const char *last, vgg_status status)
                 best ? shell_word(run_path(run, "best")) : "");
 }
 
+/* Was the run begun with other pictures? */
+static bool has_other_pictures(const struct training *t, const char *last)
+{
+    char file[4096];
+    vgg_metadata *saved = NULL;
+    vgg_model *model = NULL;
+    if (!path_join(file, sizeof file, last, "weights.safetensors") ||
+        vgg_model_load(t->it.ctx, file, &saved, &model) != VGG_OK)
+        return false; /* for another reason, which loading it will tell */
+    const bool same = card_agrees(t->it.metadata, saved, "app.pictures");
+    vgg_metadata_free(saved);
+    vgg_model_free(model);
+    return !same;
+}
+
 /* The checkpoint into the trainer. */
 static int load_last(struct training *t, const struct settings *s, const char *last)
 {
     vgg_metadata *saved = NULL;
+    if (has_pictures(s) && has_other_pictures(t, last))
+        return fail("%s has other pictures than %s was trained with: put back those "
+                    "that there were, or start a new run with --init-weights %s",
+                    s->data, t->run.dir, shell_word(last));
     const vgg_status status = vgg_checkpoint_load(t->trainer, last, &saved);
     if (status != VGG_OK) return cant_load(&t->run, last, status);
     const bool same = card_agrees(t->it.metadata, saved, "app.settings");
-    const bool pictures = card_agrees(t->it.metadata, saved, "app.pictures");
     vgg_metadata_free(saved);
-    if (!pictures)
-        return fail("%s/train has other pictures than %s was trained with: put back "
-                    "those that there were, or start a new run with --init-weights %s",
-                    s->data, t->run.dir, shell_word(last));
     if (!same)
         return fail("%s has other settings than %s was trained with: put back what was "
                     "changed in it, or start a new run",

@@ -82,11 +82,12 @@ typedef struct vgg_source {
     uint32_t width;    /**< of every image */
     uint32_t classes;  /**< number of classes */
     /** Write sample `index` to `image` (u8 [c][h][w]) and its class to `label`; return
-     *  0, anything else to stop (`return vgg_source_fail("why")` makes the reason part
-     *  of the error's text). The same sample each time: an engine with memory of
-     *  its own reads it once. Called from several threads at once, and while the loader
-     *  and the device that it reads for are locked: it must not use them, nor what
-     *  works with them (plans, trainers, vgg_evaluate()), which would wait for it.
+     *  0, anything else to stop. The reason that is told is the thread's last error, if
+     *  `read` has set one: by `return vgg_source_fail("why")`, or through a function of
+     *  the library that failed in it. The same sample each time: an engine with memory
+     *  of its own reads it once. Called from several threads at once, and while the
+     *  loader and the device that it reads for are locked: it must not use them, nor
+     *  what works with them (plans, trainers, vgg_evaluate()), which would wait for it.
      *  Threads of the library's own block every signal: where `read` starts another
      *  program, that should unblock them before exec. */
     int (*read)(void *cookie, uint64_t index, uint8_t *image, uint32_t *label);
@@ -107,7 +108,7 @@ VGG_API vgg_status vgg_dataset_from_source(vgg_context *ctx, const vgg_source *s
  * on whichever thread it is told. Called on the thread of `read`, as the last thing it
  * does.
  *
- * @param reason one line, copied; NULL: none.
+ * @param reason one line, copied; NULL: none, whatever failed before.
  * @return -1, for `read` to return.
  */
 VGG_API int vgg_source_fail(const char *reason);
@@ -174,9 +175,9 @@ typedef enum vgg_fit {
  * @param fit    a ::vgg_fit.
  * @param rule   a ::vgg_resize_rule; torchvision's is that of Pillow.
  * @param output u8 [c][h'][w'] in memory of its own: the size that is wanted.
- * @return VGG_OK, VGG_EINVAL (fit, rule, a type), VGG_ESHAPE (no [c][h][w] with equal
- *         channels, no pixels), VGG_ELIMIT (a side over 32768 pixels, that of the
- *         picture between resize and cut among them), VGG_ENOMEM.
+ * @return VGG_OK, VGG_EINVAL (fit, rule, a type, memory that overlaps), VGG_ESHAPE (no
+ *         [c][h][w] with equal channels, no pixels), VGG_ELIMIT (a side over 32768
+ *         pixels, that of the picture between resize and cut among them), VGG_ENOMEM.
  */
 VGG_API vgg_status vgg_image_fit(const vgg_tensor *input, uint32_t fit, uint32_t rule,
                                  vgg_tensor *output);

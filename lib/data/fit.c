@@ -103,6 +103,12 @@ static vgg_status make(vgg_context *ctx, const struct way *way, uint32_t rule,
     return VGG_OK;
 }
 
+static bool overlap(const vgg_tensor *a, const vgg_tensor *b)
+{
+    const uintptr_t x = (uintptr_t)a->data, y = (uintptr_t)b->data;
+    return x < y + b->bytes && y < x + a->bytes;
+}
+
 vgg_status vgg_image_fit(const vgg_tensor *input, uint32_t fit, uint32_t rule,
                          vgg_tensor *output)
 {
@@ -115,6 +121,9 @@ vgg_status vgg_image_fit(const vgg_tensor *input, uint32_t fit, uint32_t rule,
         return vgg__fail(VGG_ESHAPE,
                          "output has %" PRIu32 " channels, and the input %" PRIu32,
                          output->shape.dim[0], input->shape.dim[0]);
+    if (overlap(input, output))
+        return vgg__fail(VGG_EINVAL, "output lies where the input is, expected memory "
+                                     "of its own");
     struct way way = {.top = 0};
     VGG_TRY(find_way(fit, input, output, &way));
     const uint64_t mode = vgg__fpmode_enter();

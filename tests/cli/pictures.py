@@ -68,6 +68,7 @@ def test_from_pictures_to_predictions():
     os.mkdir("pics/train/.cache")
     os.mkdir("pics/train/across/more.ppm")  # a folder, whatever its name ends with
     log = train("out").stderr
+    assert "pics: 2 files are no " in log and ", left out" in log, log
     assert "on pics:" in log and "48 training and 18 test images" in log, log
     result = sole_object(run("eval", "out", "--format", "json").stdout)
     assert [row["name"] for row in result["classes"]] == list(KINDS)
@@ -117,9 +118,52 @@ def test_stopped_and_resumed():
     assert "other pictures than changed was trained with" in one_line(done.stderr), done.stderr
     assert weights("changed") == weights("whole")
     os.rename("pics/train/down/3.ppm", "pics/train/down/003.ppm")
+
+    def refused():
+        done = run("train", "--resume", "changed", "--epochs", 5, expect=1)
+        assert "other pictures than changed" in one_line(done.stderr), done.stderr
+
+    os.rename("pics/test/down/003.ppm", "pics/test/down/3.ppm")
+    refused()
+    os.rename("pics/test/down/3.ppm", "pics/test/down/003.ppm")
+    more = [f"pics/train/down/{i}.ppm" for i in range(200, 220)]
+    for path in more:  # so many that an epoch has other batches
+        shutil.copy("pics/train/down/003.ppm", path)
+    refused()
+    for path in more:
+        os.remove(path)
     run("train", "--resume", "changed", "--epochs", 5)
     done = run("train", "--resume", "parts", "--fit", "stretch", expect=2)
     assert "--fit stretch: the run being resumed has cover" in one_line(done.stderr), done.stderr
+
+
+def test_kept_or_read_again():
+    """What is kept of the pictures changes no result, nor does a part of it."""
+    make_pictures("pics")
+    train("kept")
+    for cache in (0, 1):
+        train(f"cache-{cache}", "--cache", cache)
+        same_run("kept", f"cache-{cache}")
+    make_pictures("large", train=180, test=2)  # at 64x64 more than a megabyte holds
+    for cache in (0, 1):
+        train(f"large-{cache}", "--resize", 64, "--epochs", 2, "--lr", 0.001, "--cache", cache,
+              data="large")
+    same_run("large-0", "large-1")
+
+
+def test_a_crop_of_images_as_they_are():
+    """Training cut the middle out of its images: so does predict."""
+    make_data("data")
+    trainer.train("data", "out", "--crop", 8, "--resize", 0)
+    result = sole_object(run("eval", "out", "--format", "json").stdout)
+    with open("data/t10k-images-idx3-ubyte", "rb") as file:
+        count, height, width = struct.unpack(">4x3I", file.read(16))
+        for i in range(count):
+            write(f"{i:02}.pgm", height, width, file.read(height * width), "P5")
+    seen = predict("out", *(f"{i:02}.pgm" for i in range(count)))["pictures"]
+    right = sum(p["classes"][0]["index"] == i % 10 for i, p in enumerate(seen))
+    assert right == round(count * result["accuracy"])
+    assert "image            12x12" in run("info", "out").stdout
 
 
 def test_gray_and_other_shapes():
@@ -167,19 +211,32 @@ def test_weights_from_elsewhere():
     named = ["--blocks", "1x8,1x12", "--hidden", 16, "--channels", 3, "--classes", 3,
              "--resize", 16, "--resize-rule", "pillow", "--normalize", "imagenet"]
     picture = "pics/test/down/002.ppm"
+    os.mkfifo("pipe")
     whole = predict("out", picture)["pictures"]
     assert predict("bare.safetensors", picture, *named, "--names", "names.txt")["pictures"] == whole
+    rule = named.index("--resize-rule")  # which is that of pictures anyway
+    brief = named[:rule] + named[rule + 2:]
+    assert predict("bare.safetensors", picture, *brief, "--names", "names.txt")["pictures"] == whole
     plain = predict("bare.safetensors", picture, *named)["pictures"][0]["classes"]
     assert [row["name"] for row in plain] == [str(row["index"]) for row in plain]
     assert [row["probability"] for row in plain] == [
         row["probability"] for row in whole[0]["classes"]]
     result = sole_object(run("eval", "bare.safetensors", "--dataset", "folder", "--data", "pics",
-                             "--format", "json", *named).stdout)
+                             "--format", "json", *brief).stdout)
     assert [row["name"] for row in result["classes"]] == list(KINDS)
+    pictures = ["--dataset", "folder", "--data", "pics", *named]
+    shutil.rmtree("pics/test/across")  # now the first folder is not the first output
+    done = run("eval", "bare.safetensors", *pictures, expect=1)
+    assert "3 outputs, and pics folders of 2 classes" in one_line(done.stderr), done.stderr
+    part = sole_object(run("eval", "bare.safetensors", *pictures, "--names", "names.txt",
+                           "--format", "json").stdout)
+    for a, b in zip(part["classes"][1:], result["classes"][1:]):
+        assert (a["name"], a["recall"]) == (b["name"], b["recall"])
     for args, status, fragment in (
-            ([picture], 1, "name the network"),
+            ([picture], 1, "`vgg predict FILE --arch vgg11`"),
             ([picture, *named, "--names", "nowhere"], 1, "nowhere"),
-            ([picture, *named, "--names", "pics/test/down/000.ppm"], 1, "expected one for each of"),
+            ([picture, *named, "--names", "pipe"], 1, "no file"),
+            ([picture, *named, "--names", "pics/test/down/000.ppm"], 1, "4 names, and the network has 3"),
             ([picture, "--resize", 16], 2, "names the network")):
         done = run("predict", "bare.safetensors", *args, expect=status)
         assert fragment in one_line(done.stderr) and done.stdout == "", done.stderr
@@ -195,7 +252,25 @@ def test_pictures_that_cannot_be_read():
         file.truncate(100)
     for where in ("broken", "again"):
         line = train(where, "--quiet", expect=1).stderr
-        assert "down/004.ppm: PNM: " in one_line(line), line
+        assert "train/down/004.ppm: PNM: " in one_line(line), line
+        assert f"go on with: vgg train --resume {where}" in line, line
+    sound = draw("down", "down4")
+    write("pics/train/down/004.ppm", *sound)  # and so it does
+    run("train", "--resume", "broken")
+    train("never")
+    same_run("broken", "never")
+    with open("pics/train/down/004.ppm", "r+b") as file:
+        file.truncate(100)
+    shutil.copytree("pics", "other")
+    with open("other/test/plain/001.ppm", "wb"):
+        pass
+    write("other/train/down/004.ppm", *sound)
+    line = train("tested", "--quiet", data="other", expect=1).stderr
+    assert "test/plain/001.ppm: empty" in one_line(line), line
+    write("other/test/plain/001.ppm", 2, 5000, bytes(30000))
+    line = train("narrow", "--quiet", data="other", expect=1).stderr
+    assert "at most 32768 a side; --fit stretch takes it" in one_line(line), line
+    train("stretched", "--fit", "stretch", data="other")
     os.mkfifo("pics/test/down/pipe.ppm")  # nobody writes to it
     line = run("eval", "out", expect=1).stderr
     assert "down/pipe.ppm: it is no file" in one_line(line), line
@@ -233,8 +308,13 @@ def test_wrong_folders():
          "other/test/up: training had no class of this name, but across, down, plain"),
         (changed("bare", *((shutil.rmtree, f"test/{kind}") for kind in KINDS)),
          "bare/test: no pictures"),
-        (changed("break", (os.rename, "train/down", "train/do\nwn")), "a line break in a class"),
+        (changed("break", (os.rename, "train/down", "train/do\nwn")), "is printable UTF-8"),
+        (changed("latin", (os.rename, "train/down", "train/do\udcffwn")),
+         "train/do\\xffwn: a class's name is printable UTF-8"),
     ]
+    for i in range(700):
+        os.makedirs(f"many/train/{'x' * 100}{i}")
+    cases.append(("many", "the names of its 700 folders take"))
     for data, fragment in cases:
         line = train("none", expect=1, data=data).stderr
         assert fragment in one_line(line), (fragment, line)
@@ -246,6 +326,7 @@ def test_wrong_folders():
     for args, fragment in (
             (["--resize", "0"], "--resize N[xM]"), (["--channels", "2"], "gray (1) or in colour"),
             (["--dataset", "mnist", "--fit", "stretch"], "--fit is of pictures"),
+            (["--preset", "quick", "--resize", "0"], "pictures have many sizes"),
             (["--fit", "crop"], "cover, stretch")):
         line = train("none", *args, expect=2).stderr
         assert fragment in one_line(line), line
@@ -254,6 +335,11 @@ def test_wrong_folders():
     for args in ([], ["out"]):
         line = run("predict", *args, expect=2).stderr
         assert "and then pictures" in one_line(line), line
+    for args in (["bench", "--fit", "stretch"], ["info", "--dataset", "folder", "--preset", "quick"]):
+        line = run(*args, expect=2).stderr
+        assert "pictures" in one_line(line), line
+    line = run("predict", "out", "pics/test", expect=1).stderr
+    assert "folders within it are not entered" in one_line(line), line
     os.mkdir("nothing")
     line = run("predict", "out", "nothing", expect=1).stderr
     assert "nothing: no pictures in it" in one_line(line), line

@@ -152,8 +152,9 @@ def test_every_other_name_is_of_a_flag():
     names = re.findall(r'\{"([a-z-]+)", "([a-z-]+)"\}', table)
     assert names == sorted(names) and len(names) == len(table.splitlines())
     for name, flag in names:
-        line = one_line(run("train", f"--{name}=1", expect=2).stderr)
-        assert f"did you mean --{flag}?" in line, line
+        lines = [one_line(run(verb, f"--{name}=1", expect=2).stderr)
+                 for verb in ("train", "predict")]
+        assert any(f"did you mean --{flag}?" in line for line in lines), lines
 
 
 def test_a_resumed_run_says_its_schedule_again():

@@ -55,11 +55,9 @@ START_TEST(covers_the_middle)
     static const struct {
         uint32_t height, width, to_height, to_width, top, left;
     } cases[] = {
-        {6, 10, 6, 4, 0, 3},
-        {10, 6, 4, 6, 3, 0},
-        {5, 9, 5, 9, 0, 0},
-        {8, 5, 3, 5, 2, 0},
-        /* 2.5 to even */ {8, 5, 1, 5, 4, 0}, /* 3.5 likewise */
+        {6, 10, 6, 4, 0, 3}, {10, 6, 4, 6, 3, 0},
+        {5, 9, 5, 9, 0, 0},  {8, 5, 3, 5, 2, 0}, /* 2.5 to even */
+        {8, 5, 1, 5, 4, 0},                      /* 3.5 likewise */
         {4, 11, 4, 6, 0, 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -185,6 +183,7 @@ START_TEST(wrong_pictures)
     vgg_tensor *const one = make(1, 2, 2);
     ck_fails_with(vgg_image_fit(NULL, 0, 0, one), VGG_EINVAL, "input");
     ck_fails_with(vgg_image_fit(one, 0, 0, NULL), VGG_EINVAL, "output");
+    ck_fails_with(vgg_image_fit(one, 0, 0, one), VGG_EINVAL, "memory of its own");
     vgg_tensor_free(one);
 }
 END_TEST
