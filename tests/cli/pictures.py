@@ -59,6 +59,15 @@ def hits(pictures):
     return sum(p["classes"][0]["name"] == p["file"].split("/")[-2] for p in pictures)
 
 
+def seen_images():
+    """What the run `out` sees in the test images of `data`, each saved as a picture."""
+    with open("data/t10k-images-idx3-ubyte", "rb") as file:
+        count, height, width = struct.unpack(">4x3I", file.read(16))
+        for i in range(count):
+            write(f"{i:02}.pgm", height, width, file.read(height * width), "P5")
+    return predict("out", *(f"{i:02}.pgm" for i in range(count)))["pictures"]
+
+
 def test_from_pictures_to_predictions():
     make_pictures("pics")
     for junk in ("pics/train/across/.hidden.ppm", "pics/train/across/notes.txt",
@@ -156,13 +165,9 @@ def test_a_crop_of_images_as_they_are():
     make_data("data")
     trainer.train("data", "out", "--crop", 8, "--resize", 0)
     result = sole_object(run("eval", "out", "--format", "json").stdout)
-    with open("data/t10k-images-idx3-ubyte", "rb") as file:
-        count, height, width = struct.unpack(">4x3I", file.read(16))
-        for i in range(count):
-            write(f"{i:02}.pgm", height, width, file.read(height * width), "P5")
-    seen = predict("out", *(f"{i:02}.pgm" for i in range(count)))["pictures"]
+    seen = seen_images()
     right = sum(p["classes"][0]["index"] == i % 10 for i, p in enumerate(seen))
-    assert right == round(count * result["accuracy"])
+    assert right == round(len(seen) * result["accuracy"])
     assert "image            12x12" in run("info", "out").stdout
 
 
@@ -185,13 +190,9 @@ def test_weights_of_a_known_data_set():
     make_data("data")
     trainer.train("data", "out")
     result = sole_object(run("eval", "out", "--format", "json").stdout)
-    with open("data/t10k-images-idx3-ubyte", "rb") as file:
-        count, height, width = struct.unpack(">4x3I", file.read(16))
-        for i in range(count):
-            write(f"{i:02}.pgm", height, width, file.read(height * width), "P5")
-    seen = predict("out", *(f"{i:02}.pgm" for i in range(count)))["pictures"]
+    seen = seen_images()
     right = sum(p["classes"][0]["index"] == i % 10 for i, p in enumerate(seen))
-    assert right == round(count * result["accuracy"])
+    assert right == round(len(seen) * result["accuracy"])
     assert seen[0]["classes"][0]["name"] in {row["name"] for row in result["classes"]}
 
 
