@@ -319,9 +319,12 @@ def test_vgg16_goals(place):
     assert f"* tf32 {begin} tf32 row (tf32-graph, both on GPU A): 1.50: **met**\n" in text, text
 
 
-def unverified(text):
-    """The names of rows in the page's last part."""
-    return set(re.findall(r"`([a-z0-9-]+)`", text[text.index("## Not verified"):]))
+def unverified(text, since=False):
+    """The names of rows in the page's last part: those that have never passed, or of what the
+    engine has gained since they passed."""
+    lines = text[text.index("## Not verified"):].splitlines()
+    return {name for line in lines if ("not run since by" in line) == since
+            for name in re.findall(r"`([a-z0-9-]+)`", line)}
 
 
 def programs():
@@ -352,6 +355,18 @@ def test_every_program_is_told(place):
     assert unverified(text) == {sorted(pairs)[0]}, text
     place.ran("last", NEWEST, **{"test-gpu-conv-mma": ("failed", 1)})
     assert unverified(place.says("last")) == {sorted(pairs)[0], "test-gpu-conv-mma"}
+
+
+@with_place
+def test_what_was_gained_since(place):
+    """A row that passed before the engine could do more has not seen that."""
+    names = {f"test-gpu-stages-{p}" for p in ("bf16", "fp32", "tf32")}
+    place.ran("before", OLD, **{name: ("ok", 1) for name in names})
+    assert unverified(place.says("before"), since=True) == names
+    one, *rest = sorted(names)
+    place.ran("after", "2099-01-01 00:00:00",
+              **{name: ("failed" if name == one else "ok", 1) for name in names})
+    assert unverified(place.says("before", "after"), since=True) == {one}
 
 
 @with_place
