@@ -228,7 +228,7 @@ typedef enum vgg_view {
     VGG_VIEW_OUTPUT = 0,
     VGG_VIEW_TAP = 1,
     VGG_VIEW_INPUT_GRADIENT = 2,
-    VGG_VIEW_TAP_GRADIENT = 3 /* of the loss by the input of a VGG_STAGE_TAP */
+    VGG_VIEW_TAP_GRADIENT = 3 /* dx of a VGG_STAGE_TAP, as it was made */
 } vgg_view;
 
 /* How a stage is computed, and what it has taken since compile(): seconds of the host's
@@ -317,9 +317,9 @@ typedef struct vgg_engine {
     /* A line a stage: algorithm, bytes, workspace. `stage` counts from 0. */
     void (*describe)(void *program, uint32_t stage, char *text, size_t size);
     /* Of a stage; stage_count: what belongs to none, above all taking in the input
-     * (forward) and the output's gradient. Only engines whose calls return when the
-     * work is done have it, so that the host may time the store's functions likewise;
-     * NULL: the times are not known. */
+     * (forward) and gradients of the caller's own. Only engines whose calls return when
+     * the work is done have it, so that the host may time the store's functions
+     * likewise; NULL: the times are not known. */
     void (*report)(void *program, uint32_t stage, vgg_report *out);
 } vgg_engine;
 

@@ -49,14 +49,12 @@ int64_t vgg__layout_tap(const struct vgg__layout *layout, uint32_t tap,
     return -1;
 }
 
-int64_t vgg__layout_tap_gradient(const struct vgg__layout *layout, uint32_t tap,
-                                 vgg_extent *extent)
+int64_t vgg__layout_tap_stage(const struct vgg__layout *layout, uint32_t tap)
 {
     for (uint32_t i = 0; i < layout->stage_count; i++) {
         const struct vgg__layout_stage *s = &layout->stages[i];
-        if (s->stage.kind != VGG_STAGE_TAP || (uint32_t)s->stage.tap != tap) continue;
-        *extent = s->stage.in;
-        return s->backward ? (int64_t)s->x : -1;
+        if (s->stage.kind == VGG_STAGE_TAP && (uint32_t)s->stage.tap == tap)
+            return s->backward ? (int64_t)i : -1;
     }
     return -1;
 }
@@ -216,17 +214,6 @@ static void add_gradient(const struct vgg__machine *machine, struct vgg__layout 
     block->last = machine->overlaps ? 2 * count : 2 * count - value;
 }
 
-/* What came back to a tap is looked at when all is over. */
-static void keep_tap_gradients(struct vgg__layout *layout)
-{
-    for (uint32_t i = 0; i < layout->stage_count; i++) {
-        const struct vgg__layout_stage *s = &layout->stages[i];
-        if (s->stage.kind == VGG_STAGE_TAP && s->backward)
-            layout->blocks[vgg__gradient_block(layout, s->x)].last =
-                2 * layout->stage_count;
-    }
-}
-
 /* Gradients of activations: from the consumer's backward to the producer's. */
 static void place_gradients(const struct vgg__machine *machine,
                             struct vgg__layout *layout)
@@ -243,7 +230,6 @@ static void place_gradients(const struct vgg__machine *machine,
     if (any || layout->input_gradient)
         add_gradient(machine, layout, layout->output, layout->output_extent,
                      loss ? count - 1 : count);
-    keep_tap_gradients(layout);
 }
 
 static void place_kept(const struct vgg__machine *machine, struct vgg__layout *layout,
@@ -257,10 +243,12 @@ static void place_kept(const struct vgg__machine *machine, struct vgg__layout *l
         const uint32_t last = machine->overlaps ? end : back;
         /* A loss may be asked for at any time, also after the backward. */
         const uint32_t used = s->stage.kind == VGG_STAGE_LOSS ? end : i;
+        /* What came back to a tap is looked at when all is over. */
+        const uint32_t saved = s->stage.kind == VGG_STAGE_TAP ? end : last;
         if (s->need.identity) continue;
         kept[VGG__PREPARED] = (struct vgg__block){s->need.prepared, 0, end, 0};
         kept[VGG__SAVED] =
-            (struct vgg__block){s->need.saved, i, s->backward ? last : i, 0};
+            (struct vgg__block){s->need.saved, i, s->backward ? saved : i, 0};
         kept[VGG__FORWARD_SCRATCH] =
             (struct vgg__block){s->need.forward_scratch, i, used, 0};
         if (s->backward)

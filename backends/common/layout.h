@@ -79,10 +79,9 @@ static inline uint32_t vgg__kept_block(const struct vgg__layout *layout, uint32_
 int64_t vgg__layout_tap(const struct vgg__layout *layout, uint32_t tap,
                         vgg_extent *extent);
 
-/* The same of the value whose gradient a tap has let pass; -1: no such tap, or no
- * backward. */
-int64_t vgg__layout_tap_gradient(const struct vgg__layout *layout, uint32_t tap,
-                                 vgg_extent *extent);
+/* The stage of a tap, whose VGG__SAVED has its gradient after a backward; -1: no such
+ * tap, or no backward. */
+int64_t vgg__layout_tap_stage(const struct vgg__layout *layout, uint32_t tap);
 
 /* Slots of a stage's trainable parameters, -1: none. */
 void vgg__stage_slots(const vgg_stage *stage, int32_t slots[VGG__TRAINABLES]);

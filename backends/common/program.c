@@ -336,8 +336,11 @@ vgg_status vgg__program_read(void *program, vgg_view view, uint32_t index, void 
         extent = layout->stages[0].stage.in;
         if (layout->input_gradient) from = gradient_at(p, 0);
     } else if (view == VGG_VIEW_TAP_GRADIENT) {
-        const int64_t value = vgg__layout_tap_gradient(layout, index, &extent);
-        if (value >= 0) from = gradient_at(p, (uint32_t)value);
+        const int64_t stage = vgg__layout_tap_stage(layout, index);
+        if (stage >= 0) {
+            extent = layout->stages[stage].stage.in;
+            from = kept_at(p, (uint32_t)stage, VGG__SAVED);
+        }
     } else {
         const int64_t value = vgg__layout_tap(layout, index, &extent);
         if (value >= 0) from = value_at(p, (uint32_t)value);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A place that the caller looks at: values pass, and a gradient of the caller's own is
- * added to the one that comes back. A sample a task. */
+ * added to the one that comes back. The sum stays in `saved`, to be looked at: the
+ * stage before may overwrite its dy. A sample a task. */
 #include "cpu/cpu.h"
 
 #include <string.h>
@@ -17,9 +18,9 @@ static void backward_task(void *arg, uint32_t task, uint32_t worker)
     const struct vgg__stage_args *args = arg;
     const size_t count = vgg__extent_count(args->stage->in), at = task * count;
     const float *dy = (const float *)args->dy + at;
-    const float *own = (const float *)args->saved + at;
+    float *restrict own = (float *)args->saved + at;
     float *restrict dx = (float *)args->dx + at;
-    for (size_t i = 0; i < count; i++) dx[i] = dy[i] + own[i];
+    for (size_t i = 0; i < count; i++) dx[i] = own[i] += dy[i];
 }
 
 static void forward(const struct vgg__stage_args *args)

@@ -116,7 +116,8 @@ const struct vgg__cudnn_impl vgg__cudnn_flatten = {.base = {.measure = measure_f
 
 /* ---- Taps ------------------------------------------------------------------------ */
 
-/* The caller's gradient is in `saved` when the backward begins: run.c takes it in. */
+/* The caller's gradient is in `saved` when the backward begins: run.c takes it in. The
+ * sum stays there, to be looked at: the stage before may overwrite its dy. */
 static void measure_tap(const struct vgg__stage_env *env, struct vgg__stage_need *need)
 {
     need->algorithm = "own kernel";

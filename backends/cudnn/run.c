@@ -309,8 +309,13 @@ vgg_status vgg__cudnn_read(void *program, vgg_view view, uint32_t index, void *o
         value = 0;
         if (layout->input_gradient) from = vgg__cudnn_gradient(p, 0);
     } else if (view == VGG_VIEW_TAP_GRADIENT) {
-        const int64_t found = vgg__layout_tap_gradient(layout, index, &extent);
-        if (found >= 0) from = vgg__cudnn_gradient(p, value = (uint32_t)found);
+        const int64_t stage = vgg__layout_tap_stage(layout, index);
+        if (stage >= 0) {
+            const uint32_t i = (uint32_t)stage;
+            extent = layout->stages[i].stage.in;
+            value = layout->stages[i].x;
+            from = vgg__cudnn_backward_call(p, i, p->device->stream).saved;
+        }
     } else {
         const int64_t found = vgg__layout_tap(layout, index, &extent);
         if (found >= 0) from = vgg__cudnn_value(p, value = (uint32_t)found);

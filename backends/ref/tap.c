@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A place that the caller looks at: values pass, and a gradient of the caller's own is
- * added to the one that comes back. */
+ * added to the one that comes back. The sum stays in `saved`, to be looked at: the
+ * stage before may overwrite its dy. */
 #include "ref/ref.h"
 
 #include <string.h>
@@ -17,10 +18,10 @@ static void forward(const struct vgg__stage_args *args)
 
 static void backward(const struct vgg__stage_args *args)
 {
-    const real *dy = args->dy, *own = args->saved;
-    real *dx = args->dx;
+    const real *dy = args->dy;
+    real *own = args->saved, *dx = args->dx;
     const size_t count = element_count(args);
-    for (size_t i = 0; i < count; i++) dx[i] = dy[i] + own[i];
+    for (size_t i = 0; i < count; i++) dx[i] = own[i] += dy[i];
 }
 
 static void measure(const struct vgg__stage_env *env, struct vgg__stage_need *need)

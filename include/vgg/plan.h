@@ -9,6 +9,9 @@
  *
  *     forward -> loss (or set_output_gradient) -> backward (adds up) -> update -> zero
  *
+ * A loss that looks at layers in between hands in its gradients there
+ * (set_tap_gradient), beside the output's or alone.
+ *
  * All plans of one model on one device and precision share one set of parameters,
  * gradients and optimiser state, so a training plan and an inference plan agree. The
  * set goes with the last of them: the model has the parameters' values then, but
@@ -195,11 +198,12 @@ VGG_API vgg_status vgg_plan_set_output_gradient(vgg_plan *plan,
                                                 const vgg_tensor *gradient);
 
 /**
- * Compute gradients and *add* them to what the parameters' gradients hold. The input's
- * gradient is overwritten. Uses up what the forward has kept: one backward a forward.
+ * Compute gradients and *add* them to what the parameters' gradients hold. Those of the
+ * input and of taps are overwritten. Uses up what the forward has kept: one backward a
+ * forward.
  *
- * @return VGG_OK, VGG_ESTATE (no loss or output gradient since the last forward, or an
- *         inference plan), VGG_EDEVICE.
+ * @return VGG_OK, VGG_ESTATE (no loss, output gradient or tap's gradient since the last
+ *         forward, or an inference plan), VGG_EDEVICE.
  */
 VGG_API vgg_status vgg_plan_backward(vgg_plan *plan);
 
@@ -207,10 +211,13 @@ VGG_API vgg_status vgg_plan_backward(vgg_plan *plan);
  * Take a gradient of one's own in the middle of the network: that of a loss with
  * respect to a tapped layer's output. The next backward adds it to what comes back
  * there. So a loss may look at several layers at once, as perceptual losses and style
- * transfer do; without vgg_plan_loss() and vgg_plan_set_output_gradient() the network's
- * output has no part in it (its gradient is 0). Taps that are not set have none.
+ * transfer do; without vgg_plan_loss() (or after one that was not finite) and without
+ * vgg_plan_set_output_gradient() the network's output has no part in it (its gradient
+ * is 0). Taps that are not set have none; a second call for a tap takes the first one's
+ * place, and each forward begins without any.
  *
- * @param name     one of the options' taps, not the network's output.
+ * @param name     one of the options' taps, not the network's output (nor a layer
+ *                 behind which there are only dropouts that do nothing).
  * @param gradient f32 [n][...layer's output] for the last run's n, copied.
  * @return VGG_OK, VGG_EINVAL (not a tap of this plan, or the output's: that is
  *         vgg_plan_set_output_gradient()'s), VGG_ESHAPE, VGG_ESTATE (no forward since
@@ -357,7 +364,7 @@ typedef struct vgg_plan_time {
     uint64_t losses;    /**< calls of vgg_plan_loss() */
     uint64_t backwards; /**< backward runs */
     uint64_t updates;   /**< updates */
-    double input;       /**< taking in images, and an output gradient of one's own */
+    double input;       /**< taking in images, and gradients of one's own */
     double prepare;     /**< sum over the stages */
     double forward;     /**< sum over the stages, without the loss */
     double loss;        /**< the loss stage's */

@@ -181,13 +181,20 @@ static vgg_status add_stage(struct lowering *low, const vgg_layer *layer,
     return VGG_OK;
 }
 
+/* Is a layer's output that of the network? Idle layers may come behind. */
+static bool is_output(const struct lowering *low, const vgg_layer *layer)
+{
+    for (uint32_t i = layer->index + 1; i < low->model->layer_count; i++)
+        if (!is_idle(low, low->model->layers[i])) return false;
+    return true;
+}
+
 /* What comes back to the tapped `layer` meets a gradient of the caller's own, which
- * takes a stage behind it; not behind the last layer, whose gradient the caller hands
+ * takes a stage behind it; not where the network ends, whose gradient the caller hands
  * in anyway. */
 static vgg_status add_tap(struct lowering *low, const vgg_layer *layer)
 {
-    if (!low->opts->tap_gradients || layer->index + 1 == low->model->layer_count)
-        return VGG_OK;
+    if (!low->opts->tap_gradients || is_output(low, layer)) return VGG_OK;
     vgg_stage stage = blank_stage(VGG_STAGE_TAP, extent_of(&layer->out));
     const char *why = "no reason given";
     if (!low->device->engine->supports(low->device->state, &stage, low->opts->precision,
@@ -260,7 +267,8 @@ static void add_loss(struct lowering *low)
 }
 
 /* Two taps may name the same value (an idle dropout and the layer before it, or twice
- * the same layer): they share a number. A tap that takes a gradient has a stage. */
+ * the same layer): they share a number. With gradients each tapped layer has a stage of
+ * its own, and its number with it. */
 static void number_taps(struct lowering *low)
 {
     int32_t next = 0;

@@ -105,6 +105,12 @@ static vgg_status prepare(vgg_model *model, vgg_device *device,
     return vgg__lower(model, device, opts, lowered);
 }
 
+/* Elements of a sample that comes out of a stage. */
+static uint64_t sample_count(const vgg_stage *stage)
+{
+    return (uint64_t)stage->out.c * stage->out.h * stage->out.w;
+}
+
 /* Bytes of gradients handed in by the caller, kept until backward: the output's, then
  * those of stages of taps, one after the other. */
 static uint64_t handed_bytes(const vgg_model *model, const vgg_program_desc *desc)
@@ -114,7 +120,7 @@ static uint64_t handed_bytes(const vgg_model *model, const vgg_program_desc *des
     vgg_shape_count(vgg_model_output_shape(model), &count);
     for (uint32_t i = 0; i < desc->stage_count; i++)
         if (desc->stages[i].kind == VGG_STAGE_TAP)
-            count += vgg__tap_count(&desc->stages[i]);
+            count += sample_count(&desc->stages[i]);
     return count * desc->batch * sizeof(float);
 }
 
@@ -205,7 +211,7 @@ static vgg_status place_taps(vgg_plan *plan)
         const vgg_stage *stage = &desc->stages[i];
         if (stage->kind != VGG_STAGE_TAP) continue;
         plan->tap_places[stage->tap] = plan->handed + at;
-        at += vgg__tap_count(stage) * desc->batch;
+        at += sample_count(stage) * desc->batch;
     }
     return VGG_OK;
 }

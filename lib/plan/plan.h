@@ -65,8 +65,8 @@ struct vgg_plan {
     bool has_back_gradients;      /* those of the input and of taps, where asked for */
     const float *output_gradient; /* handed in; NULL: the engine's own loss */
     float *handed;                /* memory for it, made with the plan */
-    float **tap_places;           /* by tap number: behind it; NULL: takes none */
-    const float **tap_gradients;  /* the same of those that are set, else NULL */
+    float **tap_places;           /* by tap number, in `handed`; NULL: takes none */
+    const float **tap_gradients;  /* the places of those that are set, else NULL */
     vgg_run run;
     /* Runs, and seconds of the store's functions: what the program does not know. */
     vgg_plan_time spent;
@@ -99,12 +99,6 @@ vgg_status vgg__plan_forward_samples(vgg_plan *plan,
 /* Is the parameter trained by the plan? Settled when it was made, whatever became of
  * vgg_param_trainable() since. */
 bool vgg__plan_trains(const vgg_plan *plan, uint32_t param);
-
-/* Elements of a sample where a tap takes a gradient. */
-static inline uint64_t vgg__tap_count(const vgg_stage *stage)
-{
-    return (uint64_t)stage->out.c * stage->out.h * stage->out.w;
-}
 
 /* An element type that plans read into and write from. */
 static inline bool vgg__is_real(const vgg_tensor *tensor)

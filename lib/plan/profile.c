@@ -72,13 +72,15 @@ static struct elements elements_of(const vgg_program_desc *desc, const vgg_stage
     return found;
 }
 
-/* Does a stage before this one, or the caller, need its input's gradient? */
+/* Does a stage before this one, a tap, or the caller need its input's gradient? */
 static bool wants_dx(const vgg_program_desc *desc, uint32_t index)
 {
     if (desc->input_gradient) return true;
     for (uint32_t i = 0; i < index; i++)
-        if (elements_of(desc, &desc->stages[i]).gradients > 0) return true;
-    return false;
+        if (elements_of(desc, &desc->stages[i]).gradients > 0 ||
+            desc->stages[i].kind == VGG_STAGE_TAP)
+            return true;
+    return desc->stages[index].kind == VGG_STAGE_TAP;
 }
 
 static uint64_t element_bytes(uint32_t precision)

@@ -265,9 +265,9 @@ vgg_status vgg_plan_backward(vgg_plan *plan)
     VGG_REQUIRE(plan != NULL);
     VGG_TRY(vgg__plan_check_trains(plan));
     if (!plan->has_gradient)
-        return vgg__fail(VGG_ESTATE,
-                         "backward needs a forward and a loss (or output gradient) "
-                         "before it, each time");
+        return vgg__fail(
+            VGG_ESTATE, "backward needs a forward and a loss (or a gradient handed in) "
+                        "before it, each time");
     vgg_run run = plan->run;
     run.output_gradient = plan->output_gradient;
     run.tap_gradients = plan->tap_gradients;
@@ -277,7 +277,6 @@ vgg_status vgg_plan_backward(vgg_plan *plan)
     vgg__fpmode_leave(mode);
     plan->has_gradient = false;
     plan->consumed = true;
-    clear_taps(plan);
     plan->has_back_gradients = status == VGG_OK;
     plan->spent.backwards += status == VGG_OK;
     return status;

@@ -70,6 +70,8 @@ const struct test_case test_cases[] = {
     {"9x1x1 tap", 2, 0},
     /* Gradients that join halfway. */
     {"3x8x8 conv3:8 relu tap conv3:8 relu max tap conv3:4 tap relu", 3, 0},
+    {"16x16x16 conv3:16 relu tap conv3:16 relu max tap linear:24 relu tap linear:5", 3,
+     0},
     {"8x7x9 conv3:16 bn tap relu max tap flatten tap linear:9 relu tap", 2, 0},
     {"16x6x6 conv3:16 relu max tap linear:24 relu tap dropout:0.5 linear:5 loss", 5, 0},
     {"1000x1x1 loss", 2, 0},

@@ -189,6 +189,11 @@ void compare_outcomes(const struct net *net, const struct data *data,
             closeness);
     compare_back("dx", got->dx, want->dx, data->count * net_input_count(net),
                  closeness);
+    for (uint32_t i = 0; i < net->stage_count; i++)
+        if (net->stages[i].kind == VGG_STAGE_TAP)
+            compare_back("gradient of a tap", got->taps[net->stages[i].tap],
+                         want->taps[net->stages[i].tap],
+                         data->count * net_extent(net->stages[i].in), closeness);
     for (uint32_t i = 0; i < net->param_count; i++) {
         char what[48];
         snprintf(what, sizeof what, "value of parameter %u", i);

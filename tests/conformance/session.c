@@ -212,10 +212,10 @@ void session_forward(struct session *s, const struct data *data)
 
 /* ---- Whole runs ------------------------------------------------------------ */
 
-static double *read_view(struct session *s, vgg_view view, size_t count)
+static double *read_view(struct session *s, vgg_view view, uint32_t index, size_t count)
 {
     double *array = guard_array(count, sizeof *array);
-    ck_ok(s->target->engine->read(s->program, view, 0, array, VGG_F64));
+    ck_ok(s->target->engine->read(s->program, view, index, array, VGG_F64));
     return array;
 }
 
@@ -232,8 +232,15 @@ static void run_back(struct session *s, const struct data *data, struct outcome 
     if (!net_has_loss(&s->net)) run.output_gradient = data->dy;
     run.tap_gradients = data->taps;
     ck_ok(s->target->engine->run(s->program, VGG_PHASE_BACKWARD, &run));
-    out->dx =
-        read_view(s, VGG_VIEW_INPUT_GRADIENT, data->count * net_input_count(&s->net));
+    out->dx = read_view(s, VGG_VIEW_INPUT_GRADIENT, 0,
+                        data->count * net_input_count(&s->net));
+    for (uint32_t i = 0; i < s->net.stage_count; i++) {
+        const vgg_stage *stage = &s->net.stages[i];
+        if (stage->kind == VGG_STAGE_TAP)
+            out->taps[stage->tap] =
+                read_view(s, VGG_VIEW_TAP_GRADIENT, (uint32_t)stage->tap,
+                          data->count * net_extent(stage->in));
+    }
     for (uint32_t i = 0; i < s->net.param_count; i++)
         if (s->net.params[i].trainable)
             out->dparams[i] = read_slot(s, i, VGG_SLOT_GRADIENT);
@@ -254,7 +261,7 @@ void run_net_in(uint32_t batch, const struct target *target, const struct net *p
     session_write(&s, data);
     session_forward(&s, data);
     out->output =
-        read_view(&s, VGG_VIEW_OUTPUT, data->count * net_output_count(&s.net));
+        read_view(&s, VGG_VIEW_OUTPUT, 0, data->count * net_output_count(&s.net));
     if (net_has_loss(&s.net)) {
         vgg_run run = session_run_desc(data);
         run.loss_sum = &out->loss;
@@ -271,6 +278,7 @@ void outcome_free(struct outcome *out)
 {
     guard_free(out->output);
     guard_free(out->dx);
+    for (uint32_t i = 0; i < NET_TAPS; i++) guard_free(out->taps[i]);
     for (uint32_t i = 0; i < NET_PARAMS; i++) {
         guard_free(out->dparams[i]);
         guard_free(out->params[i]);

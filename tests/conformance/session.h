@@ -46,6 +46,7 @@ struct outcome {
     uint32_t correct;
     double *output;
     double *dx;                  /* NULL in VGG_MODE_INFER */
+    double *taps[NET_TAPS];      /* what came back to them; NULL likewise */
     double *dparams[NET_PARAMS]; /* NULL: none */
     double *params[NET_PARAMS];  /* values after the run */
 };
@@ -81,7 +82,8 @@ vgg_host session_host(vgg_context *ctx);
 /* The first part of session_open(): a context and the target's device, open. */
 void session_open_device(struct session *s, const vgg_context_options *opts);
 
-/* `taps`: the output of every stage is a tap, numbered as the stage. */
+/* `taps`: the output of every stage is a tap, numbered as the stage; for looking at
+ * forward runs. */
 void session_open(struct session *s, const struct target *target,
                   const struct net *plain, uint32_t batch, uint32_t mode, bool taps);
 void session_close(struct session *s);

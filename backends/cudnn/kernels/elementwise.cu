@@ -166,16 +166,17 @@ __device__ __forceinline__ void for_flat(uint64_t count, const Work &work)
 }
 
 template <typename T> struct add_work {
-    const vgg__add_args &args;
+    const vgg__add_args &a;
 
     template <int V> __device__ void at(uint64_t i) const
     {
-        float a[V], b[V];
-        vgg::load<V>((const T *)args.a + i, a);
-        vgg::load<V>((const T *)args.b + i, b);
+        float in[V], sum[V];
+        vgg::load<V>((const T *)a.in + i, in);
+        vgg::load<V>((const T *)a.sum + i, sum);
 #pragma unroll
-        for (int k = 0; k < V; k++) a[k] += b[k];
-        vgg::store((T *)args.out + i, a);
+        for (int k = 0; k < V; k++) sum[k] += in[k];
+        vgg::store((T *)a.sum + i, sum);
+        vgg::store((T *)a.out + i, sum);
     }
 };
 

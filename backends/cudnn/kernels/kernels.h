@@ -406,10 +406,10 @@ struct vgg__norm2_args {
 };
 extern const struct vgg__kernel vgg__kernel_norm2; /* a block a chunk */
 
-/* out = a + b, all of the type: gradients that join. */
+/* sum += in, and the same to `out`; all of the type: gradients that join. */
 struct vgg__add_args {
-    const void *a, *b;
-    void *out;
+    const void *in;
+    void *sum, *out;
     uint64_t count;
 };
 extern const struct vgg__kernel vgg__kernel_add[VGG__TYPES];

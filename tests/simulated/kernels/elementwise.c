@@ -189,12 +189,16 @@ START_TEST(add)
     for (int type = 0; type < VGG__TYPES; type++) {
         const enum vgg__type kind = (enum vgg__type)type;
         const size_t count = counts[_i];
-        void *const out = output(count * (kind == VGG__BF16 ? 2 : 4));
-        const struct vgg__add_args args = {numbers(kind, count, 1),
-                                           numbers(kind, count, 3), out, count};
+        const size_t bytes = count * (kind == VGG__BF16 ? 2 : 4);
+        const void *const before = numbers(kind, count, 3);
+        void *const out = output(bytes), *const sum = output(bytes);
+        memcpy(sum, before, bytes);
+        const struct vgg__add_args args = {numbers(kind, count, 1), sum, out, count};
         launch(&vgg__kernel_add[type], some_grid(type, count), &args);
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < count; i++) {
             expect_same(kind, out, i, number(1, i) + number(3, i));
+            expect_same(kind, sum, i, number(1, i) + number(3, i));
+        }
         buffers_free();
     }
 }
