@@ -14,8 +14,8 @@
 #include "simulated.h"
 #include "targets.h"
 
-static const char net_text[] = "2x6x6 conv3:4 bn relu conv3:8 relu max linear:6 relu "
-                               "linear:5 loss";
+static const char net_text[] = "2x6x6 conv3:4 bn relu tap conv3:8 relu max tap "
+                               "linear:6 relu linear:5 loss";
 
 struct work {
     const struct target *target;
@@ -52,8 +52,10 @@ static vgg_status use_program(struct work *w, void *store, void *program)
     double sum, norm;
     uint32_t correct;
     vgg_run run = session_run_desc(&w->data);
+    const float *taps[NET_TAPS] = {w->data.taps[0]}; /* the other one has none */
     run.loss_sum = &sum;
     run.correct = &correct;
+    run.tap_gradients = taps;
     for (uint32_t i = 0; i < w->net.param_count; i++)
         VGG_TRY(
             engine->store_write(store, i, VGG_SLOT_VALUE, w->data.params[i], VGG_F32));
