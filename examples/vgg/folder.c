@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A data set of folders: finds classes and pictures when it is opened, and reads each
+ * picture when its sample is asked for. */
 #include "folder.h"
 #include "files.h"
 #include "kept.h"
 #include "listing.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,19 +71,6 @@ static int read_sample(void *cookie, uint64_t index, uint8_t *image, uint32_t *l
 static int out_of_memory(const char *dir)
 {
     return fail("%s: out of memory for the names of its pictures", dir);
-}
-
-/* Names a line each, as a list; those of a network have the order of its outputs. */
-static int split_lines(const char *text, const char *dir, struct names *out)
-{
-    char line[TEXT_SIZE];
-    while (*text) {
-        const size_t length = strcspn(text, "\n");
-        snprintf(line, sizeof line, "%.*s", (int)length, text);
-        if (!names_add(out, line)) return out_of_memory(dir);
-        text += length + (text[length] == '\n');
-    }
-    return 0;
 }
 
 /* Can a class be called so? Names go into the weights, a line each. */
@@ -245,7 +233,8 @@ int folder_open(const struct look *look, const char *dir, const char *classes,
         return out_of_memory(dir);
     }
     *folder = (struct folder){.look = *look, .dir = copy};
-    int status = classes ? split_lines(classes, dir, &known) : 0;
+    const bool listed = !classes || names_add_lines(&known, classes);
+    int status = listed ? 0 : out_of_memory(dir);
     if (status == 0) status = list_folders(dir, &found, &others);
     if (status == 0 && !classes) status = check_folders(dir, &found);
     if (status == 0) status = add_all(folder, &found, &known);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One state an image says whether it is there; whoever comes first puts it. */
 #include "kept.h"
 
 #include <stdatomic.h>

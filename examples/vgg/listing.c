@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Lists of names, and what is in a folder. */
 #include "listing.h"
 #include "files.h"
 #include "picture.h"
@@ -20,6 +21,19 @@ bool names_add(struct names *names, const char *name)
     char *const copy = strdup(name);
     if (!copy) return false;
     names->at[names->count++] = copy;
+    return true;
+}
+
+bool names_add_lines(struct names *names, const char *text)
+{
+    while (*text) {
+        const size_t length = strcspn(text, "\n");
+        char *const line = strndup(text, length);
+        const bool good = line && names_add(names, line);
+        free(line);
+        if (!good) return false;
+        text += length + (text[length] == '\n');
+    }
     return true;
 }
 

@@ -14,6 +14,8 @@ struct names {
 
 /* Add a copy of a name. False: out of memory. */
 bool names_add(struct names *names, const char *name);
+/* The same of every line of a text. */
+bool names_add_lines(struct names *names, const char *text);
 void names_free(struct names *names);
 
 /* Folders in a folder, or the pictures of it that this build reads; links are followed.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A picture from its file: read whole, decoded, brought to its size. */
 #include "look.h"
 
 #include <errno.h>

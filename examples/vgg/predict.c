@@ -113,15 +113,9 @@ static int choose_look(struct prediction *p)
 static int name_classes(struct prediction *p)
 {
     const char *const saved = vgg_metadata_get(p->it.metadata, "app.classes");
-    const char *at = p->it.names ? p->it.names : saved ? saved : "";
-    while (*at) {
-        const size_t length = strcspn(at, "\n");
-        char *const line = strndup(at, length);
-        const bool good = line && names_add(&p->classes, line);
-        free(line);
-        if (!good) return fail("out of memory for the names of classes");
-        at += length + (at[length] == '\n');
-    }
+    const char *const text = p->it.names ? p->it.names : saved ? saved : "";
+    if (!names_add_lines(&p->classes, text))
+        return fail("out of memory for the names of classes");
     if (!p->it.names || p->classes.count == p->outputs) return 0;
     return fail("--names %s: %s names, and the network has %s classes", p->s->names,
                 grouped(p->classes.count), grouped(p->outputs));

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The network that taps are tested on, its plan with all of them, and numbers. */
 #include "tapped.h"
 
 #include <string.h>
